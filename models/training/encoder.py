@@ -1,0 +1,83 @@
+"""The network: a post-norm BERT encoder of multilingual-e5-small's shape, mean pooling and a linear head.
+
+Attention is written out as matrix products and a softmax: it trains faster on CPU than PyTorch's fused
+kernel, and the exported graph keeps the shape that ONNX Runtime knows.
+"""
+
+import json
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from paths import LABELS, WORK
+
+HIDDEN, LAYERS, HEADS, INNER, POSITIONS = 384, 12, 12, 1536, 512
+
+
+class Layer(nn.Module):
+    def __init__(self, dropout: float):
+        super().__init__()
+        self.q, self.k, self.v, self.ao = (nn.Linear(HIDDEN, HIDDEN) for _ in range(4))
+        self.fi, self.fo = nn.Linear(HIDDEN, INNER), nn.Linear(INNER, HIDDEN)
+        self.aln, self.oln = nn.LayerNorm(HIDDEN, eps=1e-12), nn.LayerNorm(HIDDEN, eps=1e-12)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, blocked):
+        batch, length, _ = x.shape
+
+        def heads(y):
+            return y.view(batch, length, HEADS, HIDDEN // HEADS).transpose(1, 2)
+
+        q, k, v = heads(self.q(x)), heads(self.k(x)), heads(self.v(x))
+        weights = (q @ k.transpose(2, 3) / math.sqrt(HIDDEN // HEADS) + blocked).softmax(-1)
+        mixed = (self.dropout(weights) @ v).transpose(1, 2).reshape(batch, length, HIDDEN)
+        x = self.aln(x + self.dropout(self.ao(mixed)))
+        return self.oln(x + self.dropout(self.fo(nn.functional.gelu(self.fi(x)))))
+
+
+class Encoder(nn.Module):
+    """Token ids and mask, both [batch, length], to logits [batch, 4] in the order of LABELS."""
+
+    def __init__(self, vocabulary: int, dropout: float = 0.1):
+        super().__init__()
+        self.word = nn.Embedding(vocabulary, HIDDEN)
+        self.pos = nn.Embedding(POSITIONS, HIDDEN)
+        self.ln = nn.LayerNorm(HIDDEN, eps=1e-12)
+        self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(HIDDEN, len(LABELS))
+
+    def forward(self, input_ids, attention_mask):
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        kept = attention_mask.to(self.ln.weight.dtype)
+        blocked = (1.0 - kept)[:, None, None, :] * -1e4
+        x = self.dropout(self.ln(self.word(input_ids) + self.pos(positions)))
+        for layer in self.layers:
+            x = layer(x, blocked)
+        kept = kept.unsqueeze(-1)
+        pooled = (x * kept).sum(1) / kept.sum(1)
+        return self.head(self.dropout(pooled))
+
+    @classmethod
+    def from_base(cls) -> "Encoder":
+        """The base encoder with its vocabulary trimmed; only the head is new."""
+        base = dict(np.load(WORK / "base.npz"))
+        sources = json.loads((WORK / "kept.json").read_text())
+        words = np.stack([base["emb.word"][ids].mean(0) for ids in sources])
+        model = cls(len(sources))
+        state = {
+            "word.weight": words,
+            # All text is of type 0, so the type's embedding joins the positions'.
+            "pos.weight": base["emb.pos"] + base["emb.type"][0],
+            "ln.weight": base["emb.ln.w"], "ln.bias": base["emb.ln.b"],
+        }
+        for layer in range(LAYERS):
+            for part in ("q", "k", "v", "ao", "fi", "fo", "aln", "oln"):
+                state[f"layers.{layer}.{part}.weight"] = base[f"l{layer}.{part}.w"]
+                state[f"layers.{layer}.{part}.bias"] = base[f"l{layer}.{part}.b"]
+        missing, unexpected = model.load_state_dict(
+            {name: torch.from_numpy(value) for name, value in state.items()}, strict=False)
+        assert sorted(missing) == ["head.bias", "head.weight"] and not unexpected
+        return model

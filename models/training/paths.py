@@ -1,0 +1,22 @@
+"""Where each step finds what the one before it made."""
+
+import json
+import os
+from pathlib import Path
+
+TRAINING = Path(__file__).resolve().parent
+REPOSITORY = TRAINING.parent.parent
+WORK = TRAINING / "work"
+AROM = Path(os.environ.get("AROM", REPOSITORY / "target" / "release" / "arom"))
+
+# The order of the model's outputs, and of every list of labels in this pipeline.
+LABELS = ["positive", "neutral", "negative", "question"]
+
+# Tokens in one window, special tokens included: what the model is trained with and served with.
+MAX_TOKENS = 256
+
+
+def read_rows(split: str) -> list[dict]:
+    """The normalised rows of a split, as `data.py` wrote them."""
+    with open(WORK / f"{split}.jsonl", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

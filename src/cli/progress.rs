@@ -1,0 +1,51 @@
+//! A progress bar for work that takes longer than two seconds.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Counts texts; shows itself on stderr once the work has taken two seconds, if that is a terminal.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Progress {
+    /// `total` is unknown for a stream.
+    pub(super) fn new(total: Option<usize>) -> Self {
+        let bar = ProgressBar::with_draw_target(
+            total.and_then(|n| u64::try_from(n).ok()),
+            ProgressDrawTarget::hidden(),
+        );
+        let template = if total.is_some() {
+            "{bar:30} {human_pos}/{human_len} texts  {per_sec}  {eta} left"
+        } else {
+            "{spinner} {human_pos} texts  {per_sec}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, started: Instant::now() }
+    }
+
+    pub(super) fn advance(&self, texts: usize) {
+        if self.bar.is_hidden() && self.started.elapsed() > PATIENCE && io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.inc(u64::try_from(texts).unwrap_or(0));
+    }
+
+    /// Runs `print` with the bar out of the way.
+    pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    pub(super) fn finish(self) -> Duration {
+        self.bar.finish_and_clear();
+        self.started.elapsed()
+    }
+}

@@ -1,0 +1,100 @@
+//! Texts from a file or stdin: one a line, or JSON Lines with a field `text`.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+/// Lines of a named source, with their numbers.
+pub(super) struct Lines {
+    name: String,
+    number: usize,
+    reader: Box<dyn BufRead>,
+}
+
+/// What the lines of a source hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// One text a line.
+    Text,
+    /// One JSON object a line, the text in its field `text`.
+    Json,
+}
+
+/// What a line holds.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) text: String,
+    /// The whole object, if the source is JSON Lines.
+    pub(super) object: Option<serde_json::Map<String, Value>>,
+}
+
+impl Lines {
+    /// Opens a file, or stdin for none and for "-".
+    pub(super) fn open(path: Option<&Path>) -> Result<Self> {
+        match path.filter(|path| *path != Path::new("-")) {
+            None => Ok(Self { name: "stdin".to_owned(), number: 0, reader: Box::new(io::stdin().lock()) }),
+            Some(path) => {
+                let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+                    bail!("{} is a folder; name a file", path.display());
+                }
+                Ok(Self {
+                    name: path.display().to_string(),
+                    number: 0,
+                    reader: Box::new(BufReader::new(file)),
+                })
+            }
+        }
+    }
+
+    /// The next row, or none at the end. Errors name the source and the line.
+    pub(super) fn next(&mut self, format: Format) -> Result<Option<Row>> {
+        let mut bytes = Vec::new();
+        if self.reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.name))?
+            == 0
+        {
+            return Ok(None);
+        }
+        self.number += 1;
+        let line = String::from_utf8(bytes).map_err(|error| {
+            let position = error.utf8_error().valid_up_to() + 1;
+            self.fault(&format!("byte {position} is not UTF-8; convert the file, for example with iconv"))
+        })?;
+        let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{FEFF}').to_owned();
+        match format {
+            Format::Text => Ok(Some(Row { text: line, object: None })),
+            // A blank line, such as the last one of many files, holds no object.
+            Format::Json if line.trim().is_empty() => self.next(format),
+            Format::Json => self.object(&line).map(Some),
+        }
+    }
+
+    fn object(&self, line: &str) -> Result<Row> {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| self.fault(&format!("not JSON: {error}")))?;
+        let Value::Object(object) = value else {
+            return Err(self.fault("not a JSON object"));
+        };
+        let Some(Value::String(text)) = object.get("text") else {
+            return Err(self.fault("no field `text` with a string"));
+        };
+        Ok(Row { text: text.clone(), object: Some(object) })
+    }
+
+    /// An error about the line last read.
+    pub(super) fn fault(&self, problem: &str) -> anyhow::Error {
+        anyhow!("{}, line {}: {problem}", self.name, self.number)
+    }
+}
+
+/// JSON Lines by the file's ending.
+pub(super) fn format_of(path: Option<&PathBuf>) -> Format {
+    let ending = path.and_then(|path| path.extension()).and_then(|ending| ending.to_str());
+    match ending {
+        Some("jsonl" | "ndjson") => Format::Json,
+        _ => Format::Text,
+    }
+}

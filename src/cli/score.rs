@@ -1,0 +1,216 @@
+//! `arom score`: texts with their sentiment.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+use super::normalize::written;
+use super::progress::Progress;
+use super::rows::{Lines, Row, format_of};
+use super::{open_scorer, wait};
+use crate::config::Config;
+use crate::model::Label;
+use crate::scoring::{Content, ScoreError, Scored};
+
+/// Texts that are scored together: enough to keep every worker busy, few enough to answer soon.
+const CHUNK: usize = 256;
+
+/// Score texts: a table on a terminal, JSON Lines when piped.
+///
+/// Texts come from the arguments, a file, or stdin, one a line. A file that ends in .jsonl holds one JSON
+/// object a line with the text in its field `text`; its other fields are given back with --json.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  arom score 'อร่อยมากกก' 'รอนานเกินไป ไม่มาอีกแล้ว'\n  \
+    arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score")]
+pub(super) struct ScoreArgs {
+    /// The texts.
+    #[arg(value_name = "TEXT", conflicts_with = "input")]
+    texts: Vec<String>,
+    /// Read texts from a file; "-" is stdin.
+    #[arg(long, short, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Print JSON Lines, also on a terminal.
+    #[arg(long)]
+    json: bool,
+    /// Print the table, also when piped.
+    #[arg(long, conflicts_with = "json")]
+    table: bool,
+}
+
+pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
+    let mut source = if args.texts.is_empty() {
+        if args.input.is_none() && io::stdin().is_terminal() {
+            bail!("no text to score; give texts as arguments, --input FILE, or lines on stdin");
+        }
+        Source::Lines(Lines::open(args.input.as_deref())?)
+    } else {
+        Source::Given(args.texts.clone().into_iter())
+    };
+    let format = format_of(args.input.as_ref());
+    let scorer = open_scorer(config)?;
+    let as_table = args.table || (!args.json && io::stdout().is_terminal());
+    let mut out = anstream::stdout().lock();
+    let progress = Progress::new(None);
+    let mut failed = 0;
+    if as_table && !written(writeln!(out, "{}", header()))? {
+        return Ok(());
+    }
+    loop {
+        // A fault in the input ends the work only after what came before it is answered.
+        let (rows, fault) = source.chunk(format);
+        if rows.is_empty() && fault.is_none() {
+            break;
+        }
+        let texts: Vec<String> = rows.iter().map(|row| row.text.clone()).collect();
+        let results = wait(scorer.score_many(texts, None))?;
+        progress.advance(rows.len());
+        let printed = progress.suspend(|| -> Result<bool> {
+            for (row, result) in rows.into_iter().zip(results) {
+                failed += usize::from(result.is_err());
+                let line = if as_table {
+                    table_line(&row, &result)
+                } else {
+                    json_line(row, result, scorer.fingerprint())
+                };
+                if !written(writeln!(out, "{line}"))? {
+                    return Ok(false);
+                }
+            }
+            written(out.flush())
+        })?;
+        if !printed {
+            return Ok(());
+        }
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+    }
+    progress.finish();
+    if failed > 0 {
+        bail!("{failed} texts could not be scored");
+    }
+    Ok(())
+}
+
+enum Source {
+    Given(std::vec::IntoIter<String>),
+    Lines(Lines),
+}
+
+impl Source {
+    fn chunk(&mut self, format: super::rows::Format) -> (Vec<Row>, Option<anyhow::Error>) {
+        let mut rows = Vec::new();
+        while rows.len() < CHUNK {
+            match self.next(format) {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => break,
+                Err(fault) => return (rows, Some(fault)),
+            }
+        }
+        (rows, None)
+    }
+
+    fn next(&mut self, format: super::rows::Format) -> Result<Option<Row>> {
+        match self {
+            Source::Given(texts) => Ok(texts.next().map(|text| Row { text, object: None })),
+            Source::Lines(lines) => lines.next(format),
+        }
+    }
+}
+
+/// One JSON object: the input's fields, the text, and what was found. Nothing in it depends on the clock.
+fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> String {
+    let mut line = Map::new();
+    line.insert("text".to_owned(), row.text.into());
+    if let Some(input) = row.object {
+        line.insert(
+            "input".to_owned(),
+            Value::Object(input.into_iter().filter(|(key, _)| key != "text").collect()),
+        );
+    }
+    let found = match result {
+        Err(error) => json!({ "error": error.to_string() }),
+        Ok(scored) => {
+            let probabilities: Map<String, Value> = Label::ALL
+                .into_iter()
+                .map(|label| (label.name().to_owned(), scored.sentiment.probabilities.of(label).into()))
+                .collect();
+            json!({
+                "label": scored.sentiment.label.name(),
+                "score": scored.sentiment.score,
+                "magnitude": scored.sentiment.magnitude,
+                "mixed": scored.sentiment.mixed,
+                "probabilities": probabilities,
+                "content": content_name(scored.content),
+                "token_count": scored.token_count,
+                "window_count": scored.window_count,
+                "model_fingerprint": fingerprint,
+            })
+        }
+    };
+    if let Value::Object(found) = found {
+        line.extend(found);
+    }
+    Value::Object(line).to_string()
+}
+
+fn content_name(content: Content) -> &'static str {
+    match content {
+        Content::Linguistic => "linguistic",
+        Content::Empty => "empty",
+        Content::NonLinguistic => "non_linguistic",
+    }
+}
+
+fn header() -> String {
+    let bold = Style::new().bold();
+    format!("{bold}{:<9} {:>5} {:>6}  text{bold:#}", "label", "sure", "score")
+}
+
+fn table_line(row: &Row, result: &Result<Scored, ScoreError>) -> String {
+    let scored = match result {
+        Ok(scored) => scored,
+        Err(error) => return format!("{:<9} {:>5} {:>6}  {error}", "error", "", ""),
+    };
+    let sentiment = &scored.sentiment;
+    let colour = match sentiment.label {
+        Label::Positive => AnsiColor::Green.on_default(),
+        Label::Neutral => Style::new().dimmed(),
+        Label::Negative => AnsiColor::Red.on_default(),
+        Label::Question => AnsiColor::Cyan.on_default(),
+    };
+    let sure = sentiment.probabilities.of(sentiment.label) * 100.0;
+    let note = match scored.content {
+        Content::Linguistic => "",
+        Content::Empty => "(empty)",
+        Content::NonLinguistic => "(no language) ",
+    };
+    format!(
+        "{colour}{:<9}{colour:#} {sure:>4.0}% {:>+6.2}  {note}{}",
+        sentiment.label.name(),
+        sentiment.score,
+        shorten(&row.text, 70)
+    )
+}
+
+/// One line of at most so many columns, cut between grapheme clusters.
+fn shorten(text: &str, columns: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.width() <= columns {
+        return line;
+    }
+    let mut kept = String::new();
+    for cluster in line.graphemes(true) {
+        if kept.width() + cluster.width() + 1 > columns {
+            break;
+        }
+        kept.push_str(cluster);
+    }
+    kept + "…"
+}

@@ -1,0 +1,145 @@
+//! Between messages and the domain: requests are checked here once, answers are written here.
+
+use std::time::Duration;
+
+use tonic_types::FieldViolation;
+
+use super::status::Failure;
+use super::{ServerConfig, v1};
+use crate::model::{Label, Probabilities};
+use crate::scoring::{Content, Scored};
+use crate::text::Encoding;
+
+const MAX_MESSAGE_ID_BYTES: usize = 128;
+const MAX_LANGUAGE_CODE_BYTES: usize = 35;
+
+/// A request that has passed every check.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) text: String,
+    message_id: String,
+    language_code: String,
+    encoding: Encoding,
+}
+
+impl Checked {
+    /// Checks every field and reports all that are out of range.
+    pub(super) fn new(request: v1::AnalyzeSentimentRequest, config: &ServerConfig) -> Result<Self, Failure> {
+        let mut violations = Vec::new();
+        let mut most = |field: &str, bytes: usize, limit: usize| {
+            if bytes > limit {
+                let problem = format!("is {bytes} bytes long, at most {limit} are taken");
+                violations.push(FieldViolation::new(field, problem));
+            }
+        };
+        most("text", request.text.len(), config.max_text_bytes);
+        most("message_id", request.message_id.len(), MAX_MESSAGE_ID_BYTES);
+        most("language_code", request.language_code.len(), MAX_LANGUAGE_CODE_BYTES);
+        if !request.language_code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            let problem = "is no BCP 47 tag; use one such as th or th-TH";
+            violations.push(FieldViolation::new("language_code", problem));
+        }
+        if v1::Channel::try_from(request.channel).is_err() {
+            let problem = format!("{} is no Channel; use 0 to 4", request.channel);
+            violations.push(FieldViolation::new("channel", problem));
+        }
+        let encoding = match v1::OffsetEncoding::try_from(request.offset_encoding) {
+            Ok(v1::OffsetEncoding::Unspecified | v1::OffsetEncoding::Utf8) => Encoding::Utf8,
+            Ok(v1::OffsetEncoding::Utf16) => Encoding::Utf16,
+            Ok(v1::OffsetEncoding::Utf32) => Encoding::Utf32,
+            Err(_) => {
+                let problem = format!("{} is no OffsetEncoding; use 0 to 3", request.offset_encoding);
+                violations.push(FieldViolation::new("offset_encoding", problem));
+                Encoding::Utf8
+            }
+        };
+        if !violations.is_empty() {
+            return Err(Failure::Invalid(violations));
+        }
+        let v1::AnalyzeSentimentRequest { text, message_id, language_code, .. } = request;
+        Ok(Self { text, message_id, language_code, encoding })
+    }
+
+    /// The answer to this request.
+    pub(super) fn answer(self, scored: Scored, fingerprint: &str) -> v1::AnalyzeSentimentResponse {
+        let (language_code, language_supported) = self.language(scored.has_thai);
+        let windows = scored.windows.into_iter().map(|window| {
+            let span = self.encoding.range(&self.text, window.span);
+            v1::ScoredWindow {
+                span: Some(v1::TextSpan { begin_offset: count(span.start), end_offset: count(span.end) }),
+                score: window.score,
+                token_count: count(window.token_count),
+            }
+        });
+        v1::AnalyzeSentimentResponse {
+            content: content(scored.content).into(),
+            sentiment: Some(v1::Sentiment {
+                label: label(scored.sentiment.label).into(),
+                probabilities: Some(probabilities(scored.sentiment.probabilities)),
+                score: scored.sentiment.score,
+                magnitude: scored.sentiment.magnitude,
+                mixed: scored.sentiment.mixed,
+            }),
+            language_code,
+            language_supported,
+            model_fingerprint: fingerprint.to_owned(),
+            token_count: count(scored.token_count),
+            window_count: count(scored.window_count),
+            windows: windows.collect(),
+            timings: Some(v1::AnalysisTimings {
+                tokenize_duration: duration(scored.timings.tokenize),
+                queue_duration: duration(scored.timings.queue),
+                infer_duration: duration(scored.timings.infer),
+                total_duration: duration(scored.timings.total),
+            }),
+            message_id: self.message_id,
+        }
+    }
+
+    /// The language assumed and whether the model knows it: the caller's word, else the letters.
+    fn language(&self, has_thai: bool) -> (String, bool) {
+        match (self.language_code.as_str(), has_thai) {
+            ("", true) => ("th".to_owned(), true),
+            ("", false) => ("und".to_owned(), false),
+            (given, _) => {
+                let primary = given.split('-').next().unwrap_or_default();
+                (given.to_owned(), primary.eq_ignore_ascii_case("th"))
+            }
+        }
+    }
+}
+
+fn content(content: Content) -> v1::TextContent {
+    match content {
+        Content::Linguistic => v1::TextContent::Linguistic,
+        Content::Empty => v1::TextContent::Empty,
+        Content::NonLinguistic => v1::TextContent::NonLinguistic,
+    }
+}
+
+fn label(label: Label) -> v1::SentimentLabel {
+    match label {
+        Label::Positive => v1::SentimentLabel::Positive,
+        Label::Neutral => v1::SentimentLabel::Neutral,
+        Label::Negative => v1::SentimentLabel::Negative,
+        Label::Question => v1::SentimentLabel::Question,
+    }
+}
+
+fn probabilities(of: Probabilities) -> v1::LabelProbabilities {
+    v1::LabelProbabilities {
+        positive: of.of(Label::Positive),
+        neutral: of.of(Label::Neutral),
+        negative: of.of(Label::Negative),
+        question: of.of(Label::Question),
+    }
+}
+
+/// A text is bounded far below two thousand million of anything.
+fn count(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(duration).ok()
+}

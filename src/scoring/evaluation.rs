@@ -1,0 +1,135 @@
+//! How well labels and probabilities fit the truth. Pure.
+
+use serde::Serialize;
+
+use crate::model::{Label, Probabilities};
+
+/// Bins of the expected calibration error.
+const BINS: usize = 15;
+
+/// The figures of an evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Texts evaluated.
+    pub rows: usize,
+    /// F1 over all decisions. Each text has one label, so this equals accuracy.
+    pub micro_f1: f64,
+    /// Mean F1 of the classes that occur in the truth or the answers, as scikit-learn has it.
+    pub macro_f1: f64,
+    /// Expected calibration error over 15 bins of equal width: the mean distance between the probability of
+    /// the answer and how often it is right (Guo et al. 2017).
+    pub expected_calibration_error: f64,
+    /// How often a random positive text has a higher score than a random negative one; absent without both.
+    pub polarity_auc: Option<f64>,
+    /// Per class, in the order of [`Label::ALL`].
+    pub classes: Vec<ClassFigures>,
+    /// Texts by true label (rows) and answer (columns), both in the order of [`Label::ALL`].
+    pub confusion: [[usize; Label::COUNT]; Label::COUNT],
+}
+
+/// The figures of one class. A ratio without a denominator is 0.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassFigures {
+    /// The class.
+    pub label: Label,
+    /// Of the answers of this class, the share that is right.
+    pub precision: f64,
+    /// Of the texts of this class, the share that is found.
+    pub recall: f64,
+    /// Harmonic mean of the two.
+    pub f1: f64,
+    /// Texts of this class.
+    pub support: usize,
+}
+
+impl Evaluation {
+    /// Compares true labels with answers.
+    pub fn of(rows: &[(Label, Probabilities)]) -> Self {
+        let mut confusion = [[0; Label::COUNT]; Label::COUNT];
+        for (truth, answer) in rows {
+            if let Some(cell) =
+                confusion.get_mut(index(*truth)).and_then(|row| row.get_mut(index(answer.label())))
+            {
+                *cell += 1;
+            }
+        }
+        let cell = |truth: usize, answer: usize| {
+            confusion.get(truth).and_then(|row| row.get(answer)).copied().unwrap_or(0)
+        };
+        let all = 0..Label::COUNT;
+        let (classes, occurs): (Vec<ClassFigures>, Vec<bool>) = Label::ALL
+            .into_iter()
+            .enumerate()
+            .map(|(at, label)| {
+                let support: usize = all.clone().map(|answer| cell(at, answer)).sum();
+                let answered: usize = all.clone().map(|truth| cell(truth, at)).sum();
+                let right = cell(at, at);
+                let f1 = ratio(2 * right, support + answered);
+                let (precision, recall) = (ratio(right, answered), ratio(right, support));
+                (ClassFigures { label, precision, recall, f1, support }, support + answered > 0)
+            })
+            .unzip();
+        let occurring: Vec<f64> =
+            classes.iter().zip(occurs).filter(|(_, occurs)| *occurs).map(|(class, _)| class.f1).collect();
+        let right: usize = all.map(|at| cell(at, at)).sum();
+        Self {
+            rows: rows.len(),
+            micro_f1: ratio(right, rows.len()),
+            macro_f1: occurring.iter().sum::<f64>() / float(occurring.len().max(1)),
+            expected_calibration_error: calibration_error(rows),
+            polarity_auc: polarity_auc(rows),
+            classes,
+            confusion,
+        }
+    }
+}
+
+fn calibration_error(rows: &[(Label, Probabilities)]) -> f64 {
+    let mut bins = [(0.0, 0.0); BINS];
+    for (truth, answer) in rows {
+        let confidence = f64::from(answer.of(answer.label()));
+        // The bin edges belong to the bin below, as in the paper.
+        let bin = (1..BINS).filter(|edge| confidence > float(*edge) / float(BINS)).count();
+        if let Some((sure, right)) = bins.get_mut(bin) {
+            *sure += confidence;
+            *right += if answer.label() == *truth { 1.0 } else { 0.0 };
+        }
+    }
+    bins.iter().map(|(sure, right): &(f64, f64)| (sure - right).abs()).sum::<f64>() / float(rows.len().max(1))
+}
+
+/// The Mann-Whitney statistic; texts of equal score count half.
+fn polarity_auc(rows: &[(Label, Probabilities)]) -> Option<f64> {
+    let mut scores: Vec<(f32, bool)> = rows
+        .iter()
+        .filter(|(truth, _)| matches!(truth, Label::Positive | Label::Negative))
+        .map(|(truth, answer)| (answer.polarity(), *truth == Label::Positive))
+        .collect();
+    scores.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let positives = scores.iter().filter(|(_, positive)| *positive).count();
+    let negatives = scores.len() - positives;
+    if positives == 0 || negatives == 0 {
+        return None;
+    }
+    let (mut wins, mut below) = (0.0, 0);
+    for tied in scores.chunk_by(|left, right| left.0.total_cmp(&right.0).is_eq()) {
+        let up = tied.iter().filter(|(_, positive)| *positive).count();
+        let down = tied.len() - up;
+        wins += float(up) * (float(below) + float(down) / 2.0);
+        below += down;
+    }
+    Some(wins / (float(positives) * float(negatives)))
+}
+
+fn index(label: Label) -> usize {
+    Label::ALL.iter().position(|other| *other == label).unwrap_or(0)
+}
+
+fn ratio(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^52")]
+fn float(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,15 @@
+//! From a text to its sentiment: windows, the queue of work, the workers, and the figures of an evaluation.
+
+mod evaluation;
+mod queue;
+mod scorer;
+mod sentiment;
+mod window;
+mod workers;
+
+pub use evaluation::{ClassFigures, Evaluation};
+pub use scorer::{OpenError, ScoreError, Scorer, ScoringConfig};
+pub use sentiment::{Content, MIXED_MARGIN, Scored, ScoredWindow, Sentiment, Timings};
+
+#[cfg(test)]
+mod tests;

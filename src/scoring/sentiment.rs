@@ -1,0 +1,103 @@
+//! What a caller gets for a text. Pure.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::model::{Label, Probabilities};
+
+/// Parts of a text disagree when one scores at least this and another at most its negative.
+pub const MIXED_MARGIN: f32 = 0.25;
+
+/// Whether a text says anything that a model can score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Language, emoji, emoticons or laughter.
+    Linguistic,
+    /// Nothing, or nothing that shows.
+    Empty,
+    /// Only masks, LINE placeholders or stray marks.
+    NonLinguistic,
+}
+
+/// The sentiment of a text as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sentiment {
+    /// The most probable class.
+    pub label: Label,
+    /// The calibrated probabilities behind it.
+    pub probabilities: Probabilities,
+    /// Polarity in [-1, 1]: P(positive) − P(negative).
+    pub score: f32,
+    /// Strength of feeling, 0 or more: the sum of |score| over the windows.
+    pub magnitude: f32,
+    /// Whether windows disagree in sign beyond [`MIXED_MARGIN`].
+    pub mixed: bool,
+}
+
+/// One of the overlapping parts of a long text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredWindow {
+    /// Where it lies in the text as sent, in bytes, on edges of grapheme clusters.
+    pub span: Range<usize>,
+    /// Polarity in [-1, 1].
+    pub score: f32,
+    /// Its tokens, without special tokens.
+    pub token_count: usize,
+}
+
+/// How long each step took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Normalising and tokenising.
+    pub tokenize: Duration,
+    /// Waiting for a worker: the longest wait of the windows.
+    pub queue: Duration,
+    /// Running the model: the sum over the windows.
+    pub infer: Duration,
+    /// From arrival to answer.
+    pub total: Duration,
+}
+
+/// A scored text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Whether the model was asked, and if not, why.
+    pub content: Content,
+    /// The sentiment of the whole.
+    pub sentiment: Sentiment,
+    /// Whether the text has a Thai letter.
+    pub has_thai: bool,
+    /// Tokens of the normalised text, without special tokens.
+    pub token_count: usize,
+    /// Windows scored: 0 if the model was not asked.
+    pub window_count: usize,
+    /// The windows, if there was more than one.
+    pub windows: Vec<ScoredWindow>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+impl Sentiment {
+    /// The answer for text without language: neutral, and sure of it.
+    pub fn neutral() -> Self {
+        Self::of_windows(&[(Probabilities::NEUTRAL, 1)])
+    }
+
+    /// Merges windows, each weighted by its tokens.
+    pub fn of_windows(windows: &[(Probabilities, usize)]) -> Self {
+        // One window keeps its probabilities to the bit.
+        let probabilities = match windows {
+            [(only, _)] => *only,
+            several => Probabilities::weighted_mean(several),
+        };
+        let scores = || windows.iter().map(|(window, _)| window.polarity());
+        Self {
+            label: probabilities.label(),
+            probabilities,
+            score: probabilities.polarity(),
+            magnitude: scores().map(f32::abs).sum(),
+            mixed: scores().any(|score| score >= MIXED_MARGIN)
+                && scores().any(|score| score <= -MIXED_MARGIN),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Masks for what names a person or a place on the net, and the test for text that says nothing.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::normalize::{Glyph, Normalized};
+
+/// A kind of thing that is hidden from the model. Each is one token of the vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// A web address.
+    Url,
+    /// An e-mail address.
+    Email,
+    /// A Thai telephone number of 9 or 10 digits, or the same with +66.
+    Phone,
+    /// An @mention in Latin letters.
+    User,
+}
+
+impl Mask {
+    /// In the order they are applied: what holds an '@' goes before mentions, and telephone numbers too,
+    /// so that no mask uncovers work for one before it.
+    pub const ALL: [Mask; 4] = [Mask::Url, Mask::Email, Mask::Phone, Mask::User];
+
+    /// What stands in the normalised text, and in the tokenizer's vocabulary.
+    pub fn token(self) -> &'static str {
+        match self {
+            Mask::Url => "<url>",
+            Mask::Email => "<email>",
+            Mask::Phone => "<phone>",
+            Mask::User => "<user>",
+        }
+    }
+
+    fn pattern(self) -> &'static Regex {
+        static URL: LazyLock<Regex> = pattern!(
+            r#"(?i)(?:(?:https?://|www\.)|[a-z0-9-]+\.(?:com|net|org|th|ly|me|gl|co|app|io|be)/)[!-~&&[^<>"]]*[a-z0-9/]"#
+        );
+        static EMAIL: LazyLock<Regex> = pattern!(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+");
+        static PHONE: LazyLock<Regex> = pattern!(r"\+?[0-9](?:[- .]?[0-9]){8,11}");
+        static USER: LazyLock<Regex> = pattern!(r"(?:@[A-Za-z0-9_.]{2,})+");
+        match self {
+            Mask::Url => &URL,
+            Mask::Email => &EMAIL,
+            Mask::Phone => &PHONE,
+            Mask::User => &USER,
+        }
+    }
+
+    /// What a pattern cannot say: the neighbours of a match, and the shape of a telephone number.
+    fn accepts(self, found: &str, before: Option<char>, after: Option<char>) -> bool {
+        match self {
+            Mask::Url | Mask::Email => true,
+            Mask::Phone => {
+                let digit = |ch: Option<char>| ch.is_some_and(|ch| ch.is_ascii_digit());
+                !digit(before) && !digit(after) && is_thai_number(found)
+            }
+            Mask::User => !before.is_some_and(|ch| ch.is_ascii_alphanumeric() || ch == '_'),
+        }
+    }
+}
+
+macro_rules! pattern {
+    ($source:expr) => {
+        LazyLock::new(|| Regex::new($source).expect("a constant pattern, compiled in every test"))
+    };
+}
+use pattern;
+
+/// 0 and eight or nine digits, or 66 in place of the 0, with no more separators than people write.
+fn is_thai_number(found: &str) -> bool {
+    let digits: String = found.chars().filter(char::is_ascii_digit).collect();
+    let separators = found.chars().filter(|ch| "- .".contains(*ch)).count();
+    let international = found.starts_with('+') || found.starts_with("66");
+    let local = match (international, digits.strip_prefix("66"), digits.strip_prefix('0')) {
+        (true, Some(local), _) => local,
+        (false, _, Some(local)) if found.starts_with(&format!("0{}", local.get(..1).unwrap_or("?"))) => local,
+        _ => return false,
+    };
+    let mobile = local.starts_with(['6', '8', '9']) && local.len() == 9;
+    let landline = local.starts_with(['2', '3', '4', '5', '7']) && local.len() == 8;
+    (mobile || landline) && separators <= if international { 3 } else { 2 }
+}
+
+/// Replaces every match by its mask, between spaces, so that it touches nothing.
+pub(super) fn apply(glyphs: Vec<Glyph>) -> Vec<Glyph> {
+    // Nearly all text has none of these, and is spared the patterns.
+    let digits = glyphs.iter().filter(|glyph| glyph.ch.is_ascii_digit()).count();
+    let any = |wanted: &[char]| glyphs.iter().any(|glyph| wanted.contains(&glyph.ch));
+    if digits < 9 && !any(&['@', '/']) && !any(&['w', 'W']) {
+        return glyphs;
+    }
+    Mask::ALL.into_iter().fold(glyphs, replace)
+}
+
+fn replace(glyphs: Vec<Glyph>, mask: Mask) -> Vec<Glyph> {
+    let text: String = glyphs.iter().map(|glyph| glyph.ch).collect();
+    let mut out = Vec::with_capacity(glyphs.len());
+    let mut rest = glyphs.iter();
+    let mut byte = 0;
+    for found in mask.pattern().find_iter(&text) {
+        let before = text.get(..found.start()).and_then(|left| left.chars().next_back());
+        let after = text.get(found.end()..).and_then(|right| right.chars().next());
+        if !mask.accepts(found.as_str(), before, after) {
+            continue;
+        }
+        while byte < found.start()
+            && let Some(glyph) = rest.next()
+        {
+            byte += glyph.ch.len_utf8();
+            out.push(*glyph);
+        }
+        let mut span: Option<(usize, usize)> = None;
+        while byte < found.end()
+            && let Some(glyph) = rest.next()
+        {
+            byte += glyph.ch.len_utf8();
+            span = Some((span.map_or(glyph.from, |(from, _)| from), glyph.to));
+        }
+        let Some((from, to)) = span else { continue };
+        let spelled = [" ", mask.token(), " "];
+        out.extend(spelled.iter().flat_map(|part| part.chars()).map(|ch| Glyph { ch, from, to }));
+    }
+    out.extend(rest);
+    out
+}
+
+/// What LINE writes where a message had no text.
+const PLACEHOLDERS: [&str; 19] = [
+    "[รูป]",
+    "[รูปภาพ]",
+    "[สติกเกอร์]",
+    "[วิดีโอ]",
+    "[ไฟล์]",
+    "[ข้อความเสียง]",
+    "[ตำแหน่ง]",
+    "[ผู้ติดต่อ]",
+    "[โหวต]",
+    "[Photo]",
+    "[Sticker]",
+    "[Video]",
+    "[Voice message]",
+    "[File]",
+    "[Gift]",
+    "[Location]",
+    "[Notes]",
+    "[Contact]",
+    "[Poll]",
+];
+
+/// Whether anything is left for a model once masks, LINE placeholders and stray marks are taken away.
+///
+/// Emoji, emoticons and laughter are language here; "https://example.com" and "[สติกเกอร์]" are not.
+pub fn is_linguistic(text: &Normalized) -> bool {
+    let mut left = text.as_str().to_owned();
+    for hidden in Mask::ALL.iter().map(|mask| mask.token()).chain(PLACEHOLDERS) {
+        if left.contains(hidden) {
+            left = left.replace(hidden, "");
+        }
+    }
+    left.chars().any(|ch| !ch.is_whitespace() && unicode_width::UnicodeWidthChar::width(ch) != Some(0))
+}
