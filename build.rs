@@ -1,5 +1,7 @@
 //! Compiles the protos and puts the pinned ONNX Runtime library where the binary looks for it.
 
+#![allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, error::Error, fs};

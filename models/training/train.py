@@ -111,10 +111,9 @@ def main() -> None:
     model = Encoder.from_base()
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=RATE, fused=True)
     steps = args.epochs * -(-len(rows) // BATCH)
-    step, best, started = 0, 0.0, time.time()
+    step, best, started, running = 0, 0.0, time.time(), None
     for epoch in range(1, args.epochs + 1):
         model.train()
-        running = 0.0
         for group in batches([min(len(row), MAX_TOKENS) for row in rows], rng):
             step += 1
             progress = step / steps
@@ -128,7 +127,7 @@ def main() -> None:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            running = 0.99 * running + 0.01 * loss.item() if step > 1 else loss.item()
+            running = loss.item() if running is None else 0.99 * running + 0.01 * loss.item()
             if step % 25 == 0:
                 print(f"epoch {epoch} step {step}/{steps} loss {running:.4f} {time.time() - started:.0f} s", flush=True)
         guessed = predict(model, valid_rows).argmax(1)

@@ -1,6 +1,5 @@
 //! `arom evaluate`: the model against labelled texts.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -109,18 +108,8 @@ fn as_table(evaluation: &Evaluation, rate: f64, workers: usize, scorer: &Scorer)
         ));
     }
     let names = Label::ALL.map(Label::name);
-    let columns = |cells: [String; Label::COUNT]| {
-        cells.iter().fold(String::new(), |mut row, cell| {
-            // Writing to a string cannot fail.
-            let _ = write!(row, " {cell:>9}");
-            row
-        })
-    };
-    line(format!(
-        "\n{:<10}{}",
-        "truth \\ answer",
-        columns(names.map(str::to_owned)).get(4..).unwrap_or_default()
-    ));
+    let columns = |cells: [String; Label::COUNT]| cells.map(|cell| format!(" {cell:>9}")).concat();
+    line(format!("\n{:<10}{}", "truth", columns(names.map(str::to_owned))));
     for (name, row) in names.iter().zip(evaluation.confusion) {
         line(format!("{name:<10}{}", columns(row.map(|cell| cell.to_string()))));
     }

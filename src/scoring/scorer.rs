@@ -137,6 +137,13 @@ impl Scorer {
         &self.engine.fingerprint
     }
 
+    /// The rows of token ids that the model is given for a text, one for each window.
+    #[cfg(test)]
+    pub(super) fn rows(&self, text: &str) -> Vec<Vec<TokenId>> {
+        let prepared = self.engine.prepare(text, Instant::now()).expect("any text can be tokenised");
+        prepared.windows.into_iter().map(|window| window.row).collect()
+    }
+
     /// Accepts nothing more; what was accepted is still answered.
     pub fn close(&self) {
         self.engine.workers.close();

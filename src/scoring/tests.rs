@@ -1,1 +1,217 @@
+use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+
+use super::evaluation::Evaluation;
+use super::queue::{Full, Queue, Waiting};
+use super::sentiment::Sentiment;
+use super::window::Windows;
+use crate::model::{Label, Probabilities};
+
+#[derive(Debug)]
+struct Job {
+    name: u32,
+    tokens: usize,
+    deadline: Option<Instant>,
+    abandoned: bool,
+}
+
+impl Waiting for Job {
+    fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+}
+
+fn job(name: u32, tokens: usize) -> Job {
+    Job { name, tokens, deadline: None, abandoned: false }
+}
+
+fn taken(queue: &mut Queue<Job>, now: Instant) -> (Option<u32>, Vec<u32>) {
+    let taken = queue.take(now);
+    (taken.next.map(|job| job.name), taken.expired.into_iter().map(|job| job.name).collect())
+}
+
+#[test]
+fn the_queue_takes_whole_texts_up_to_its_tokens() {
+    let mut queue = Queue::new(10);
+    queue.push(vec![job(1, 4), job(2, 4)]).expect("room for 8");
+    assert_eq!(queue.push(vec![job(3, 2), job(4, 1)]), Err(Full { tokens: 8 }));
+    queue.push(vec![job(5, 2)]).expect("room for 2 more");
+    let now = Instant::now();
+    assert_eq!(taken(&mut queue, now), (Some(1), vec![]));
+    queue.push(vec![job(6, 4)]).expect("room again");
+    let order: Vec<_> = std::iter::from_fn(|| taken(&mut queue, now).0).collect();
+    assert_eq!(order, [2, 5, 6]);
+    queue.push(vec![job(7, 99)]).expect("an empty queue takes a text of any size");
+}
+
+#[test]
+fn nobody_works_for_callers_who_have_gone() {
+    let mut queue = Queue::new(100);
+    let now = Instant::now();
+    let late = Job { deadline: Some(now), ..job(1, 1) };
+    let gone = Job { abandoned: true, ..job(2, 1) };
+    let waiting = Job { deadline: Some(now + Duration::from_secs(1)), ..job(3, 1) };
+    queue.push(vec![late, gone, waiting]).expect("room");
+    assert_eq!(taken(&mut queue, now), (Some(3), vec![1]));
+    assert_eq!(taken(&mut queue, now), (None, vec![]));
+    queue.push(vec![job(4, 100)]).expect("what was dropped gave its room back");
+}
+
+#[test]
+fn the_retry_delay_is_the_time_the_queue_takes() {
+    let full = Full { tokens: 1000 };
+    assert_eq!(full.retry_after(Duration::from_micros(200), 2), Duration::from_millis(100));
+    assert_eq!(Full { tokens: 1 }.retry_after(Duration::from_micros(1), 8), Duration::from_millis(10));
+}
+
+proptest! {
+    #[test]
+    fn windows_cover_every_token_and_overlap(size in 2usize..300, share in 0usize..100, length in 0usize..3000) {
+        let overlap = (size / 2 * share / 100).min(size - 1);
+        let cut = Windows { size, overlap }.cut(length);
+        prop_assert_eq!(cut.first().map(|range| range.start), Some(0));
+        prop_assert_eq!(cut.last().map(|range| range.end), Some(length));
+        prop_assert!(cut.iter().all(|range| range.len() <= size));
+        prop_assert!(cut.len() == 1 || cut.iter().all(|range| range.len() == size));
+        for (left, right) in cut.iter().zip(cut.iter().skip(1)) {
+            prop_assert!(left.start < right.start && left.end >= right.start + overlap);
+        }
+    }
+}
+
+#[test]
+fn windows_are_merged_by_their_tokens() {
+    let (glad, angry) = (Probabilities([0.8, 0.1, 0.1, 0.0]), Probabilities([0.0, 0.2, 0.8, 0.0]));
+    let both = Sentiment::of_windows(&[(glad, 300), (angry, 100)]);
+    let close = |left: f32, right: f32| assert!((left - right).abs() < 1e-6, "{left} is not {right}");
+    close(both.probabilities.of(Label::Positive), 0.6);
+    close(both.probabilities.of(Label::Negative), 0.275);
+    close(both.score, 0.325);
+    close(both.magnitude, 1.5);
+    assert_eq!((both.label, both.mixed), (Label::Positive, true));
+    let alone = Sentiment::of_windows(&[(glad, 7)]);
+    assert_eq!((alone.probabilities, alone.mixed), (glad, false));
+}
+
+fn answer(label: Label, sure: f32) -> Probabilities {
+    let rest = (1.0 - sure) / 3.0;
+    Probabilities(Label::ALL.map(|other| if other == label { sure } else { rest }))
+}
+
+/// The expected figures are scikit-learn's for the same rows.
+#[test]
+fn figures_are_those_of_scikit_learn() {
+    use Label::{Negative, Neutral, Positive, Question};
+    let rows: Vec<(Label, Probabilities)> = [
+        (Positive, Positive, 0.9),
+        (Positive, Neutral, 0.5),
+        (Neutral, Neutral, 0.8),
+        (Neutral, Neutral, 0.7),
+        (Neutral, Negative, 0.6),
+        (Negative, Negative, 0.95),
+        (Negative, Positive, 0.4),
+        (Question, Neutral, 0.55),
+    ]
+    .into_iter()
+    .map(|(truth, answered, sure)| (truth, answer(answered, sure)))
+    .collect();
+    let evaluation = Evaluation::of(&rows);
+    let close = |left: f64, right: f64| assert!((left - right).abs() < 1e-6, "{left} is not {right}");
+    close(evaluation.micro_f1, 0.5);
+    // f1_score([0,0,1,1,1,2,2,3], [0,1,1,1,2,2,0,1], average=None) = [0.5, 0.571428..., 0.5, 0]
+    close(evaluation.macro_f1, (0.5 + 4.0 / 7.0 + 0.5) / 4.0);
+    assert_eq!(evaluation.confusion, [[1, 1, 0, 0], [0, 2, 1, 0], [1, 0, 1, 0], [0, 1, 0, 0]]);
+    // By hand: every answer lies in a bin of its own, so each adds the distance of its probability from 1 if it
+    // is right and from 0 if it is wrong.
+    let bins = 0.1 + 0.5 + 0.2 + 0.3 + 0.6 + 0.05 + 0.4 + 0.55;
+    close(evaluation.expected_calibration_error, bins / 8.0);
+    // Scores of the positives: 0.8667, 0; of the negatives: -0.9333, 0.2. Three of four pairs are in order.
+    close(evaluation.polarity_auc.expect("both signs occur"), 0.75);
+    assert_eq!(Evaluation::of(&[]).polarity_auc, None);
+    close(Evaluation::of(&[(Positive, answer(Positive, 1.0))]).macro_f1, 1.0);
+}
+
+mod golden {
+    //! The Rust path against the reference that Python's tokenizers and onnxruntime made: tests/golden.
+
+    use std::fs;
+    use std::path::Path;
+
+    use serde::Deserialize;
+
+    use crate::model::{Bundle, Runtime, Session};
+    use crate::scoring::{Content, Scorer, ScoringConfig};
+    use crate::text::normalize;
+
+    /// How far a logit may lie from the reference. On the machine that made the reference there is no
+    /// difference; another CPU rounds floats otherwise, and a rounding that tips an int8 activation shows here.
+    const LOGIT_TOLERANCE: f32 = 0.05;
+
+    #[derive(Deserialize)]
+    struct Text {
+        text: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Reference {
+        normalized: String,
+        windows: Vec<Vec<i64>>,
+        logits: Vec<[f32; 4]>,
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(name: &str) -> Vec<T> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        let lines = fs::read_to_string(file).expect("it is in the repository");
+        lines.lines().map(|line| serde_json::from_str(line).expect("it is JSON of this shape")).collect()
+    }
+
+    #[test]
+    fn token_ids_and_logits_are_those_of_python() {
+        let runtime = Runtime::load(None).expect("the build fetched ONNX Runtime");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/e5-small-wisesight");
+        let bundle = Bundle::read(&folder).expect("the shipped bundle is whole");
+        let config = ScoringConfig { workers: 1, inbox_tokens: 10_000 };
+        let scorer = Scorer::open(&bundle, &runtime, &config).expect("the shipped bundle fits");
+        let mut session = Session::open(&runtime, &bundle).expect("the shipped bundle fits");
+        let (texts, references): (Vec<Text>, Vec<Reference>) = (read("texts.jsonl"), read("reference.jsonl"));
+        assert_eq!(texts.len(), references.len());
+        assert!(texts.len() >= 200);
+        let waiting = tokio::runtime::Runtime::new().expect("a runtime");
+        let scored = waiting.block_on(scorer.score_many(texts.iter().map(|row| row.text.clone()), None));
+        let mut furthest = 0.0_f32;
+        for ((Text { text }, reference), scored) in texts.iter().zip(&references).zip(scored) {
+            let scored = scored.expect("scored");
+            assert_eq!(normalize(text).as_str(), reference.normalized, "from {text:?}");
+            if scored.content != Content::Linguistic {
+                assert_eq!(scored.window_count, 0);
+                continue;
+            }
+            assert_eq!(scorer.rows(text), reference.windows, "token ids of {text:?}");
+            for (row, expected) in reference.windows.iter().zip(&reference.logits) {
+                let logits = session.run(std::slice::from_ref(row), 1).expect("it runs");
+                for (logit, expected) in logits.iter().flatten().zip(expected) {
+                    furthest = furthest.max((logit - expected).abs());
+                }
+            }
+            if let [expected] = reference.logits.as_slice() {
+                let expected = bundle.manifest.calibration.apply(*expected, bundle.labels);
+                for (found, expected) in scored.sentiment.probabilities.0.iter().zip(expected.0) {
+                    assert!((found - expected).abs() < LOGIT_TOLERANCE, "probabilities of {text:?}");
+                }
+            }
+        }
+        assert!(furthest < LOGIT_TOLERANCE, "a logit is {furthest} from its reference");
+        let longest =
+            references.iter().map(|reference| reference.windows.iter().map(Vec::len).sum::<usize>()).max();
+        assert!(longest > Some(600), "the reference reaches 600 tokens");
+    }
+}

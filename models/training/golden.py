@@ -1,0 +1,49 @@
+"""Step 9. Writes the reference that the Rust path is tested against.
+
+    python golden.py
+
+Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each text, the token ids and the
+logits of every window, made by Python's tokenizers and onnxruntime from the shipped bundle.
+"""
+
+import json
+import subprocess
+
+from tokenizers import Tokenizer
+
+from bundle import BUNDLE
+from export import logits, session
+from paths import AROM, MAX_TOKENS, REPOSITORY
+
+GOLDEN = REPOSITORY / "tests" / "golden"
+BEGIN, END = 0, 2
+OVERLAP = 64
+
+
+def windows(ids: list[int]) -> list[list[int]]:
+    """The fewest windows that cover the text with at least the overlap, spread evenly."""
+    size = MAX_TOKENS - 2
+    if len(ids) <= size:
+        parts = [ids]
+    else:
+        steps = -(-(len(ids) - size) // (size - OVERLAP))
+        starts = [(len(ids) - size) * step // steps for step in range(steps + 1)]
+        parts = [ids[start:start + size] for start in starts]
+    return [[BEGIN, *part, END] for part in parts]
+
+
+def main() -> None:
+    texts = (GOLDEN / "texts.jsonl").read_bytes()
+    normalized = subprocess.run([str(AROM), "normalize", "--json"], input=texts, capture_output=True, check=True)
+    tokenizer = Tokenizer.from_file(str(BUNDLE / "tokenizer.json"))
+    model = session(BUNDLE / "model.onnx", threads=1)
+    with open(GOLDEN / "reference.jsonl", "w", encoding="utf-8") as out:
+        for line in normalized.stdout.decode().splitlines():
+            text = json.loads(line)["text"]
+            rows = windows(tokenizer.encode(text, add_special_tokens=False).ids)
+            scores = [[round(float(value), 5) for value in row] for row in logits(model, rows)]
+            out.write(json.dumps({"normalized": text, "windows": rows, "logits": scores}, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+//! The command line as people and scripts use it.
+
+use std::fs;
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::{arom, repository, run, run_command, stderr, stdout};
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn piped_output_is_json_lines_in_the_order_of_the_input() {
+    let output = run(&["score", "อร่อยมาก ชอบสุด ๆ", "แย่มาก ผิดหวัง", ""], "");
+    let lines = json_lines(&stdout(&output));
+    let label = |index: usize| lines.get(index).and_then(|line| line["label"].as_str()).expect("a label");
+    assert_eq!((label(0), label(1), label(2)), ("positive", "negative", "neutral"));
+    assert_eq!(lines[2]["content"], "empty");
+    assert_eq!(lines[2]["window_count"], 0);
+    let sum: f64 =
+        lines[0]["probabilities"].as_object().expect("four").values().filter_map(Value::as_f64).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+}
+
+#[test]
+fn lines_and_json_lines_are_read() {
+    let from_lines = stdout(&run(&["score"], "ดีมาก\r\nแย่มาก\n"));
+    let from_json = stdout(&run(&["score", "ดีมาก", "แย่มาก"], ""));
+    assert_eq!(from_lines, from_json, "stdin and arguments give the same bytes");
+    let samples = repository().join("examples/messages.jsonl");
+    let lines = json_lines(&stdout(&run(&["score", "--input", &samples.display().to_string()], "")));
+    assert!(lines.len() >= 60);
+    assert_eq!(lines[0]["input"]["message_id"], "m01");
+}
+
+#[test]
+fn the_number_of_workers_changes_no_bit() {
+    let samples = repository().join("examples/messages.jsonl").display().to_string();
+    let with = |workers: &str| stdout(&run(&["score", "--workers", workers, "--input", &samples], ""));
+    assert_eq!(with("1"), with("3"));
+}
+
+#[test]
+fn the_table_has_a_row_for_every_text() {
+    let table = stdout(&run(&["score", "--table", "ดีมาก", "[สติกเกอร์]"], ""));
+    assert_eq!(table.lines().count(), 3);
+    assert!(table.contains("positive") && table.contains("(no language)"), "{table}");
+}
+
+#[test]
+fn bad_input_names_the_file_and_the_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let check = |args: &[&str], parts: &[&str]| {
+        let output = run(args, "");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let text = stderr(&output);
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in: {text}");
+        }
+    };
+    let broken = file("broken.jsonl", b"{\"text\": \"a\", \"label\": \"neutral\"}\n{\"text\": 5}\n");
+    check(&["score", "--input", &broken], &["broken.jsonl, line 2", "`text`"]);
+    check(&["evaluate", &broken], &["broken.jsonl, line 2", "`text`"]);
+    let labels = file("labels.jsonl", "{\"text\": \"ดี\", \"label\": \"happy\"}".as_bytes());
+    check(
+        &["evaluate", &labels],
+        &["labels.jsonl, line 1", "happy", "positive, neutral, negative, question"],
+    );
+    let latin = file("thai.txt", b"ok\n\xa1\xd2\xc3\n");
+    check(&["score", "--input", &latin], &["thai.txt, line 2", "byte 1 is not UTF-8"]);
+    check(&["score", "--input", "nowhere.txt"], &["cannot open nowhere.txt"]);
+    check(&["evaluate", &file("empty.jsonl", b"")], &["empty.jsonl has no rows"]);
+}
+
+#[test]
+fn what_came_before_a_bad_line_is_answered() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"text\": \"ดี\"}\n{\"text\": \"แย่\"}\nnot json\n").expect("written");
+    let output = run(&["score", "--input", &path.display().to_string()], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8").lines().count(), 2);
+}
+
+#[test]
+fn evaluate_gives_figures_that_add_up() {
+    let samples = repository().join("examples/messages.jsonl").display().to_string();
+    let output = stdout(&run(&["evaluate", "--json", &samples], ""));
+    let figures: Value = serde_json::from_str(&output).expect("JSON");
+    let confusion: Vec<u64> = figures["confusion"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .flat_map(|row| row.as_array().expect("cells").iter().filter_map(Value::as_u64))
+        .collect();
+    assert_eq!(confusion.iter().sum::<u64>(), figures["rows"].as_u64().expect("a count"));
+    let right: u64 = confusion.iter().step_by(5).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a few rows")]
+    let accuracy = right as f64 / 72.0;
+    assert!((figures["micro_f1"].as_f64().expect("a figure") - accuracy).abs() < 1e-9);
+    assert!(accuracy > 0.6, "the model is no use on the samples: {accuracy}");
+    let table = stdout(&run(&["evaluate", &samples], ""));
+    for part in ["micro-F1", "macro-F1", "expected calibration error", "precision", "texts per second"] {
+        assert!(table.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn normalize_keeps_the_lines_and_the_other_fields() {
+    assert_eq!(
+        stdout(&run(&["normalize"], "เเพงมากกกกก\n\nดู https://example.com/a\n")),
+        "แพงมากกก\n\nดู <url>\n"
+    );
+    let line = stdout(&run(&["normalize", "--json"], "{\"text\":\"ดี  \\n มาก\",\"label\":\"positive\"}\n"));
+    let value: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((value["text"].as_str(), value["label"].as_str()), (Some("ดี\nมาก"), Some("positive")));
+}
+
+#[test]
+fn model_show_verifies_and_prints_the_bundle() {
+    let shown = stdout(&run(&["model", "show"], ""));
+    for part in ["e5-small-wisesight@", "verified    model.onnx", "MIT", "CC0-1.0", "micro_f1"] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
+    let json: Value = serde_json::from_str(&stdout(&run(&["model", "show", "--json"], ""))).expect("JSON");
+    assert_eq!(json["labels"][3], "question");
+}
+
+#[test]
+fn a_missing_or_wrong_runtime_library_is_one_clear_message() {
+    let missing =
+        run_command(arom().args(["score", "ดี"]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so"), "");
+    assert_eq!(missing.status.code(), Some(1));
+    let text = stderr(&missing);
+    assert!(text.contains("/nowhere/libonnxruntime.so") && text.contains("ORT_DYLIB_PATH"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let fake = folder.path().join("libonnxruntime.so");
+    fs::write(&fake, "no library").expect("written");
+    let wrong = run(&["score", "ดี", "--runtime-library", &fake.display().to_string()], "");
+    assert_eq!(wrong.status.code(), Some(1));
+    let text = stderr(&wrong);
+    assert!(text.contains("is no ONNX Runtime library of version 1.24 or later"), "{text}");
+}
+
+#[test]
+fn a_port_in_use_is_said_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = run(&["serve", "--listen", &address], "");
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
+}
+
+#[test]
+fn settings_out_of_range_are_reported_together() {
+    let output = run(&["serve", "--max-batch-size", "0", "--workers", "0", "--listen", "nonsense"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    for part in ["--max-batch-size", "--workers", "--listen"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn help_shows_examples() {
+    for args in [["score", "--help"], ["evaluate", "--help"], ["normalize", "--help"]] {
+        assert!(stdout(&run(&args, "")).contains("Examples:"), "{args:?}");
+    }
+}

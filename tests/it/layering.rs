@@ -1,0 +1,64 @@
+//! What the compiler would check, were the layers crates of their own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::repository;
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a source folder") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Code without its comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("readable");
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn pure_code_names_no_runtime_no_transport_no_clock_and_no_file() {
+    let src = repository().join("src");
+    let mut pure = sources(&src.join("text"));
+    for file in ["queue.rs", "window.rs", "sentiment.rs", "evaluation.rs"] {
+        pure.push(src.join("scoring").join(file));
+    }
+    pure.push(src.join("model/calibration.rs"));
+    for path in pure {
+        let code = code(&path);
+        for word in
+            ["tokio", "tonic", "Instant::now", "SystemTime", "std::fs", "std::io", "std::env", "std::thread"]
+        {
+            assert!(!code.contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn each_foreign_api_is_named_in_one_place() {
+    let src = repository().join("src");
+    for (word, homes) in [
+        ("ort::", vec!["model/session.rs"]),
+        ("tokenizers::", vec!["model/tokenizer.rs"]),
+        ("Code::", vec!["grpc/status.rs"]),
+        ("unicode_segmentation", vec!["text/offsets.rs", "cli/score.rs"]),
+        ("tracing_subscriber", vec!["telemetry.rs"]),
+    ] {
+        for path in sources(&src) {
+            let home = homes.iter().any(|home| path.ends_with(home));
+            let named = code(&path).lines().any(|line| {
+                line.match_indices(word)
+                    .any(|(at, _)| !line[..at].ends_with(|ch: char| ch.is_alphanumeric() || ch == '_'))
+            });
+            assert!(home || !named, "{} names {word}", path.display());
+        }
+    }
+}

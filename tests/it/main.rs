@@ -1,0 +1,20 @@
+//! Behaviour seen from outside: the command line, the server, the bundle and the clients.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod bundle;
+mod cli;
+mod grpc;
+mod layering;
+mod python;
+mod support;
+
+#[path = "../../examples/client.rs"]
+#[allow(dead_code, unreachable_pub, reason = "an example has a main of its own")]
+mod example_client;

@@ -1,0 +1,88 @@
+//! Real Python clients (grpcio) against a real `arom serve`.
+//!
+//! The first run installs the pinned packages of examples/python/requirements.txt into the target folder, with
+//! the machine's own pip, and generates the stubs there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::{Process, repository};
+
+const REQUIREMENTS: &str = include_str!("../../examples/python/requirements.txt");
+
+/// A folder with the packages and the stubs, for PYTHONPATH.
+fn packages() -> &'static PathBuf {
+    static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
+    PACKAGES.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let marker = folder.join("requirements.txt");
+        if fs::read_to_string(&marker).is_ok_and(|installed| installed == REQUIREMENTS) {
+            return folder;
+        }
+        fs::remove_dir_all(&folder).unwrap_or_default();
+        let requirements = repository().join("examples/python/requirements.txt");
+        let installed = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+            .arg(&folder)
+            .arg("-r")
+            .arg(requirements)
+            .status()
+            .expect("python3 is installed");
+        assert!(installed.success(), "pip could not install examples/python/requirements.txt");
+        fs::write(&marker, REQUIREMENTS).expect("written");
+        folder
+    })
+}
+
+/// The stubs, made anew for every run since the protos may have changed.
+fn stubs() -> &'static PathBuf {
+    static STUBS: OnceLock<PathBuf> = OnceLock::new();
+    STUBS.get_or_init(|| {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python-stubs");
+        fs::create_dir_all(&folder).expect("created");
+        let out = folder.display();
+        let made = Command::new("python3")
+            .env("PYTHONPATH", packages())
+            .current_dir(repository())
+            .args(["-m", "grpc_tools.protoc", "-I", "proto"])
+            .args([format!("--python_out={out}"), format!("--grpc_python_out={out}")])
+            .args(["proto/arom/v1/sentiment.proto", "proto/arom/v1/sentiment_service.proto"])
+            .status()
+            .expect("python3 is installed");
+        assert!(made.success(), "the stubs could not be generated");
+        folder
+    })
+}
+
+fn python(script: &str, args: &[&str]) -> String {
+    let path = std::env::join_paths([packages(), stubs()]).expect("no colons in the target folder");
+    let output = Command::new("python3")
+        .env("PYTHONPATH", path)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(repository())
+        .arg(script)
+        .args(args)
+        .output()
+        .expect("python3 is installed");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn the_python_example_scores_the_samples() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    let shown = python("examples/python/client.py", &[&server.address, "examples/messages.jsonl"]);
+    assert_eq!(shown.lines().count(), 72);
+    assert!(!shown.contains(" error "), "{shown}");
+}
+
+#[test]
+fn a_python_client_finds_everything_the_contract_promises() {
+    let shown = python("tests/python/scenario.py", &[env!("CARGO_BIN_EXE_arom")]);
+    for part in ["health", "unary", "batch", "reflection", "details", "sigterm"] {
+        assert!(shown.contains(&format!("{part}: ok")), "{part} is not in {shown}");
+    }
+}

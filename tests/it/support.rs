@@ -1,0 +1,198 @@
+//! What the tests share: paths, the shipped bundle, a scorer, servers in this process and in another.
+
+use std::future::Future;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use arom::grpc::{self, ServerConfig};
+use arom::model::{Bundle, Runtime};
+use arom::scoring::{Scorer, ScoringConfig};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn bundle_folder() -> PathBuf {
+    repository().join("models/e5-small-wisesight")
+}
+
+pub fn runtime() -> Runtime {
+    Runtime::load(None).expect("the build fetched ONNX Runtime")
+}
+
+/// One scorer for all tests of this process.
+pub fn scorer() -> Scorer {
+    static SCORER: OnceLock<Scorer> = OnceLock::new();
+    SCORER.get_or_init(|| open_scorer(131_072)).clone()
+}
+
+pub fn open_scorer(inbox_tokens: usize) -> Scorer {
+    let bundle = Bundle::read(&bundle_folder()).expect("the shipped bundle is whole");
+    let config = ScoringConfig { workers: 2, inbox_tokens };
+    Scorer::open(&bundle, &runtime(), &config).expect("the shipped bundle fits")
+}
+
+pub fn server_config() -> ServerConfig {
+    ServerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        max_text_bytes: 65_536,
+        max_batch_size: 256,
+        max_message_bytes: 4 << 20,
+        shutdown_grace: Duration::from_secs(30),
+    }
+}
+
+/// A server in this process, on a port of its own.
+pub struct Server {
+    pub address: String,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Result<(), String>>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with(server_config(), || Ok(scorer())).await
+    }
+
+    pub async fn with(
+        config: ServerConfig,
+        load: impl FnOnce() -> Result<Scorer, std::io::Error> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(config.listen).await.expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let stopped = async { stopped.await.unwrap_or(()) };
+            grpc::serve(listener, &config, load, stopped).await.map_err(|error| error.to_string())
+        });
+        Self { address, stop, served }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(self.address.clone()).expect("an address").connect().await.expect("it listens")
+    }
+
+    /// A channel once the model is loaded.
+    pub async fn ready(&self) -> Channel {
+        let channel = self.channel().await;
+        wait_for_serving(channel.clone()).await;
+        channel
+    }
+
+    /// Waits for a server that ends by itself.
+    pub async fn ended(self) -> Result<(), String> {
+        let Self { stop: _running, served, .. } = self;
+        served.await.expect("the server did not panic")
+    }
+
+    pub fn stop(self) -> impl Future<Output = Result<(), String>> {
+        self.stop.send(()).expect("the server still runs");
+        async { self.served.await.expect("the server did not panic") }
+    }
+}
+
+/// Watches health until it is SERVING; gives the statuses seen, that one included.
+pub async fn wait_for_serving(channel: Channel) -> Vec<i32> {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let request = HealthCheckRequest { service: String::new() };
+    let mut watch = HealthClient::new(channel).watch(request).await.expect("health answers").into_inner();
+    let mut seen = Vec::new();
+    while let Some(status) = watch.message().await.expect("the watch goes on") {
+        seen.push(status.status);
+        if status.status == ServingStatus::Serving as i32 {
+            break;
+        }
+    }
+    seen
+}
+
+pub fn arom() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_arom"))
+}
+
+/// Runs `arom` with arguments and stdin to its end.
+pub fn run(args: &[&str], stdin: &str) -> Output {
+    run_command(arom().args(args), stdin)
+}
+
+pub fn run_command(command: &mut Command, stdin: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("piped");
+    let text = stdin.to_owned();
+    let writer = std::thread::spawn(move || {
+        // A command that refuses its settings does not read its input.
+        input.write_all(text.as_bytes()).unwrap_or_default();
+    });
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("the writer ends");
+    output
+}
+
+pub fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// An `arom serve` process, killed when dropped.
+pub struct Process {
+    pub child: Child,
+    pub address: String,
+    log: BufReader<ChildStderr>,
+}
+
+impl Process {
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = arom()
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let line = wait_for_line(&mut log, "listening");
+        let address = line.get("address").and_then(serde_json::Value::as_str).expect("an address").to_owned();
+        Self { child, address, log }
+    }
+
+    pub fn wait_for(&mut self, message: &str) -> serde_json::Value {
+        wait_for_line(&mut self.log, message)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(|_| ()).unwrap_or_default();
+    }
+}
+
+fn wait_for_line(log: &mut impl BufRead, message: &str) -> serde_json::Value {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).expect("the log is readable") > 0, "no {message:?} in: {seen}");
+        seen.push_str(&line);
+        if let Ok(value) = serde_json::from_str::<serde_json::Value>(&line)
+            && value.get("message").and_then(serde_json::Value::as_str) == Some(message)
+        {
+            return value;
+        }
+    }
+}
