@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from sklearn.metrics import f1_score
 from tokenizers import Tokenizer
 
@@ -29,6 +28,10 @@ def export(model: Encoder) -> None:
         input_names=["input_ids", "attention_mask"], output_names=["logits"],
         dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}), opset_version=18,
     )
+    # The exporter's notes on intermediate shapes contradict themselves and stop the quantizer.
+    graph = onnx.load(FP32)
+    del graph.graph.value_info[:]
+    onnx.save(graph, FP32)
 
 
 def quantize() -> None:
@@ -37,10 +40,8 @@ def quantize() -> None:
     Seven bits (`reduce_range`), because CPUs without VNNI add two 8-bit products in 16 bits and saturate:
     the eighth bit would cost accuracy there and make one bundle score differently on two machines.
     """
-    prepared = str(WORK / "model-prepared.onnx")
-    quant_pre_process(str(FP32), prepared, skip_symbolic_shape=True)
     quantize_dynamic(
-        prepared, str(INT8), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+        str(FP32), str(INT8), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
         extra_options={"MatMulConstBOnly": True},
     )
 

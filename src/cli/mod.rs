@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod evaluate;
+mod health;
 mod model;
 mod normalize;
 mod progress;
@@ -32,6 +33,8 @@ enum Command {
     Score(score::ScoreArgs),
     /// Serve gRPC.
     Serve(ServeArgs),
+    /// Ask a server whether it serves.
+    Health(health::HealthArgs),
     /// Measure the model on labelled texts.
     Evaluate(evaluate::EvaluateArgs),
     /// Repair and mask texts as the model sees them.
@@ -49,15 +52,18 @@ enum Command {
 pub fn run(cli: &Cli) -> Result<()> {
     let serve = match &cli.command {
         Command::Serve(args) => args.clone(),
-        Command::Score(_) | Command::Evaluate(_) | Command::Normalize(_) | Command::Model(_) => {
-            ServeArgs::default()
-        }
+        Command::Score(_)
+        | Command::Health(_)
+        | Command::Evaluate(_)
+        | Command::Normalize(_)
+        | Command::Model(_) => ServeArgs::default(),
     };
     let config = Config::resolve(&cli.common, &serve)?;
     telemetry::start(&config.log_filter, config.log_format).map_err(ConfigError::invalid)?;
     match &cli.command {
         Command::Score(args) => score::run(args, &config),
         Command::Serve(_) => serve::run(&config),
+        Command::Health(args) => health::run(args),
         Command::Evaluate(args) => evaluate::run(args, &config),
         Command::Normalize(args) => normalize::run(args),
         Command::Model(command) => model::run(command, &config),
@@ -79,7 +85,9 @@ fn open_scorer(config: &Config) -> Result<Scorer> {
 
 /// The runtime for commands that wait for the scorer and nothing else.
 fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().build().context("cannot start the async runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     Ok(runtime.block_on(work))
 }

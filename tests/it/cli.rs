@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::{arom, repository, run, run_command, stderr, stdout};
+use crate::support::{Process, arom, repository, run, run_command, stderr, stdout};
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -159,6 +159,18 @@ fn a_port_in_use_is_said_so() {
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
+}
+
+#[test]
+fn health_is_an_exit_code() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    assert!(run(&["health", &server.address], "").status.success());
+    let address = server.address.clone();
+    drop(server);
+    let gone = run(&["health", &address], "");
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(stderr(&gone).contains(&format!("nothing answers at {address}")), "{}", stderr(&gone));
 }
 
 #[test]

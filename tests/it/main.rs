@@ -1,6 +1,7 @@
 //! Behaviour seen from outside: the command line, the server, the bundle and the clients.
 
 #![allow(
+    unreachable_pub,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::string_slice,

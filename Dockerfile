@@ -1,0 +1,26 @@
+# docker build -t arom . && docker run -p 50051:50051 arom
+FROM rust:1.95-slim-bookworm AS build
+# The build fetches ONNX Runtime with pip, by hash.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3 python3-pip \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY proto proto
+COPY src src
+RUN cargo build --release --locked --bin arom \
+    && install -D target/release/arom /out/bin/arom \
+    && install -D -t /out/lib .onnxruntime/*/libonnxruntime.so.* \
+    && install -D -m 644 -t /out/share/doc/onnxruntime .onnxruntime/*/LICENSE .onnxruntime/*/ThirdPartyNotices.txt
+COPY models/e5-small-wisesight /out/share/arom/e5-small-wisesight
+
+FROM debian:bookworm-slim
+# ONNX Runtime is C++.
+RUN apt-get update && apt-get install -y --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
+COPY --from=build /out /usr/local
+USER 65532:65532
+ENV AROM_LISTEN=0.0.0.0:50051 AROM_LOG_FORMAT=json
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["arom", "health"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["arom"]
+CMD ["serve"]

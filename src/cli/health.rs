@@ -1,0 +1,43 @@
+//! `arom health`: whether a server serves, for container health checks and scripts.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tonic::transport::Endpoint;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::wait;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Ask a server whether it serves: exit code 0 if it does, 1 if not.
+///
+/// Asks grpc.health.v1, as Kubernetes' gRPC probes do, and waits at most three seconds.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  arom health\n  arom health arom.internal:50051")]
+pub(super) struct HealthArgs {
+    /// The server's address and port.
+    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    address: String,
+}
+
+pub(super) fn run(args: &HealthArgs) -> Result<()> {
+    let address = &args.address;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .with_context(|| format!("{address:?} is not an address and port such as 127.0.0.1:50051"))?
+        .timeout(PATIENCE)
+        .connect_timeout(PATIENCE);
+    let status = wait(async {
+        let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {address}"))?;
+        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        anyhow::Ok(answer.with_context(|| format!("{address} has no health service"))?.into_inner().status())
+    })??;
+    match status {
+        ServingStatus::Serving => Ok(()),
+        ServingStatus::Unknown | ServingStatus::NotServing | ServingStatus::ServiceUnknown => {
+            bail!("{address} is up but not serving: {}", status.as_str_name())
+        }
+    }
+}
