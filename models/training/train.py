@@ -19,6 +19,7 @@ from paths import LABELS, MAX_TOKENS, WORK, read_rows
 from vocabulary import MASKS
 
 BATCH = 48
+PART_TOKENS = 2048
 RATE, HEAD_FACTOR, LAYER_DECAY, WEIGHT_DECAY, WARM_UP = 1.5e-4, 5.0, 0.9, 0.01, 0.06
 HARD = 0.6  # weight of the annotator's label; the rest is the teacher's
 # 97 % of messages with a URL are neutral. So that a mask alone does not decide, it is sometimes taken out
@@ -49,6 +50,12 @@ def batches(lengths: list[int], rng: random.Random | None) -> list[list[int]]:
     if rng:
         rng.shuffle(groups)
     return groups
+
+
+def parts(group: list[int], lengths: list[int]) -> list[list[int]]:
+    """A batch in pieces of about PART_TOKENS, whose gradients add up to the batch's: bounds the memory."""
+    size = max(1, PART_TOKENS // min(MAX_TOKENS, max(lengths[i] for i in group)))
+    return [group[at:at + size] for at in range(0, len(group), size)]
 
 
 def cut(ids: list[int]) -> list[int]:
@@ -96,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--question", type=float, default=1.0, help="weight of the question rows in the loss")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
@@ -105,39 +113,45 @@ def main() -> None:
     rows, labels = tokens("train", tokenizer), [LABELS.index(r["label"]) for r in read_rows("train")]
     target = torch.from_numpy(
         HARD * np.eye(len(LABELS), dtype=np.float32)[labels] + (1 - HARD) * np.load(WORK / "soft.npy"))
+    weight = torch.tensor([args.question if label == LABELS.index("question") else 1.0 for label in labels])
     valid_rows = tokens("valid", tokenizer)
     valid_labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
 
     model = Encoder.from_base()
     optimizer = torch.optim.AdamW(parameter_groups(model), lr=RATE, fused=True)
     steps = args.epochs * -(-len(rows) // BATCH)
+    lengths = [len(row) for row in rows]
     step, best, started, running = 0, 0.0, time.time(), None
     for epoch in range(1, args.epochs + 1):
         model.train()
-        for group in batches([min(len(row), MAX_TOKENS) for row in rows], rng):
+        for group in batches([min(length, MAX_TOKENS) for length in lengths], rng):
             step += 1
             progress = step / steps
             factor = min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
             for parameters in optimizer.param_groups:
                 parameters["lr"] = parameters["base"] * factor
-            with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
-                logits = model(*padded([augment(rows[i], masks, rng) for i in group]))
-            loss = torch.nn.functional.cross_entropy(logits.float(), target[group])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            total = 0.0
+            for part in parts(group, lengths):
+                with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
+                    logits = model(*padded([augment(rows[i], masks, rng) for i in part]))
+                losses = torch.nn.functional.cross_entropy(logits.float(), target[part], reduction="none")
+                loss = (losses * weight[part]).sum() / weight[group].sum()
+                loss.backward()
+                total += loss.item()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            running = loss.item() if running is None else 0.99 * running + 0.01 * loss.item()
+            running = total if running is None else 0.99 * running + 0.01 * total
             if step % 25 == 0:
                 print(f"epoch {epoch} step {step}/{steps} loss {running:.4f} {time.time() - started:.0f} s", flush=True)
         guessed = predict(model, valid_rows).argmax(1)
         micro = f1_score(valid_labels, guessed, average="micro")
         macro = f1_score(valid_labels, guessed, average="macro")
         print(f"epoch {epoch} valid micro-F1 {micro:.4f} macro-F1 {macro:.4f}", flush=True)
-        torch.save(model.state_dict(), WORK / f"epoch-{epoch}.pt")
+        torch.save(model.state_dict(), WORK / f"seed-{args.seed}-epoch-{epoch}.pt")
         if (micro + macro) / 2 > best:
             best = (micro + macro) / 2
-            torch.save(model.state_dict(), WORK / "model.pt")
+            torch.save(model.state_dict(), WORK / f"seed-{args.seed}.pt")
 
 
 if __name__ == "__main__":

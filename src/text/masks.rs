@@ -152,7 +152,7 @@ const PLACEHOLDERS: [&str; 19] = [
 
 /// Whether anything is left for a model once masks, LINE placeholders and stray marks are taken away.
 ///
-/// Emoji, emoticons and laughter are language here; "https://example.com" and "[สติกเกอร์]" are not.
+/// Emoji, emoticons and laughter are language here; `https://example.com` and `[สติกเกอร์]` are not.
 pub fn is_linguistic(text: &Normalized) -> bool {
     let mut left = text.as_str().to_owned();
     for hidden in Mask::ALL.iter().map(|mask| mask.token()).chain(PLACEHOLDERS) {

@@ -169,6 +169,17 @@ async fn bad_requests_are_refused_with_every_field() {
 }
 
 #[tokio::test]
+async fn a_message_over_the_limit_is_refused_unread() {
+    let server = Server::start().await;
+    let mut client = Client::new(server.ready().await);
+    let status = one(&mut client, text(&"ก".repeat(2 << 20))).await.expect_err("refused");
+    assert_eq!(status.code(), Code::OutOfRange);
+    assert!(status.message().contains("4194304"), "the limit is named: {status}");
+    one(&mut client, text("ดี")).await.expect("the connection still serves");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
 async fn text_without_language_has_a_defined_answer() {
     let server = Server::start().await;
     let mut client = Client::new(server.ready().await);
@@ -296,10 +307,15 @@ async fn a_model_that_cannot_be_loaded_ends_the_server() {
 async fn a_deadline_is_kept() {
     let server = Server::start().await;
     let mut client = Client::new(server.ready().await);
-    let long = text(&"รอนานมากกว่าจะได้กิน ".repeat(1000));
-    let mut request = Request::new(long);
-    request.metadata_mut().insert("grpc-timeout", "20m".parse().expect("a header"));
-    let status = client.analyze_sentiment(request).await.expect_err("too late");
+    let mut request = Request::new(text(&"รอนานมากกว่าจะได้กิน ".repeat(1000)));
+    request.set_timeout(Duration::from_millis(20));
+    // tonic's own channel watches the deadline too, and may be first; this one only sends it.
+    let patient = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    let origin = server.address.parse().expect("a URI");
+    let mut patient = SentimentServiceClient::with_origin(patient, origin);
+    let status = patient.analyze_sentiment(request).await.expect_err("too late");
     assert_eq!((status.code(), blame(&status).0.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     // What was left of it is not scored for nobody: the next text does not wait for it.
     one(&mut client, text("ดี")).await.expect("scored");
