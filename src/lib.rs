@@ -17,7 +17,7 @@
 //! What stays true:
 //!
 //! - One scoring path: unary, batch and command line give the same numbers for the same text, to the bit on one
-//!   machine. So a window is inferred alone; see `scoring/workers.rs`.
+//!   machine. The model's int8 scales are fixed in its graph, so neither company nor padding moves a score.
 //! - Training reads its text through `arom normalize`, which is [`text::normalize`].
 //! - The queue is bounded, says when it is full, and drops what nobody waits for.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.

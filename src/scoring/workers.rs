@@ -152,8 +152,8 @@ fn work(shared: &Shared, mut session: Session) {
         }
         let Some(job) = next else { continue };
         let (started, tokens) = (Instant::now(), job.tokens());
-        // One window a run. ONNX Runtime scales int8 activations over the whole batch, so with company a
-        // text's score would depend on its neighbours; the same text must always score the same.
+        // One window a run: the simplest batch there is. Rows of a run do not influence one another
+        // (`model/tests.rs`), so taking several is a matter of speed alone.
         let result = session.run(std::slice::from_ref(&job.row), 0);
         let infer = started.elapsed();
         note_pace(&mut shared.lock().per_token, infer, tokens);

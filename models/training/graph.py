@@ -1,0 +1,125 @@
+"""The encoder as an ONNX graph, written operator by operator.
+
+Exporters leave attention as a dozen small operators. Here every layer is nine: ONNX Runtime's fused attention,
+skip-layer-norm and GELU around four matrix products, and the way the products are done is the caller's choice.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from encoder import HEADS, LAYERS
+from quantize import Scales
+
+CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
+
+
+class Graph:
+    def __init__(self):
+        self.nodes, self.weights = [], []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, operator: str, inputs: list[str], output: str | list[str], domain: str = "", **attributes):
+        outputs = [output] if isinstance(output, str) else output
+        self.nodes.append(helper.make_node(operator, inputs, outputs, domain=domain, **attributes))
+        return output
+
+    def model(self) -> onnx.ModelProto:
+        tensor = helper.make_tensor_value_info
+        inputs = [tensor(name, TensorProto.INT64, ["batch", "length"]) for name in ("input_ids", "attention_mask")]
+        outputs = [tensor("logits", TensorProto.FLOAT, ["batch", 4])]
+        graph = helper.make_graph(self.nodes, "arom", inputs, outputs, self.weights)
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        onnx.checker.check_model(model)
+        return model
+
+
+class Fp32:
+    """Arithmetic in fp32."""
+
+    def embed(self, graph: Graph, table: np.ndarray) -> str:
+        return graph.add("Gather", [graph.constant("word.weight", table), "input_ids"], "word")
+
+    def product(self, graph: Graph, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        product = graph.add("MatMul", [x, graph.constant(f"{name}.weight", weight.T)], f"{name}.product")
+        return graph.add("Add", [product, graph.constant(f"{name}.bias", bias)], name)
+
+
+class Int8:
+    """Embeddings in int8 with a scale per token; products in int8 with scales fixed beforehand."""
+
+    def __init__(self, scales: dict[str, Scales]):
+        self.scales = scales
+
+    def embed(self, graph: Graph, table: np.ndarray) -> str:
+        scale = np.abs(table).max(1, keepdims=True) / 127
+        weight = graph.constant("word.weight", np.rint(table / scale).astype(np.int8))
+        weight_scale = graph.constant("word.weight_scale", scale.astype(np.float32))
+        graph.add("Gather", [weight, "input_ids"], "word.int8")
+        graph.add("Cast", ["word.int8"], "word.float", to=TensorProto.FLOAT)
+        graph.add("Gather", [weight_scale, "input_ids"], "word.scale")
+        return graph.add("Mul", ["word.float", "word.scale"], "word")
+
+    def product(self, graph: Graph, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        of = self.scales[name]
+        smooth = graph.constant(f"{name}.smooth", (1 / of.smooth).astype(np.float32))
+        scale = graph.constant(f"{name}.scale", np.float32(of.scale))
+        zero = graph.constant(f"{name}.zero", np.uint8(of.zero))
+        x = graph.add("Mul", [x, smooth], f"{name}.smoothed")
+        x = graph.add("QuantizeLinear", [x, scale, zero], f"{name}.quantized")
+        weights = graph.constant(f"{name}.weight", of.weight.T)
+        weight_scale = graph.constant(f"{name}.weight_scale", of.weight_scale)
+        inputs = [x, weights, scale, weight_scale, zero, "", graph.constant(f"{name}.bias", bias)]
+        return graph.add("MatMulIntegerToFloat", inputs, name, CONTRIB)
+
+
+def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8) -> onnx.ModelProto:
+    """The graph of a trained encoder."""
+    graph = Graph()
+    add, constant = graph.add, graph.constant
+
+    def skip_norm(x: str, skip: str, name: str) -> str:
+        weights = [constant(f"{name}.{part}", state[f"{name}.{part}"]) for part in ("weight", "bias")]
+        return add("SkipLayerNormalization", [x, skip, *weights], name, CONTRIB, epsilon=1e-12)
+
+    word = arithmetic.embed(graph, state["word.weight"])
+    add("Shape", ["input_ids"], "length", start=1, end=2)
+    zero = constant("zero", np.array([0]))
+    add("Slice", [constant("pos.weight", state["pos.weight"]), zero, "length", zero], "pos")
+    x = add("Add", [word, "pos"], "embedded")
+    norm = [constant(f"ln.{part}", state[f"ln.{part}"]) for part in ("weight", "bias")]
+    x = add("LayerNormalization", [x, *norm], "ln", axis=-1, epsilon=1e-12)
+
+    add("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+    for name in (f"layers.{number}" for number in range(LAYERS)):
+        product = lambda x, part: arithmetic.product(graph, x, f"{name}.{part}", *parameters(state, f"{name}.{part}"))
+        heads = [f"{name}.q", f"{name}.k", f"{name}.v"]
+        add("Split", [product(x, "qkv")], heads, axis=-1, num_outputs=3)
+        mixed = add("MultiHeadAttention", [*heads, "", "mask"], f"{name}.mixed", CONTRIB, num_heads=HEADS)
+        x = skip_norm(product(mixed, "ao"), x, f"{name}.aln")
+        inner = add("Gelu", [product(x, "fi")], f"{name}.gelu", CONTRIB)
+        x = skip_norm(product(inner, "fo"), x, f"{name}.oln")
+
+    # The mean over the tokens that are not padding, as a product with the mask.
+    one, two = constant("one", np.array([1])), constant("two", np.array([2]))
+    add("Cast", ["attention_mask"], "mask.float", to=TensorProto.FLOAT)
+    add("Unsqueeze", ["mask.float", one], "mask.row")
+    add("MatMul", ["mask.row", x], "sum")
+    add("ReduceSum", ["mask.row", two], "count")
+    add("Div", ["sum", "count"], "mean")
+    add("Squeeze", ["mean", one], "pooled")
+    head = [constant(f"head.{part}", state[f"head.{part}"]) for part in ("weight", "bias")]
+    add("Gemm", ["pooled", *head], "logits", transB=1)
+    return graph.model()
+
+
+def parameters(state: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Weight [out, in] and bias of a product; those of query, key and value are one."""
+    layer, part = name.rsplit(".", 1)
+    names = ("q", "k", "v") if part == "qkv" else (part,)
+    weight, bias = ([state[f"{layer}.{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
+    return np.concatenate(weight), np.concatenate(bias)
