@@ -76,7 +76,7 @@ def manifest(calibration: dict, metrics: list[dict], vocabulary_size: int) -> st
 
 def evaluate(file: Path) -> dict:
     run = subprocess.run([str(AROM), "evaluate", "--json", "--model", str(BUNDLE), str(file)],
-                         capture_output=True, check=True)
+                         stdout=subprocess.PIPE, check=True)
     return json.loads(run.stdout)
 
 

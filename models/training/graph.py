@@ -104,11 +104,14 @@ def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8) -> onnx.ModelPr
         inner = add("Gelu", [product(x, "fi")], f"{name}.gelu", CONTRIB)
         x = skip_norm(product(inner, "fo"), x, f"{name}.oln")
 
-    # The mean over the tokens that are not padding, as a product with the mask.
+    # The mean over the tokens that are not padding, as a product with the mask. The mask is there twice, because
+    # ONNX Runtime's product with a single row adds up in another order when padding makes the row longer.
     one, two = constant("one", np.array([1])), constant("two", np.array([2]))
     add("Cast", ["attention_mask"], "mask.float", to=TensorProto.FLOAT)
     add("Unsqueeze", ["mask.float", one], "mask.row")
-    add("MatMul", ["mask.row", x], "sum")
+    add("Concat", ["mask.row", "mask.row"], "mask.rows", axis=1)
+    add("MatMul", ["mask.rows", x], "sums")
+    add("Gather", ["sums", zero], "sum", axis=1)
     add("ReduceSum", ["mask.row", two], "count")
     add("Div", ["sum", "count"], "mean")
     add("Squeeze", ["mean", one], "pooled")

@@ -4,7 +4,8 @@ Static: a scale is fixed here, not taken from the batch at hand. So a text score
 batch with, to the bit, and no pass over the activations is spent on finding their range.
 
 A few channels of the activations are tens of times larger than the rest and would leave the others no steps.
-SmoothQuant (Xiao et al. 2023) divides every channel by a factor and multiplies the weights by it.
+SmoothQuant (Xiao et al. 2023) divides every channel by a factor and multiplies the weights by it. Weights are
+rounded one input after the other, the error of each made up for by those still to come: GPTQ (Frantar et al. 2023).
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ MIGRATION = 0.75  # SmoothQuant's alpha: how much of the spread goes from the ac
 # Weights take 7 bits: CPUs without VNNI add two 8-bit products in 16 bits and saturate, so the eighth bit would
 # make one bundle score differently on two machines.
 WEIGHT_TOP = 63
+DAMPING = 0.01  # GPTQ's: keeps channels that hardly move from being turned upside down
+BLOCK = 128  # columns whose errors are handed on together
 
 
 @dataclass
@@ -30,14 +33,12 @@ class Scales:
 
 
 def activations(model: Encoder, rows: list[list[int]]) -> dict[str, np.ndarray]:
-    """Least and most of every channel at the entrance of every product, as [2, in]."""
-    seen: dict[str, np.ndarray] = {}
+    """What comes into every product, as [tokens, in], by the product's name."""
+    seen: dict[str, list[np.ndarray]] = {}
 
     def watch(name: str):
         def look(_, inputs):
-            x = inputs[0][0].numpy()
-            low, high = seen.get(name, (np.inf, -np.inf))
-            seen[name] = np.stack([np.minimum(low, x.min(0)), np.maximum(high, x.max(0))])
+            seen.setdefault(name, []).append(inputs[0][0].numpy())
         return look
 
     hooks = [
@@ -50,15 +51,16 @@ def activations(model: Encoder, rows: list[list[int]]) -> dict[str, np.ndarray]:
             model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long))
     for hook in hooks:
         hook.remove()
-    return seen
+    return {name: np.concatenate(parts) for name, parts in seen.items()}
 
 
 def scales(seen: np.ndarray, weight: np.ndarray) -> Scales:
-    """Scales for one product from the range of its input and its weight [out, in]."""
+    """Scales for one product from what comes into it and its weight [out, in]."""
     spread = np.maximum(np.abs(seen).max(0), 1e-6)
     reach = np.maximum(np.abs(weight).max(0), 1e-6)
     smooth = spread ** MIGRATION / reach ** (1 - MIGRATION)
-    low, high = min(0.0, (seen[0] / smooth).min()), max(0.0, (seen[1] / smooth).max())
+    seen = seen / smooth
+    low, high = min(0.0, seen.min()), max(0.0, seen.max())
     scale = (high - low) / 255
     smoothed = weight * smooth
     weight_scale = np.abs(smoothed).max(1) / WEIGHT_TOP
@@ -66,6 +68,24 @@ def scales(seen: np.ndarray, weight: np.ndarray) -> Scales:
         smooth=smooth,
         scale=scale,
         zero=int(np.rint(-low / scale)),
-        weight=np.rint(smoothed / weight_scale[:, None]).astype(np.int8),
+        weight=rounded(smoothed / weight_scale[:, None], seen.T @ seen),
         weight_scale=weight_scale.astype(np.float32),
     )
+
+
+def rounded(weight: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Whole numbers for `weight` [out, in] whose product with the activations errs least."""
+    weight, size = weight.copy(), len(moment)
+    damped = moment + np.eye(size) * DAMPING * np.trace(moment) / size
+    inverse = np.linalg.cholesky(np.linalg.inv(damped)).T  # upper triangular
+    for start in range(0, size, BLOCK):
+        end = min(start + BLOCK, size)
+        errors = np.zeros((len(weight), end - start))
+        for column in range(start, end):
+            whole = np.clip(np.rint(weight[:, column]), -WEIGHT_TOP, WEIGHT_TOP)
+            error = (weight[:, column] - whole) / inverse[column, column]
+            weight[:, column:end] -= np.outer(error, inverse[column, column:end])
+            weight[:, column] = whole
+            errors[:, column - start] = error
+        weight[:, end:] -= errors @ inverse[start:end, end:]
+    return weight.astype(np.int8)

@@ -45,7 +45,8 @@ pub struct Manifest {
     pub base: Origin,
     /// What the model was taught on.
     pub training: Origin,
-    /// What was measured, on which data.
+    /// What was measured, on which data; nothing yet while a bundle is being made.
+    #[serde(default)]
     pub metrics: Vec<Measured>,
     /// How to make the bundle again.
     pub reproduce: String,

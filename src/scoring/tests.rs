@@ -174,11 +174,34 @@ mod golden {
         lines.lines().map(|line| serde_json::from_str(line).expect("it is JSON of this shape")).collect()
     }
 
-    #[test]
-    fn token_ids_and_logits_are_those_of_python() {
-        let runtime = Runtime::load(None).expect("the build fetched ONNX Runtime");
+    fn shipped() -> (Bundle, Runtime) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/e5-small-wisesight");
         let bundle = Bundle::read(&folder).expect("the shipped bundle is whole");
+        (bundle, Runtime::load(None).expect("the build fetched ONNX Runtime"))
+    }
+
+    #[test]
+    fn neither_company_nor_padding_moves_a_logit() {
+        let (bundle, runtime) = shipped();
+        let mut session = Session::open(&runtime, &bundle).expect("the shipped bundle fits");
+        let references: Vec<Reference> = read("reference.jsonl");
+        let rows: Vec<Vec<i64>> = references.into_iter().flat_map(|reference| reference.windows).collect();
+        let mut alone = Vec::new();
+        for row in &rows {
+            alone.extend(session.run(std::slice::from_ref(row), 1).expect("it runs"));
+        }
+        for size in [2, 7, 16] {
+            let mut together = Vec::new();
+            for group in rows.chunks(size) {
+                together.extend(session.run(group, 1).expect("it runs"));
+            }
+            assert!(alone == together, "in batches of {size}, to the bit");
+        }
+    }
+
+    #[test]
+    fn token_ids_and_logits_are_those_of_python() {
+        let (bundle, runtime) = shipped();
         let config = ScoringConfig { workers: 1, inbox_tokens: 10_000 };
         let scorer = Scorer::open(&bundle, &runtime, &config).expect("the shipped bundle fits");
         let mut session = Session::open(&runtime, &bundle).expect("the shipped bundle fits");

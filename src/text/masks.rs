@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Match, Regex};
 
 use super::normalize::{Glyph, Normalized};
 
@@ -39,7 +39,7 @@ impl Mask {
             r#"(?i)(?:(?:https?://|www\.)|[a-z0-9-]+\.(?:com|net|org|th|ly|me|gl|co|app|io|be)/)[!-~&&[^<>"]]*[a-z0-9/]"#
         );
         static EMAIL: LazyLock<Regex> = pattern!(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+");
-        static PHONE: LazyLock<Regex> = pattern!(r"\+?[0-9](?:[- .]?[0-9]){8,11}");
+        static PHONE: LazyLock<Regex> = pattern!(r"(?:\+?66[- .]?|0)(?:[689](?:[- .]?[0-9]){8}|[23457](?:[- .]?[0-9]){7})");
         static USER: LazyLock<Regex> = pattern!(r"(?:@[A-Za-z0-9_.]{2,})+");
         match self {
             Mask::Url => &URL,
@@ -49,15 +49,30 @@ impl Mask {
         }
     }
 
-    /// What a pattern cannot say: the neighbours of a match, and the shape of a telephone number.
-    fn accepts(self, found: &str, before: Option<char>, after: Option<char>) -> bool {
+    /// What a pattern cannot say: the neighbours of a match, and how many separators a number bears.
+    fn accepts(self, found: &str, before: &str, after: &str) -> bool {
+        let mut before = before.chars().rev();
+        let (last, last_but_one) = (before.next(), before.next());
         match self {
             Mask::Url | Mask::Email => true,
             Mask::Phone => {
                 let digit = |ch: Option<char>| ch.is_some_and(|ch| ch.is_ascii_digit());
-                !digit(before) && !digit(after) && is_thai_number(found)
+                // Neither the tail of a longer number nor of a date such as 01-02-2560.
+                let tail = digit(last) || (matches!(last, Some('-' | '.')) && digit(last_but_one));
+                let separators = found.chars().filter(|ch| "- .".contains(*ch)).count();
+                let most = if found.starts_with('0') { 2 } else { 3 };
+                !tail && !digit(after.chars().next()) && separators <= most
             }
-            Mask::User => !before.is_some_and(|ch| ch.is_ascii_alphanumeric() || ch == '_'),
+            Mask::User => !last.is_some_and(|ch| ch.is_ascii_alphanumeric() || ch == '_'),
+        }
+    }
+
+    /// Where the search goes on after a match that was not accepted. A telephone number may begin inside one,
+    /// as in "08 0812345678".
+    fn resume(self, found: &Match<'_>) -> usize {
+        match self {
+            Mask::Phone => found.start() + 1,
+            Mask::Url | Mask::Email | Mask::User => found.end(),
         }
     }
 }
@@ -68,21 +83,6 @@ macro_rules! pattern {
     };
 }
 use pattern;
-
-/// 0 and eight or nine digits, or 66 in place of the 0, with no more separators than people write.
-fn is_thai_number(found: &str) -> bool {
-    let digits: String = found.chars().filter(char::is_ascii_digit).collect();
-    let separators = found.chars().filter(|ch| "- .".contains(*ch)).count();
-    let international = found.starts_with('+') || found.starts_with("66");
-    let local = match (international, digits.strip_prefix("66"), digits.strip_prefix('0')) {
-        (true, Some(local), _) => local,
-        (false, _, Some(local)) if found.starts_with(&format!("0{}", local.get(..1).unwrap_or("?"))) => local,
-        _ => return false,
-    };
-    let mobile = local.starts_with(['6', '8', '9']) && local.len() == 9;
-    let landline = local.starts_with(['2', '3', '4', '5', '7']) && local.len() == 8;
-    (mobile || landline) && separators <= if international { 3 } else { 2 }
-}
 
 /// Replaces every match by its mask, between spaces, so that it touches nothing.
 pub(super) fn apply(glyphs: Vec<Glyph>) -> Vec<Glyph> {
@@ -100,12 +100,15 @@ fn replace(glyphs: Vec<Glyph>, mask: Mask) -> Vec<Glyph> {
     let mut out = Vec::with_capacity(glyphs.len());
     let mut rest = glyphs.iter();
     let mut byte = 0;
-    for found in mask.pattern().find_iter(&text) {
-        let before = text.get(..found.start()).and_then(|left| left.chars().next_back());
-        let after = text.get(found.end()..).and_then(|right| right.chars().next());
+    let mut at = 0;
+    while let Some(found) = mask.pattern().find_at(&text, at) {
+        let before = text.get(..found.start()).unwrap_or_default();
+        let after = text.get(found.end()..).unwrap_or_default();
         if !mask.accepts(found.as_str(), before, after) {
+            at = mask.resume(&found);
             continue;
         }
+        at = found.end();
         while byte < found.start()
             && let Some(glyph) = rest.next()
         {

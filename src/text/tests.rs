@@ -77,6 +77,10 @@ fn masks_hide_what_names_someone() {
     check("+66 81 234 5678", "<phone>");
     check("081  234 5678", "<phone>");
     check("0812345678@aa", "<phone> <user>");
+    check("@08 0812345678", "<user> <phone>");
+    check("สาขา 2 0812345678", "สาขา 2 <phone>");
+    check("01-02-2560 081-234-5678", "01-02-2560 <phone>");
+    check("66812345678", "<phone>");
     check("a@b.co@foo", "<email> <user>");
 }
 
