@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -76,7 +77,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
                 let line = if as_table {
                     table_line(&row, &result)
                 } else {
-                    json_line(row, result, scorer.fingerprint())
+                    json_line(row, result, scorer.fingerprint())?
                 };
                 if !written(writeln!(out, "{line}"))? {
                     return Ok(false);
@@ -124,40 +125,71 @@ impl Source {
     }
 }
 
-/// One JSON object: the input's fields, the text, and what was found. Nothing in it depends on the clock.
-fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> String {
-    let mut line = Map::new();
-    line.insert("text".to_owned(), row.text.into());
-    if let Some(input) = row.object {
-        line.insert(
-            "input".to_owned(),
-            Value::Object(input.into_iter().filter(|(key, _)| key != "text").collect()),
-        );
+/// One line of JSON: the text, the input's other fields, and what was found. Nothing in it depends on the clock.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Map<String, Value>>,
+    #[serde(flatten)]
+    found: Found<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found<'a> {
+    Failed {
+        error: String,
+    },
+    Scored {
+        label: &'static str,
+        score: f32,
+        magnitude: f32,
+        mixed: bool,
+        probabilities: Shares,
+        content: &'static str,
+        token_count: usize,
+        window_count: usize,
+        model_fingerprint: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+struct Shares {
+    positive: f32,
+    neutral: f32,
+    negative: f32,
+    question: f32,
+}
+
+fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> Result<String> {
+    let mut input = row.object;
+    if let Some(fields) = &mut input {
+        fields.remove("text");
     }
     let found = match result {
-        Err(error) => json!({ "error": error.to_string() }),
-        Ok(scored) => {
-            let probabilities: Map<String, Value> = Label::ALL
-                .into_iter()
-                .map(|label| (label.name().to_owned(), scored.sentiment.probabilities.of(label).into()))
-                .collect();
-            json!({
-                "label": scored.sentiment.label.name(),
-                "score": scored.sentiment.score,
-                "magnitude": scored.sentiment.magnitude,
-                "mixed": scored.sentiment.mixed,
-                "probabilities": probabilities,
-                "content": content_name(scored.content),
-                "token_count": scored.token_count,
-                "window_count": scored.window_count,
-                "model_fingerprint": fingerprint,
-            })
+        Err(error) => Found::Failed { error: error.to_string() },
+        Ok(Scored { sentiment, content, token_count, window_count, .. }) => {
+            let share = |label| sentiment.probabilities.of(label);
+            Found::Scored {
+                label: sentiment.label.name(),
+                score: sentiment.score,
+                magnitude: sentiment.magnitude,
+                mixed: sentiment.mixed,
+                probabilities: Shares {
+                    positive: share(Label::Positive),
+                    neutral: share(Label::Neutral),
+                    negative: share(Label::Negative),
+                    question: share(Label::Question),
+                },
+                content: content_name(content),
+                token_count,
+                window_count,
+                model_fingerprint: fingerprint,
+            }
         }
     };
-    if let Value::Object(found) = found {
-        line.extend(found);
-    }
-    Value::Object(line).to_string()
+    Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
 }
 
 fn content_name(content: Content) -> &'static str {

@@ -39,7 +39,8 @@ impl Mask {
             r#"(?i)(?:(?:https?://|www\.)|[a-z0-9-]+\.(?:com|net|org|th|ly|me|gl|co|app|io|be)/)[!-~&&[^<>"]]*[a-z0-9/]"#
         );
         static EMAIL: LazyLock<Regex> = pattern!(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+");
-        static PHONE: LazyLock<Regex> = pattern!(r"(?:\+?66[- .]?|0)(?:[689](?:[- .]?[0-9]){8}|[23457](?:[- .]?[0-9]){7})");
+        static PHONE: LazyLock<Regex> =
+            pattern!(r"(?:\+?66[- .]?|0)(?:[689](?:[- .]?[0-9]){8}|[23457](?:[- .]?[0-9]){7})");
         static USER: LazyLock<Regex> = pattern!(r"(?:@[A-Za-z0-9_.]{2,})+");
         match self {
             Mask::Url => &URL,
