@@ -1,4 +1,5 @@
-# docker build -t arom . && docker run -p 50051:50051 arom
+# docker build -t arom . && docker run --stop-timeout 35 -p 50051:50051 arom
+# (35 s: more than the 30 s that arom gives accepted requests after SIGTERM)
 FROM rust:1.95-slim-bookworm AS build
 # The build fetches ONNX Runtime with pip, by hash.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3 python3-pip \
@@ -12,6 +13,7 @@ RUN cargo build --release --locked --bin arom \
     && install -D -t /out/lib .onnxruntime/*/libonnxruntime.so.* \
     && install -D -m 644 -t /out/share/doc/onnxruntime .onnxruntime/*/LICENSE .onnxruntime/*/ThirdPartyNotices.txt
 COPY models/e5-small-wisesight /out/share/arom/e5-small-wisesight
+COPY LICENSE /out/share/doc/arom/LICENSE
 
 FROM debian:bookworm-slim
 # ONNX Runtime is C++.

@@ -39,8 +39,14 @@ pub struct CommonArgs {
     pub log_format: Option<LogFormat>,
 }
 
-/// Flags and environment variables of `arom serve`.
+/// Serve gRPC.
+///
+/// The port answers at once; calls are UNAVAILABLE until the model has answered a warm-up. SIGTERM and SIGINT stop
+/// accepting and finish what was accepted; a second one ends at once. Every flag has a key in the settings file:
+/// see examples/arom.toml.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_help = "Examples:\n  arom serve\n  arom serve --listen 0.0.0.0:50051 --log-format json\n  \
+    arom serve --config examples/arom.toml")]
 pub struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:50051].
     #[arg(long, value_name = "ADDRESS", env = "AROM_LISTEN")]
@@ -212,7 +218,7 @@ impl Config {
             runtime_library: common.runtime_library.or(file.model.runtime_library),
             scoring: ScoringConfig { workers, inbox_tokens },
             server,
-            log_filter: common.log.or(file.log.filter).unwrap_or_else(|| "info,ort=warn".to_owned()),
+            log_filter: common.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),
             log_format: common.log_format.or(file.log.format).unwrap_or_default(),
         })
     }

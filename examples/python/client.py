@@ -26,8 +26,8 @@ def main(address: str = "127.0.0.1:50051", file: str = "examples/messages.jsonl"
             requests = [
                 sentiment_pb2.AnalyzeSentimentRequest(
                     text=message["text"],
-                    message_id=message["message_id"],
-                    channel=f"CHANNEL_{message['channel'].upper()}",
+                    message_id=message.get("message_id", ""),
+                    channel=f"CHANNEL_{message.get('channel', 'unspecified').upper()}",
                     offset_encoding=sentiment_pb2.OFFSET_ENCODING_UTF32,  # as Python counts
                 )
                 for message in messages[start:start + BATCH]

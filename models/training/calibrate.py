@@ -3,8 +3,8 @@
     python calibrate.py
 
 Writes work/calibration.json: a scale and a bias per class, and the calibration error before, after, and
-after when each half is judged by a fit on the other half. Only the last of the three is not flattered by
-having been fitted and measured on the same texts.
+after when each half is judged by a fit on the other half. The last of the three was not measured on
+the texts it was fitted to, though the epoch was chosen on all of them.
 """
 
 import json

@@ -24,7 +24,7 @@ def card(name: str, measured: dict, calibration: dict, fp32: float) -> str:
 
 Sentiment of a Thai text in four classes: positive, neutral, negative, question. A 12-layer BERT encoder of 27 M
 parameters (hidden 384), int8, run by ONNX Runtime on a CPU. Made by `models/training/`; every figure below but
-the two marked *Python* was printed by `arom evaluate` with this bundle.
+the three marked *Python* was printed by `arom evaluate` with this bundle.
 
 ## Intended use
 
@@ -64,7 +64,7 @@ Fitted on one half and measured on the other: {calibration['error_crossed']:.4f}
 
 ## Graph and quantization
 
-Every layer is nine fused operators of ONNX Runtime and four int8 products (`graph.py`): weights of 7 bits per
+Every layer is five operators of ONNX Runtime's own, fused, around four int8 products (`graph.py`): weights of 7 bits per
 channel, activations of 8 bits with scales fixed beforehand on every 80th training text, channels evened out by
 SmoothQuant (`quantize.py`). Fixed scales are why a text scores the same alone, in a batch and beside padding.
 Seven bits keep the sums of CPUs without VNNI from saturating.

@@ -65,10 +65,13 @@ fn read(args: &EvaluateArgs) -> Result<Vec<(Label, String)>> {
     let mut lines = Lines::open(Some(&args.file))?;
     let mut rows = Vec::new();
     while let Some(row) = lines.next(Format::Json)? {
-        let label = row.object.as_ref().and_then(|object| object.get("label")).and_then(Value::as_str);
-        let known = label.and_then(Label::from_name).ok_or_else(|| {
+        let label = row.object.as_ref().and_then(|object| object.get("label"));
+        let known = label.and_then(Value::as_str).and_then(Label::from_name).ok_or_else(|| {
             let wanted = Label::ALL.map(Label::name).join(", ");
-            lines.fault(&format!("field `label` is {}; use {wanted}", label.unwrap_or("missing")))
+            lines.fault(&format!(
+                "field `label` is {}; use {wanted}",
+                label.map_or("missing".to_owned(), Value::to_string)
+            ))
         })?;
         rows.push((known, row.text));
     }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[command(after_help = "Examples:\n  arom health\n  arom health arom.internal:50051")]
 pub(super) struct HealthArgs {
     /// The server's address and port.
-    #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
+    #[arg(value_name = "ADDRESS", env = "AROM_LISTEN", default_value = "127.0.0.1:50051")]
     address: String,
 }
 
@@ -32,7 +32,9 @@ pub(super) fn run(args: &HealthArgs) -> Result<()> {
     let status = wait(async {
         let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {address}"))?;
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-        anyhow::Ok(answer.with_context(|| format!("{address} has no health service"))?.into_inner().status())
+        anyhow::Ok(
+            answer.with_context(|| format!("{address} gave no health within 3 s"))?.into_inner().status(),
+        )
     })??;
     match status {
         ServingStatus::Serving => Ok(()),

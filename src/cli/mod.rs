@@ -29,17 +29,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Score texts: a table on a terminal, JSON Lines when piped.
+    // The help of each is the comment of its arguments.
     Score(score::ScoreArgs),
-    /// Serve gRPC.
     Serve(ServeArgs),
-    /// Ask a server whether it serves.
     Health(health::HealthArgs),
-    /// Measure the model on labelled texts.
     Evaluate(evaluate::EvaluateArgs),
-    /// Repair and mask texts as the model sees them.
     Normalize(normalize::NormalizeArgs),
-    /// Look at the model bundle.
     #[command(subcommand)]
     Model(model::ModelCommand),
 }

@@ -33,7 +33,8 @@ pub(super) fn run(args: &NormalizeArgs) -> Result<()> {
                 object.insert("text".to_owned(), Value::String(text));
                 Value::Object(object).to_string()
             }
-            None => text,
+            // What else breaks a line in Unicode would break this one.
+            None => text.replace('\n', " "),
         };
         if !written(writeln!(out, "{line}"))? {
             return Ok(());

@@ -1,25 +1,30 @@
 //! Texts from a file or stdin: one a line, or JSON Lines with a field `text`.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
 use serde_json::Value;
 
 /// Lines of a named source, with their numbers.
 pub(super) struct Lines {
     name: String,
     number: usize,
-    reader: Box<dyn BufRead>,
+    reader: BufReader<Box<dyn Read>>,
 }
 
+/// Enough for several chunks of usual texts.
+const READ_AHEAD: usize = 1 << 18;
+
 /// What the lines of a source hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// One text a line.
+    /// One text a line
     Text,
-    /// One JSON object a line, the text in its field `text`.
+    /// One JSON object a line, the text in its field `text`
+    #[value(name = "jsonl")]
     Json,
 }
 
@@ -35,19 +40,24 @@ impl Lines {
     /// Opens a file, or stdin for none and for "-".
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         match path.filter(|path| *path != Path::new("-")) {
-            None => Ok(Self { name: "stdin".to_owned(), number: 0, reader: Box::new(io::stdin().lock()) }),
+            None => Ok(Self::of("stdin".to_owned(), Box::new(io::stdin().lock()))),
             Some(path) => {
                 let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                 if file.metadata().is_ok_and(|meta| meta.is_dir()) {
                     bail!("{} is a folder; name a file", path.display());
                 }
-                Ok(Self {
-                    name: path.display().to_string(),
-                    number: 0,
-                    reader: Box::new(BufReader::new(file)),
-                })
+                Ok(Self::of(path.display().to_string(), Box::new(file)))
             }
         }
+    }
+
+    fn of(name: String, source: Box<dyn Read>) -> Self {
+        Self { name, number: 0, reader: BufReader::with_capacity(READ_AHEAD, source) }
+    }
+
+    /// Whether the next row is here already, so that asking for it will not wait for a slow writer.
+    pub(super) fn has_next(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
     }
 
     /// The next row, or none at the end. Errors name the source and the line.
@@ -65,7 +75,15 @@ impl Lines {
         })?;
         let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{FEFF}').to_owned();
         match format {
-            Format::Text => Ok(Some(Row { text: line, object: None })),
+            Format::Text => {
+                if self.number == 1 && line.starts_with("{\"") {
+                    tracing::warn!(
+                        "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
+                        self.name
+                    );
+                }
+                Ok(Some(Row { text: line, object: None }))
+            }
             // A blank line, such as the last one of many files, holds no object.
             Format::Json if line.trim().is_empty() => self.next(format),
             Format::Json => self.object(&line).map(Some),
@@ -93,8 +111,7 @@ impl Lines {
 /// JSON Lines by the file's ending.
 pub(super) fn format_of(path: Option<&PathBuf>) -> Format {
     let ending = path.and_then(|path| path.extension()).and_then(|ending| ending.to_str());
-    match ending {
-        Some("jsonl" | "ndjson") => Format::Json,
-        _ => Format::Text,
-    }
+    let json = ending
+        .is_some_and(|ending| ["jsonl", "ndjson"].iter().any(|known| ending.eq_ignore_ascii_case(known)));
+    if json { Format::Json } else { Format::Text }
 }

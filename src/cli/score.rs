@@ -1,6 +1,6 @@
 //! `arom score`: texts with their sentiment.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::normalize::written;
 use super::progress::Progress;
-use super::rows::{Lines, Row, format_of};
+use super::rows::{Format, Lines, Row, format_of};
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::Label;
@@ -28,7 +28,8 @@ const CHUNK: usize = 256;
 /// object a line with the text in its field `text`; its other fields are given back with --json.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom score 'อร่อยมากกก' 'รอนานเกินไป ไม่มาอีกแล้ว'\n  \
-    arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score")]
+    arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score\n  \
+    zcat dump.jsonl.gz | arom score --format jsonl >scored.jsonl")]
 pub(super) struct ScoreArgs {
     /// The texts.
     #[arg(value_name = "TEXT", conflicts_with = "input")]
@@ -36,6 +37,9 @@ pub(super) struct ScoreArgs {
     /// Read texts from a file; "-" is stdin.
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// What the lines hold [default: jsonl for a file that ends in .jsonl or .ndjson, else text].
+    #[arg(long, value_name = "FORMAT", conflicts_with = "texts")]
+    format: Option<Format>,
     /// Print JSON Lines, also on a terminal.
     #[arg(long)]
     json: bool,
@@ -53,10 +57,15 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     } else {
         Source::Given(args.texts.clone().into_iter())
     };
-    let format = format_of(args.input.as_ref());
+    let format = args.format.unwrap_or_else(|| format_of(args.input.as_ref()));
     let scorer = open_scorer(config)?;
     let as_table = args.table || (!args.json && io::stdout().is_terminal());
-    let mut out = anstream::stdout().lock();
+    // Colours only where the terminal has them; JSON goes out as it is.
+    let mut out: Box<dyn Write> = if as_table {
+        Box::new(anstream::stdout().lock())
+    } else {
+        Box::new(BufWriter::new(io::stdout().lock()))
+    };
     let progress = Progress::new(None);
     let mut failed = 0;
     if as_table && !written(writeln!(out, "{}", header()))? {
@@ -105,9 +114,9 @@ enum Source {
 }
 
 impl Source {
-    fn chunk(&mut self, format: super::rows::Format) -> (Vec<Row>, Option<anyhow::Error>) {
+    fn chunk(&mut self, format: Format) -> (Vec<Row>, Option<anyhow::Error>) {
         let mut rows = Vec::new();
-        while rows.len() < CHUNK {
+        while rows.len() < CHUNK && (rows.is_empty() || self.has_next()) {
             match self.next(format) {
                 Ok(Some(row)) => rows.push(row),
                 Ok(None) => break,
@@ -117,7 +126,15 @@ impl Source {
         (rows, None)
     }
 
-    fn next(&mut self, format: super::rows::Format) -> Result<Option<Row>> {
+    /// Whether asking for more will not wait: what was read is answered before a slow writer goes on.
+    fn has_next(&self) -> bool {
+        match self {
+            Source::Given(_) => true,
+            Source::Lines(lines) => lines.has_next(),
+        }
+    }
+
+    fn next(&mut self, format: Format) -> Result<Option<Row>> {
         match self {
             Source::Given(texts) => Ok(texts.next().map(|text| Row { text, object: None })),
             Source::Lines(lines) => lines.next(format),
@@ -231,8 +248,9 @@ fn table_line(row: &Row, result: &Result<Scored, ScoreError>) -> String {
     )
 }
 
-/// One line of at most so many columns, cut between grapheme clusters.
+/// One line of at most so many columns, cut between grapheme clusters, that tells the terminal nothing.
 fn shorten(text: &str, columns: usize) -> String {
+    let text: String = text.chars().filter(|ch| ch.is_whitespace() || !ch.is_control()).collect();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.width() <= columns {
         return line;

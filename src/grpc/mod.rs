@@ -50,6 +50,38 @@ pub struct ServerConfig {
 /// The scorer, once it is ready.
 type Ready = Arc<OnceLock<Scorer>>;
 
+/// How long a connection may linger after the last call was answered, for the answer to reach its caller.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The calls that are being answered.
+#[derive(Clone, Debug)]
+struct InFlight(watch::Sender<usize>);
+
+/// Counts a call until it is dropped.
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl InFlight {
+    fn enter(&self) -> Counted<'_> {
+        self.0.send_modify(|calls| *calls += 1);
+        Counted(&self.0)
+    }
+
+    /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
+    /// anything would otherwise hold up the end.
+    async fn idle(&self) {
+        let mut calls = self.0.subscribe();
+        while calls.wait_for(|calls| *calls == 0).await.is_ok()
+            && tokio::time::timeout(LINGER, calls.wait_for(|calls| *calls > 0)).await.is_ok()
+        {}
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|calls| *calls -= 1);
+    }
+}
+
 /// Why the server stopped other than by its stop signal.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError<E: std::error::Error + 'static> {
@@ -85,10 +117,11 @@ where
     E: std::error::Error + Send + 'static,
 {
     let ready = Ready::default();
+    let in_flight = InFlight(watch::Sender::new(0));
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
     let router = router().add_service(health_service).add_service(
-        SentimentServiceServer::new(Sentiment::new(Arc::clone(&ready), config))
+        SentimentServiceServer::new(Sentiment::new(Arc::clone(&ready), in_flight.clone(), config))
             .max_decoding_message_size(config.max_message_bytes)
             .accept_compressed(Gzip)
             .accept_compressed(Zstd)
@@ -128,6 +161,18 @@ where
     let limit = async {
         until(stopped.clone()).await;
         tokio::time::sleep(config.shutdown_grace).await;
+    };
+    let quiet = async {
+        until(stopped.clone()).await;
+        in_flight.idle().await;
+        Ok(())
+    };
+    // Answered is done: connections that are still open then are closed.
+    let serving = async {
+        tokio::select! {
+            served = serving => served,
+            done = quiet => done,
+        }
     };
     let outcome = tokio::select! {
         (served, ended) = async { tokio::join!(serving, ending) } => {

@@ -14,19 +14,20 @@ use super::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResponse, BatchAnalyzeSentimentResult,
 };
-use super::{Ready, ServerConfig};
+use super::{InFlight, Ready, ServerConfig};
 use crate::scoring::Scorer;
 
 /// The service behind `arom.v1.SentimentService`.
 #[derive(Debug)]
 pub(super) struct Sentiment {
     ready: Ready,
+    in_flight: InFlight,
     config: ServerConfig,
 }
 
 impl Sentiment {
-    pub(super) fn new(ready: Ready, config: &ServerConfig) -> Self {
-        Self { ready, config: config.clone() }
+    pub(super) fn new(ready: Ready, in_flight: InFlight, config: &ServerConfig) -> Self {
+        Self { ready, in_flight, config: config.clone() }
     }
 
     fn scorer(&self) -> Result<&Scorer, Failure> {
@@ -81,6 +82,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<AnalyzeSentimentRequest>,
     ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
+        let _counted = self.in_flight.enter();
         let deadline = deadline(request.metadata());
         let answer = within(deadline, self.analyze(request.into_inner(), deadline)).await?;
         Ok(Response::new(answer))
@@ -90,6 +92,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<BatchAnalyzeSentimentRequest>,
     ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
+        let _counted = self.in_flight.enter();
         let deadline = deadline(request.metadata());
         let results = within(deadline, self.batch(request.into_inner().requests, deadline)).await?;
         Ok(Response::new(BatchAnalyzeSentimentResponse { results }))

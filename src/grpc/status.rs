@@ -48,9 +48,6 @@ impl From<Failure> for Status {
                 let message = "more text is waiting than this server takes; retry after the delay given";
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
-            Failure::Score(ScoreError::ShuttingDown) => {
-                plain(Code::Unavailable, "SHUTTING_DOWN", "the server is stopping; try another replica")
-            }
             Failure::Score(
                 error @ (ScoreError::Tokenize(_) | ScoreError::Inference(_) | ScoreError::WorkerLost),
             ) => {

@@ -93,7 +93,8 @@ impl Tokenizer {
     /// If the library fails, which no text is known to make it do.
     pub fn encode(&self, text: &Normalized) -> Result<Tokens, TokenizerError> {
         let encoding = self.inner.encode_fast(text.as_str(), false).map_err(|cause| failed(text, cause))?;
-        Ok(Tokens(encoding.get_ids().iter().copied().map(TokenId::from).collect()))
+        let ids = encoding.get_ids().iter().copied().map(TokenId::from);
+        Ok(Tokens(ids.filter(|id| !self.is_control(*id)).collect()))
     }
 
     /// Where each token of [`Tokenizer::encode`] lies in the normalised text, in bytes.
@@ -103,7 +104,15 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn byte_ranges(&self, text: &Normalized) -> Result<Vec<Range<usize>>, TokenizerError> {
         let encoding = self.inner.encode(text.as_str(), false).map_err(|cause| failed(text, cause))?;
-        Ok(encoding.get_offsets().iter().map(|(start, end)| *start..*end).collect())
+        let kept = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let kept = kept.filter(|(id, _)| !self.is_control(TokenId::from(**id)));
+        Ok(kept.map(|(_, (start, end))| *start..*end).collect())
+    }
+
+    /// Whether a token tells the model where text begins, ends or is missing. Someone who writes "<s>" means
+    /// struck-out HTML at best, so such tokens are left out of what the model reads.
+    fn is_control(&self, id: TokenId) -> bool {
+        [self.begin, self.end, self.padding].contains(&id)
     }
 
     /// One row of the model's input: the tokens of a window between the special tokens.

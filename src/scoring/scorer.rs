@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::queue::Caller;
 use super::sentiment::{Content, Scored, ScoredWindow, Sentiment, Timings};
 use super::window::Windows;
 use super::workers::{Inferred, Reply, Workers};
@@ -37,6 +39,7 @@ struct Engine {
     tokenizer: Tokenizer,
     windows: Windows,
     workers: Workers,
+    callers: AtomicU64,
 }
 
 /// Why a bundle could not be put to work.
@@ -62,15 +65,12 @@ pub enum ScoreError {
     /// The caller's deadline passed before a worker was free.
     #[error("the deadline passed before the text was scored")]
     DeadlineExceeded,
-    /// The scorer accepts nothing more.
-    #[error("the scorer is shutting down")]
-    ShuttingDown,
     /// The tokenizer failed.
     #[error("the text could not be tokenised")]
     Tokenize(#[source] TokenizerError),
     /// The model failed.
     #[error("the model failed")]
-    Inference(#[source] SessionError),
+    Inference(#[source] Arc<SessionError>),
     /// A thread that held the text died.
     #[error("a worker died")]
     WorkerLost,
@@ -125,7 +125,8 @@ impl Scorer {
             fingerprint: bundle.fingerprint.clone(),
             labels: bundle.labels,
             calibration: bundle.manifest.calibration.clone(),
-            workers: Workers::start(sessions, config.inbox_tokens),
+            workers: Workers::start(sessions, config.inbox_tokens, tokenizer.padding()),
+            callers: AtomicU64::new(0),
             tokenizer,
             windows,
         };
@@ -144,33 +145,29 @@ impl Scorer {
         prepared.windows.into_iter().map(|window| window.row).collect()
     }
 
-    /// Accepts nothing more; what was accepted is still answered.
-    pub fn close(&self) {
-        self.engine.workers.close();
-    }
-
     /// Scores one text.
     ///
-    /// Dropping the future takes its windows out of the queue.
+    /// Dropping the future leaves its windows undone.
     ///
     /// # Errors
     ///
     /// Says whether to retry ([`ScoreError::QueueFull`]), to give up, or to look into the log.
     pub async fn score(&self, text: String, deadline: Option<Instant>) -> Result<Scored, ScoreError> {
         let text = self.prepare(text).await?;
-        let replies = self.submit(&text, deadline)?;
+        let replies = self.submit(self.engine.next_caller(), &text, deadline)?;
         self.finish(Pending { text, replies }).await
     }
 
     /// Scores several texts and answers in their order, each on its own.
     ///
-    /// Takes no more of the queue than is free: a batch larger than the queue waits for its own texts, and is
-    /// refused only what finds the queue full of others'.
+    /// Takes no more than half of the queue, and turns with other callers: a batch larger than that waits for its
+    /// own texts, and is refused only what finds the queue full of others'.
     pub async fn score_many(
         &self,
         texts: impl IntoIterator<Item = String>,
         deadline: Option<Instant>,
     ) -> Vec<Result<Scored, ScoreError>> {
+        let caller = self.engine.next_caller();
         let mut done = Vec::new();
         let mut flying: VecDeque<Result<Pending, ScoreError>> = VecDeque::new();
         for text in texts {
@@ -182,7 +179,7 @@ impl Scorer {
                 }
             };
             let replies = loop {
-                match self.submit(&text, deadline) {
+                match self.submit(caller, &text, deadline) {
                     Err(ScoreError::QueueFull { .. }) if !flying.is_empty() => {
                         done.extend(self.land(flying.pop_front()).await);
                     }
@@ -213,12 +210,17 @@ impl Scorer {
             .map_err(|_| ScoreError::WorkerLost)?
     }
 
-    fn submit(&self, text: &Prepared, deadline: Option<Instant>) -> Result<Vec<Reply>, ScoreError> {
+    fn submit(
+        &self,
+        caller: Caller,
+        text: &Prepared,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Reply>, ScoreError> {
         if text.windows.is_empty() {
             return Ok(Vec::new());
         }
         let rows = text.windows.iter().map(|window| window.row.clone()).collect();
-        self.engine.workers.submit(rows, deadline)
+        self.engine.workers.submit(caller, rows, deadline)
     }
 
     async fn finish(&self, pending: Pending) -> Result<Scored, ScoreError> {
@@ -231,6 +233,10 @@ impl Scorer {
 }
 
 impl Engine {
+    fn next_caller(&self) -> Caller {
+        Caller(self.callers.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn prepare(&self, text: &str, arrived: Instant) -> Result<Prepared, ScoreError> {
         let normalized = normalize(text);
         let content = if normalized.as_str().is_empty() {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::evaluation::Evaluation;
-use super::queue::{Full, Queue, Waiting};
+use super::queue::{Caller, Full, Queue, Waiting};
 use super::sentiment::Sentiment;
 use super::window::Windows;
 use crate::model::{Label, Probabilities};
@@ -34,23 +34,31 @@ fn job(name: u32, tokens: usize) -> Job {
     Job { name, tokens, deadline: None, abandoned: false }
 }
 
-fn taken(queue: &mut Queue<Job>, now: Instant) -> (Option<u32>, Vec<u32>) {
-    let taken = queue.take(now);
-    (taken.next.map(|job| job.name), taken.expired.into_iter().map(|job| job.name).collect())
+const ALICE: Caller = Caller(1);
+const BOB: Caller = Caller(2);
+
+/// Names of the jobs to run together, and of those whose deadline has passed.
+fn taken(queue: &mut Queue<Job>, now: Instant, budget: usize) -> (Vec<u32>, Vec<u32>) {
+    let names = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.name).collect();
+    let taken = queue.take(now, budget);
+    (names(taken.batch), names(taken.expired))
+}
+
+/// The order in which single jobs are taken.
+fn order(queue: &mut Queue<Job>) -> Vec<u32> {
+    std::iter::from_fn(|| taken(queue, Instant::now(), 1).0.first().copied()).collect()
 }
 
 #[test]
 fn the_queue_takes_whole_texts_up_to_its_tokens() {
-    let mut queue = Queue::new(10);
-    queue.push(vec![job(1, 4), job(2, 4)]).expect("room for 8");
-    assert_eq!(queue.push(vec![job(3, 2), job(4, 1)]), Err(Full { tokens: 8 }));
-    queue.push(vec![job(5, 2)]).expect("room for 2 more");
-    let now = Instant::now();
-    assert_eq!(taken(&mut queue, now), (Some(1), vec![]));
-    queue.push(vec![job(6, 4)]).expect("room again");
-    let order: Vec<_> = std::iter::from_fn(|| taken(&mut queue, now).0).collect();
-    assert_eq!(order, [2, 5, 6]);
-    queue.push(vec![job(7, 99)]).expect("an empty queue takes a text of any size");
+    let mut queue = Queue::new(20);
+    queue.push(ALICE, vec![job(1, 4), job(2, 4)]).expect("room for 8");
+    assert_eq!(queue.push(ALICE, vec![job(3, 2), job(4, 1)]), Err(Full { tokens: 8 }), "half is the most");
+    queue.push(ALICE, vec![job(5, 2)]).expect("room for 2 more");
+    queue.push(BOB, vec![job(6, 10)]).expect("the other half");
+    assert_eq!(queue.push(Caller(3), vec![job(7, 1)]), Err(Full { tokens: 20 }));
+    assert_eq!(order(&mut queue), [1, 6, 2, 5]);
+    queue.push(ALICE, vec![job(8, 99)]).expect("an empty queue takes a text of any size");
 }
 
 #[test]
@@ -60,10 +68,62 @@ fn nobody_works_for_callers_who_have_gone() {
     let late = Job { deadline: Some(now), ..job(1, 1) };
     let gone = Job { abandoned: true, ..job(2, 1) };
     let waiting = Job { deadline: Some(now + Duration::from_secs(1)), ..job(3, 1) };
-    queue.push(vec![late, gone, waiting]).expect("room");
-    assert_eq!(taken(&mut queue, now), (Some(3), vec![1]));
-    assert_eq!(taken(&mut queue, now), (None, vec![]));
-    queue.push(vec![job(4, 100)]).expect("what was dropped gave its room back");
+    queue.push(ALICE, vec![late, gone, waiting]).expect("room");
+    assert_eq!(taken(&mut queue, now, 9), (vec![3], vec![1]));
+    assert_eq!(taken(&mut queue, now, 9), (vec![], vec![]));
+    queue
+        .push(ALICE, vec![Job { abandoned: true, ..job(4, 100) }])
+        .expect("what was dropped gave its room back");
+    queue.push(BOB, vec![job(5, 100)]).expect("a caller who has gone makes room");
+    assert_eq!((order(&mut queue), queue.tokens()), (vec![5], 0));
+}
+
+#[test]
+fn callers_take_turns_by_their_tokens() {
+    let mut queue = Queue::new(1000);
+    queue.push(ALICE, (0..6).map(|name| job(name, 10)).collect()).expect("room");
+    assert_eq!(taken(&mut queue, Instant::now(), 1).0, [0]);
+    queue.push(BOB, vec![job(10, 5), job(11, 5)]).expect("room");
+    // Bob's first goes before the rest of Alice's, and two of his cost what one of hers does.
+    assert_eq!(order(&mut queue), [10, 11, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_batch_is_of_like_lengths_and_within_its_tokens() {
+    let mut queue = Queue::new(10_000);
+    let lengths = [40, 9, 41, 200, 38, 10, 44, 40];
+    queue.push(ALICE, (0..).zip(lengths).map(|(name, length)| job(name, length)).collect()).expect("room");
+    let now = Instant::now();
+    assert_eq!(taken(&mut queue, now, 170).0, [0, 7, 2, 4], "the nearest four, of which the longest has 41");
+    assert_eq!(taken(&mut queue, now, 170).0, [1, 5]);
+    assert_eq!(taken(&mut queue, now, 170).0, [3], "the first is taken whatever its length");
+    assert_eq!(taken(&mut queue, now, 170).0, [6]);
+    assert!(queue.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn every_job_is_taken_once_and_no_batch_breaks_its_bounds(
+        jobs in prop::collection::vec((0u64..5, 1usize..300, any::<bool>()), 1..60),
+        budget in 1usize..2000,
+    ) {
+        let mut queue = Queue::new(1_000_000);
+        for (name, (caller, tokens, abandoned)) in (0..).zip(jobs.clone()) {
+            queue.push(Caller(caller), vec![Job { abandoned, ..job(name, tokens) }]).expect("room");
+        }
+        let mut seen = Vec::new();
+        loop {
+            let batch = queue.take(Instant::now(), budget).batch;
+            let Some(longest) = batch.iter().map(Waiting::tokens).max() else { break };
+            prop_assert!(batch.len() == 1 || longest * batch.len() <= budget);
+            prop_assert!(batch.iter().all(|job| longest - job.tokens() <= (longest / 8).max(3)));
+            seen.extend(batch.into_iter().map(|job| job.name));
+        }
+        prop_assert!(queue.is_empty() && queue.tokens() == 0);
+        seen.sort_unstable();
+        let wanted: Vec<u32> = (0..).zip(jobs).filter(|(_, (_, _, abandoned))| !abandoned).map(|(name, _)| name).collect();
+        prop_assert_eq!(seen, wanted);
+    }
 }
 
 #[test]

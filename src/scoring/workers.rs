@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::{Queue, Taken, Waiting};
+use super::queue::{Caller, Queue, Taken, Waiting};
 use super::scorer::ScoreError;
 use crate::model::{Logits, Session, TokenId};
 
@@ -19,6 +19,10 @@ pub(super) struct Inferred {
 }
 
 pub(super) type Reply = oneshot::Receiver<Result<Inferred, ScoreError>>;
+type Answer = oneshot::Sender<Result<Inferred, ScoreError>>;
+
+/// Most tokens in one run, padding included. Larger runs are hardly faster and keep the next caller waiting.
+const BATCH_TOKENS: usize = 512;
 
 /// One window that waits for a worker.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ struct Job {
     row: Vec<TokenId>,
     deadline: Option<Instant>,
     queued: Instant,
-    reply: oneshot::Sender<Result<Inferred, ScoreError>>,
+    reply: Answer,
 }
 
 impl Waiting for Job {
@@ -73,16 +77,17 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts one thread for each session.
-    pub(super) fn start(sessions: Vec<Session>, inbox_tokens: usize) -> Self {
+    pub(super) fn start(sessions: Vec<Session>, inbox_tokens: usize, padding: TokenId) -> Self {
         let queue = Queue::new(inbox_tokens);
         let per_token = Duration::from_micros(200);
         let state = Mutex::new(State { queue, closed: false, per_token });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let share = sessions.len();
         let spawn = |(number, session): (usize, Session)| {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("arom-worker-{number}"))
-                .spawn(move || work(&shared, session))
+                .spawn(move || work(&shared, session, padding, share))
                 .expect("the system has a thread left at start")
         };
         let threads = sessions.into_iter().enumerate().map(spawn).collect();
@@ -92,6 +97,7 @@ impl Workers {
     /// Queues the windows of one text, all or none, and gives where their answers will come.
     pub(super) fn submit(
         &self,
+        caller: Caller,
         rows: Vec<Vec<TokenId>>,
         deadline: Option<Instant>,
     ) -> Result<Vec<Reply>, ScoreError> {
@@ -104,29 +110,21 @@ impl Workers {
             })
             .unzip();
         let mut state = self.shared.lock();
-        if state.closed {
-            return Err(ScoreError::ShuttingDown);
-        }
         let (per_token, workers) = (state.per_token, self.threads.len());
         state
             .queue
-            .push(jobs)
+            .push(caller, jobs)
             .map_err(|full| ScoreError::QueueFull { retry_after: full.retry_after(per_token, workers) })?;
         drop(state);
         self.shared.changed.notify_all();
         Ok(replies)
     }
-
-    /// Accepts nothing more; what was accepted is still answered.
-    pub(super) fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.changed.notify_all();
-    }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.close();
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
@@ -136,7 +134,7 @@ impl Drop for Workers {
 }
 
 /// Answers jobs until the queue is closed and empty.
-fn work(shared: &Shared, mut session: Session) {
+fn work(shared: &Shared, mut session: Session, padding: TokenId, workers: usize) {
     loop {
         let mut state = shared.lock();
         while state.queue.is_empty() && !state.closed {
@@ -145,25 +143,44 @@ fn work(shared: &Shared, mut session: Session) {
         if state.queue.is_empty() {
             return;
         }
-        let Taken { next, expired } = state.queue.take(Instant::now());
+        // A worker takes no more than its share, or the others would stand idle beside it.
+        let budget = (state.queue.tokens() / workers).clamp(1, BATCH_TOKENS);
+        let Taken { batch, expired } = state.queue.take(Instant::now(), budget);
         drop(state);
         for job in expired {
-            answer(job, Err(ScoreError::DeadlineExceeded));
+            tell(job.reply, Err(ScoreError::DeadlineExceeded));
         }
-        let Some(job) = next else { continue };
-        let (started, tokens) = (Instant::now(), job.tokens());
-        // One window a run: the simplest batch there is. Rows of a run do not influence one another
-        // (`model/tests.rs`), so taking several is a matter of speed alone.
-        let result = session.run(std::slice::from_ref(&job.row), 0);
-        let infer = started.elapsed();
-        note_pace(&mut shared.lock().per_token, infer, tokens);
-        let queue = started.saturating_duration_since(job.queued);
-        let result = match result.as_deref() {
-            Ok([logits]) => Ok(Inferred { logits: *logits, queue, infer }),
-            Ok(_) => Err(ScoreError::WorkerLost),
-            Err(_) => Err(result.err().map_or(ScoreError::WorkerLost, ScoreError::Inference)),
-        };
-        answer(job, result);
+        if !batch.is_empty() {
+            run(shared, &mut session, padding, batch);
+        }
+    }
+}
+
+/// Runs jobs of like length together. Neither company nor padding moves a score (`scoring/tests.rs`), so how they
+/// are grouped is a matter of speed alone.
+fn run(shared: &Shared, session: &mut Session, padding: TokenId, batch: Vec<Job>) {
+    let (mut rows, mut callers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for Job { row, queued, reply, .. } in batch {
+        rows.push(row);
+        callers.push((queued, reply));
+    }
+    let started = Instant::now();
+    let result = session.run(&rows, padding);
+    let infer = started.elapsed();
+    note_pace(&mut shared.lock().per_token, infer, rows.iter().map(Vec::len).sum());
+    let mut found = result.map(Vec::into_iter).map_err(Arc::new);
+    for (queued, reply) in callers {
+        let queue = started.saturating_duration_since(queued);
+        tell(
+            reply,
+            match &mut found {
+                Ok(logits) => logits
+                    .next()
+                    .map(|logits| Inferred { logits, queue, infer })
+                    .ok_or(ScoreError::WorkerLost),
+                Err(error) => Err(ScoreError::Inference(Arc::clone(error))),
+            },
+        );
     }
 }
 
@@ -172,8 +189,8 @@ fn note_pace(per_token: &mut Duration, infer: Duration, tokens: usize) {
     *per_token = (*per_token * 7 + latest) / 8;
 }
 
-fn answer(job: Job, result: Result<Inferred, ScoreError>) {
-    if job.reply.send(result).is_err() {
+fn tell(reply: Answer, result: Result<Inferred, ScoreError>) {
+    if reply.send(result).is_err() {
         tracing::trace!("a caller left before its answer");
     }
 }

@@ -166,6 +166,7 @@ fn health_is_an_exit_code() {
     let mut server = Process::start(&[]);
     server.wait_for("ready");
     assert!(run(&["health", &server.address], "").status.success());
+    assert!(run_command(arom().arg("health").env("AROM_LISTEN", &server.address), "").status.success());
     let address = server.address.clone();
     drop(server);
     let gone = run(&["health", &address], "");
