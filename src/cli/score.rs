@@ -182,7 +182,7 @@ struct Shares {
 fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> Result<String> {
     let mut input = row.object;
     if let Some(fields) = &mut input {
-        fields.remove("text");
+        fields.shift_remove("text");
     }
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },

@@ -23,6 +23,22 @@ fn flags_go_before_the_file_and_the_file_before_defaults() {
 }
 
 #[test]
+fn the_example_file_names_every_key_with_its_default() {
+    let example = include_str!("../../examples/arom.toml");
+    let written = resolve(example, ServeArgs::default()).expect("good settings");
+    let defaults = resolve("", ServeArgs::default()).expect("good settings");
+    assert_eq!(format!("{written:?}"), format!("{defaults:?}"));
+    // With its comments taken away, every key of the file's shape is there.
+    let all: String = example
+        .lines()
+        .filter_map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).or(Some(line)))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let file: File = toml::from_str(&all).expect("good settings");
+    assert!(!format!("{file:?}").contains("None"), "a key is missing: {file:?}");
+}
+
+#[test]
 fn every_fault_is_reported_at_once() {
     let file = "[server]\nlisten = \"here\"\nmax_batch_size = 0\n[scoring]\nworkers = 0";
     let error = resolve(file, ServeArgs::default()).expect_err("bad settings");

@@ -1,7 +1,9 @@
 //! The command line as people and scripts use it.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -118,6 +120,7 @@ fn normalize_keeps_the_lines_and_the_other_fields() {
         stdout(&run(&["normalize"], "เเพงมากกกกก\n\nดู https://example.com/a\n")),
         "แพงมากกก\n\nดู <url>\n"
     );
+    assert_eq!(stdout(&run(&["normalize"], "ก\u{2028}ข\u{b}ค\rง\n")), "ก ข ค ง\n");
     let line = stdout(&run(&["normalize", "--json"], "{\"text\":\"ดี  \\n มาก\",\"label\":\"positive\"}\n"));
     let value: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!((value["text"].as_str(), value["label"].as_str()), (Some("ดี\nมาก"), Some("positive")));
@@ -185,8 +188,50 @@ fn settings_out_of_range_are_reported_together() {
 }
 
 #[test]
-fn help_shows_examples() {
-    for args in [["score", "--help"], ["evaluate", "--help"], ["normalize", "--help"]] {
-        assert!(stdout(&run(&args, "")).contains("Examples:"), "{args:?}");
+fn help_explains_and_shows_examples() {
+    for (command, sentence) in [
+        ("score", "A file that ends in .jsonl"),
+        ("serve", "SIGTERM and SIGINT"),
+        ("health", "grpc.health.v1"),
+        ("evaluate", "the fields `text` and `label`"),
+        ("normalize", "a line break stays"),
+    ] {
+        let help = stdout(&run(&[command, "--help"], "")).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("Examples:") && help.contains(sentence), "{command}: {help}");
     }
+}
+
+#[test]
+fn json_lines_on_stdin_are_read_when_asked_for() {
+    let input = "{\"text\": \"ดีมาก\", \"z\": 1, \"a\": 2}\n";
+    let output = stdout(&run(&["score", "--format", "jsonl"], input));
+    assert_eq!(json_lines(&output)[0]["text"], "ดีมาก");
+    assert!(output.contains("{\"z\":1,\"a\":2}"), "fields stay in their order: {output}");
+    let plain = run(&["score"], input);
+    assert!(stderr(&plain).contains("--format jsonl"), "{}", stderr(&plain));
+}
+
+#[test]
+fn a_slow_writer_is_answered_line_by_line() {
+    let mut child = arom()
+        .args(["score", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("piped");
+    let mut answers = BufReader::new(child.stdout.take().expect("piped")).lines();
+    for text in ["ดีมาก", "แย่มาก"] {
+        writeln!(input, "{text}").expect("it reads");
+        let answer = answers.next().expect("an answer before the next line").expect("readable");
+        assert!(answer.contains(text), "{answer}");
+    }
+    drop(input);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn text_tells_the_terminal_nothing() {
+    let table = stdout(&run(&["score", "--table", "\u{1b}]0;title\u{7}\u{1b}[31mแดง"], ""));
+    assert!(!table.contains('\u{1b}') && table.contains("แดง"), "{table:?}");
 }

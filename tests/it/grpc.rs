@@ -1,7 +1,7 @@
 //! The server as gRPC clients see it.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::batch_analyze_sentiment_result::Outcome;
@@ -320,6 +320,43 @@ async fn a_deadline_is_kept() {
     // What was left of it is not scored for nobody: the next text does not wait for it.
     one(&mut client, text("ดี")).await.expect("scored");
     server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_large_batch_keeps_nobody_waiting() {
+    let server = Server::start().await;
+    let channel = server.ready().await;
+    let (mut many, mut few) = (Client::new(channel), Client::new(server.channel().await));
+    let started = Instant::now();
+    let batch = tokio::spawn(async move {
+        let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(100));
+        batch(&mut many, vec![long; 64]).await.expect("answered");
+        started.elapsed()
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut alone = Duration::ZERO;
+    for _ in 0..3 {
+        let asked = Instant::now();
+        one(&mut few, text("ดีมาก")).await.expect("scored");
+        alone = alone.max(asked.elapsed());
+    }
+    assert!(!batch.is_finished(), "the batch was too small to be in anyone's way");
+    let whole = batch.await.expect("no panic");
+    assert!(alone < whole / 3, "{alone:?} alone beside a batch of {whole:?}");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_the_end() {
+    let server = Server::start().await;
+    let mut client = Client::new(server.ready().await);
+    let address = server.address.strip_prefix("http://").expect("a URI").to_owned();
+    let silent = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    one(&mut client, text("ดี")).await.expect("scored");
+    let started = Instant::now();
+    server.stop().await.expect("a clean stop");
+    assert!(started.elapsed() < Duration::from_secs(10), "it waited {:?}", started.elapsed());
+    drop(silent);
 }
 
 #[tokio::test]
