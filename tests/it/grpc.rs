@@ -330,19 +330,18 @@ async fn a_large_batch_keeps_nobody_waiting() {
     let started = Instant::now();
     let batch = tokio::spawn(async move {
         let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(100));
-        batch(&mut many, vec![long; 64]).await.expect("answered");
+        batch(&mut many, vec![long; 24]).await.expect("answered");
         started.elapsed()
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let mut alone = Duration::ZERO;
-    for _ in 0..3 {
+    let (mut alone, mut calls) = (Duration::ZERO, 0);
+    while !batch.is_finished() {
         let asked = Instant::now();
         one(&mut few, text("ดีมาก")).await.expect("scored");
         alone = alone.max(asked.elapsed());
+        calls += 1;
     }
-    assert!(!batch.is_finished(), "the batch was too small to be in anyone's way");
     let whole = batch.await.expect("no panic");
-    assert!(alone < whole / 3, "{alone:?} alone beside a batch of {whole:?}");
+    assert!(calls > 5 && alone < whole / 3, "{calls} calls, {alone:?} at worst, beside a batch of {whole:?}");
     server.stop().await.expect("a clean stop");
 }
 
