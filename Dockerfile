@@ -8,6 +8,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY src src
+# Not built, but Cargo.toml names them.
+COPY benches benches
 RUN cargo build --release --locked --bin arom \
     && install -D target/release/arom /out/bin/arom \
     && install -D -t /out/lib .onnxruntime/*/libonnxruntime.so.* \
