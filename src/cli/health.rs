@@ -33,7 +33,10 @@ pub(super) fn run(args: &HealthArgs) -> Result<()> {
         let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {address}"))?;
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         anyhow::Ok(
-            answer.with_context(|| format!("{address} gave no health within 3 s"))?.into_inner().status(),
+            answer
+                .with_context(|| format!("{address} did not answer the health check"))?
+                .into_inner()
+                .status(),
         )
     })??;
     match status {

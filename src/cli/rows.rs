@@ -62,6 +62,26 @@ impl Lines {
 
     /// The next row, or none at the end. Errors name the source and the line.
     pub(super) fn next(&mut self, format: Format) -> Result<Option<Row>> {
+        while let Some(line) = self.line()? {
+            match format {
+                Format::Text => {
+                    if self.number == 1 && line.starts_with("{\"") {
+                        tracing::warn!(
+                            "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
+                            self.name
+                        );
+                    }
+                    return Ok(Some(Row { text: line, object: None }));
+                }
+                // A blank line, such as the last one of many files, holds no object.
+                Format::Json if line.trim().is_empty() => {}
+                Format::Json => return self.object(&line).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         if self.reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.name))?
             == 0
@@ -73,21 +93,7 @@ impl Lines {
             let position = error.utf8_error().valid_up_to() + 1;
             self.fault(&format!("byte {position} is not UTF-8; convert the file, for example with iconv"))
         })?;
-        let line = line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{FEFF}').to_owned();
-        match format {
-            Format::Text => {
-                if self.number == 1 && line.starts_with("{\"") {
-                    tracing::warn!(
-                        "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
-                        self.name
-                    );
-                }
-                Ok(Some(Row { text: line, object: None }))
-            }
-            // A blank line, such as the last one of many files, holds no object.
-            Format::Json if line.trim().is_empty() => self.next(format),
-            Format::Json => self.object(&line).map(Some),
-        }
+        Ok(Some(line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{FEFF}').to_owned()))
     }
 
     fn object(&self, line: &str) -> Result<Row> {

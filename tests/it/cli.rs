@@ -212,6 +212,20 @@ fn json_lines_on_stdin_are_read_when_asked_for() {
 }
 
 #[test]
+fn a_million_blank_lines_are_no_rows() {
+    let input = "\n".repeat(1_000_000) + "{\"text\": \"ดีมาก\"}\n";
+    assert_eq!(json_lines(&stdout(&run(&["normalize", "--json"], &input))).len(), 1);
+}
+
+#[test]
+fn onnx_runtime_is_heard_only_when_the_log_filter_names_it() {
+    let quiet = stderr(&run(&["score", "--log", "info", "ดี"], ""));
+    assert!(!quiet.contains("ort"), "{quiet}");
+    let loud = stderr(&run(&["score", "--log", "info,ort=info", "ดี"], ""));
+    assert!(loud.contains("ort"), "{loud}");
+}
+
+#[test]
 fn a_slow_writer_is_answered_line_by_line() {
     let mut child = arom()
         .args(["score", "--json"])

@@ -16,7 +16,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::example_client;
-use crate::support::{Server, open_scorer, repository, scorer, server_config, wait_for_serving};
+use crate::support::{Process, Server, open_scorer, repository, scorer, server_config, wait_for_serving};
 
 type Client = SentimentServiceClient<Channel>;
 
@@ -343,6 +343,38 @@ async fn a_large_batch_keeps_nobody_waiting() {
     let whole = batch.await.expect("no panic");
     assert!(calls > 5 && alone < whole / 3, "{calls} calls, {alone:?} at worst, beside a batch of {whole:?}");
     server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_server_at_once() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    let address = format!("http://{}", server.address);
+    let mut client = Client::connect(address).await.expect("it listens");
+    let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(1000));
+    let call = tokio::spawn(async move { batch(&mut client, vec![long; 200]).await });
+    let signal = |server: &Process| {
+        let sent = std::process::Command::new("kill").arg(server.child.id().to_string()).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    wait_until_busy(&server.address).await;
+    signal(&server);
+    server.wait_for("stopping");
+    signal(&server);
+    let ended = server.child.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(1));
+    call.await.expect("no panic").expect_err("what was being answered is dropped");
+}
+
+/// Asks until a text has to wait for a worker.
+async fn wait_until_busy(address: &str) {
+    let mut client = Client::connect(format!("http://{address}")).await.expect("it listens");
+    loop {
+        let timings = one(&mut client, text("ดี")).await.expect("scored").timings.expect("timings");
+        if timings.queue_duration.is_some_and(|waited| waited.nanos > 2_000_000) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]
