@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use regex::{Match, Regex};
+use regex::Regex;
 
 use super::normalize::{Glyph, Normalized};
 
@@ -20,8 +20,7 @@ pub enum Mask {
 }
 
 impl Mask {
-    /// In the order they are applied: what holds an '@' goes before mentions, and telephone numbers too,
-    /// so that no mask uncovers work for one before it.
+    /// All of them.
     pub const ALL: [Mask; 4] = [Mask::Url, Mask::Email, Mask::Phone, Mask::User];
 
     /// What stands in the normalised text, and in the tokenizer's vocabulary.
@@ -34,23 +33,8 @@ impl Mask {
         }
     }
 
-    fn pattern(self) -> &'static Regex {
-        static URL: LazyLock<Regex> = pattern!(
-            r#"(?i)(?:(?:https?://|www\.)|[a-z0-9-]+\.(?:com|net|org|th|ly|me|gl|co|app|io|be)/)[!-~&&[^<>"]]*[a-z0-9/]"#
-        );
-        static EMAIL: LazyLock<Regex> = pattern!(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+");
-        static PHONE: LazyLock<Regex> =
-            pattern!(r"(?:\+?66[- .]?|0)(?:[689](?:[- .]?[0-9]){8}|[23457](?:[- .]?[0-9]){7})");
-        static USER: LazyLock<Regex> = pattern!(r"(?:@[A-Za-z0-9_.]{2,})+");
-        match self {
-            Mask::Url => &URL,
-            Mask::Email => &EMAIL,
-            Mask::Phone => &PHONE,
-            Mask::User => &USER,
-        }
-    }
-
-    /// What a pattern cannot say: the neighbours of a match, and how many separators a number bears.
+    /// What a pattern cannot say: the neighbours of a match, and how many separators a number bears. `before` is
+    /// what stands between the mask before and the match.
     fn accepts(self, found: &str, before: &str, after: &str) -> bool {
         let mut before = before.chars().rev();
         let (last, last_but_one) = (before.next(), before.next());
@@ -67,15 +51,6 @@ impl Mask {
             Mask::User => !last.is_some_and(|ch| ch.is_ascii_alphanumeric() || ch == '_'),
         }
     }
-
-    /// Where the search goes on after a match that was not accepted. A telephone number may begin inside one,
-    /// as in "08 0812345678".
-    fn resume(self, found: &Match<'_>) -> usize {
-        match self {
-            Mask::Phone => found.start() + 1,
-            Mask::Url | Mask::Email | Mask::User => found.end(),
-        }
-    }
 }
 
 macro_rules! pattern {
@@ -83,33 +58,47 @@ macro_rules! pattern {
         LazyLock::new(|| Regex::new($source).expect("a constant pattern, compiled in every test"))
     };
 }
-use pattern;
 
 /// Replaces every match by its mask, between spaces, so that it touches nothing.
+///
+/// Three searches, one after the other. What holds an '@' or digits of its own goes first; telephone numbers and
+/// mentions, which look at their neighbours, are told apart from left to right in one search, so that no mask
+/// uncovers work for one before it.
 pub(super) fn apply(glyphs: Vec<Glyph>) -> Vec<Glyph> {
+    static URL: LazyLock<Regex> = pattern!(
+        r#"(?i)(?:(?:https?://|www\.)|[a-z0-9-]+\.(?:com|net|org|th|ly|me|gl|co|app|io|be)/)[!-~&&[^<>"]]*[a-z0-9/]"#
+    );
+    static EMAIL: LazyLock<Regex> = pattern!(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+");
+    static PHONE_OR_USER: LazyLock<Regex> = pattern!(
+        r"(?:\+?66[- .]?|0)(?:[689](?:[- .]?[0-9]){8}|[23457](?:[- .]?[0-9]){7})|@[A-Za-z0-9_.]{2,}"
+    );
     // Nearly all text has none of these, and is spared the patterns.
     let digits = glyphs.iter().filter(|glyph| glyph.ch.is_ascii_digit()).count();
     let any = |wanted: &[char]| glyphs.iter().any(|glyph| wanted.contains(&glyph.ch));
     if digits < 9 && !any(&['@', '/']) && !any(&['w', 'W']) {
         return glyphs;
     }
-    Mask::ALL.into_iter().fold(glyphs, replace)
+    let glyphs = replace(glyphs, &URL, |_| Mask::Url);
+    let glyphs = replace(glyphs, &EMAIL, |_| Mask::Email);
+    replace(glyphs, &PHONE_OR_USER, |found| if found.starts_with('@') { Mask::User } else { Mask::Phone })
 }
 
-fn replace(glyphs: Vec<Glyph>, mask: Mask) -> Vec<Glyph> {
+fn replace(glyphs: Vec<Glyph>, pattern: &Regex, kind: fn(&str) -> Mask) -> Vec<Glyph> {
     let text: String = glyphs.iter().map(|glyph| glyph.ch).collect();
     let mut out = Vec::with_capacity(glyphs.len());
     let mut rest = glyphs.iter();
     let mut byte = 0;
-    let mut at = 0;
-    while let Some(found) = mask.pattern().find_at(&text, at) {
-        let before = text.get(..found.start()).unwrap_or_default();
+    let (mut at, mut masked) = (0, 0);
+    while let Some(found) = pattern.find_at(&text, at) {
+        let mask = kind(found.as_str());
+        let before = text.get(masked..found.start()).unwrap_or_default();
         let after = text.get(found.end()..).unwrap_or_default();
         if !mask.accepts(found.as_str(), before, after) {
-            at = mask.resume(&found);
+            // Another may begin inside, as in "08 0812345678". Every pattern begins with an ASCII character.
+            at = found.start() + 1;
             continue;
         }
-        at = found.end();
+        (at, masked) = (found.end(), found.end());
         while byte < found.start()
             && let Some(glyph) = rest.next()
         {
