@@ -22,6 +22,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -29,7 +30,7 @@ use std::time::Instant;
 use arom::grpc::v1::batch_analyze_sentiment_result::Outcome;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{AnalyzeSentimentRequest, BatchAnalyzeSentimentRequest};
-use arom::model::{Bundle, Runtime, Session, TokenId, Tokenizer};
+use arom::model::{Bundle, Model, Runtime, Session, TokenId, Tokenizer};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::text::normalize;
 use futures_util::{StreamExt, stream};
@@ -60,10 +61,10 @@ fn main() {
     let bundle = Bundle::read(&root.join("models/e5-small-wisesight")).expect("the shipped bundle is whole");
     let tokenizer = Tokenizer::open(&bundle).expect("it fits");
     let rows = rows(&tokenizer, &texts, bundle.manifest.max_tokens);
-    let mut sessions: Vec<Session> =
-        (0..workers).map(|_| Session::open(&runtime, &bundle).expect("it fits")).collect();
-    let config = ScoringConfig { workers, inbox_tokens: 131_072 };
-    let scorer = Scorer::open(&bundle, &runtime, &config).expect("it fits");
+    let model = Model::load(&runtime, &bundle).expect("it fits");
+    let mut sessions: Vec<Session> = (0..workers).map(|_| model.session().expect("it fits")).collect();
+    let config = ScoringConfig { workers, cache_bytes: 0, ..ScoringConfig::default() };
+    let scorer = Scorer::open(&bundle, &runtime, &config, Arc::default()).expect("it fits");
     let server = Server::start();
     let waiting = tokio::runtime::Runtime::new().expect("a runtime");
     let client = waiting
@@ -85,7 +86,7 @@ fn main() {
         };
         note("raw", &mut || raw(&mut sessions, &rows, tokenizer.padding()));
         note("scorer", &mut || {
-            let scored = waiting.block_on(scorer.score_many(texts.clone(), None));
+            let scored = waiting.block_on(scorer.score_all(&texts).collect::<Vec<_>>());
             assert!(scored.iter().all(Result::is_ok), "every text is scored");
         });
         note("grpc batch", &mut || waiting.block_on(batches(&client, &texts)));
@@ -206,7 +207,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_arom"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--cache-bytes", "0"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");

@@ -29,6 +29,7 @@
 pub mod cli;
 pub mod config;
 pub mod grpc;
+pub mod http;
 pub mod model;
 pub mod scoring;
 pub mod telemetry;

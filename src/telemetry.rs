@@ -1,25 +1,129 @@
-//! Log lines on stderr, for people or as JSON.
+//! Log lines on stderr, traces by OTLP, metrics.
 
+mod metrics;
+
+use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::Span;
+use tracing::level_filters::LevelFilter;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::LogFormat;
+pub use metrics::Metrics;
 
-/// Starts logging. Call once.
+/// What is logged and traced.
+#[derive(Clone, Debug)]
+pub struct TelemetryConfig {
+    /// Which events are logged, as tracing directives.
+    pub filter: String,
+    /// Shape of the log lines.
+    pub format: LogFormat,
+    /// Where traces go by OTLP over gRPC, if anywhere.
+    pub otlp_endpoint: Option<String>,
+    /// Share of the calls that are traced, of those whose caller has not decided.
+    pub sample_ratio: f64,
+}
+
+/// Shape of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The end of the traces' way; [`Telemetry::flush`] sends what is still held.
+#[derive(Debug)]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+/// Starts logging, and tracing if there is somewhere to send traces to. Call once, within an async runtime if
+/// traces are sent.
 ///
 /// # Errors
 ///
-/// If the filter cannot be read; the message says why.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), String> {
+/// If the filter or the endpoint cannot be used; the message says why.
+pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
     // ONNX Runtime tells every allocation at info; it is heard when the filter names it.
+    let filter = &config.filter;
     let names_ort = filter.split(',').any(|directive| directive.trim().starts_with("ort"));
-    let filter = if names_ort { filter.to_owned() } else { format!("ort=warn,{filter}") };
+    let filter = if names_ort { filter.clone() } else { format!("ort=warn,{filter}") };
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log, log.filter: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match config.format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let provider =
+        config.otlp_endpoint.as_deref().map(|url| provider(url, config.sample_ratio)).transpose()?;
+    let traces = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("arom")).with_filter(LevelFilter::INFO)
+    });
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
+    Ok(Telemetry(provider))
+}
+
+fn provider(url: &str, sample_ratio: f64) -> Result<SdkTracerProvider, String> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(url)
+        .build()
+        .map_err(|error| format!("--otlp-endpoint, trace.otlp_endpoint: {url:?}: {error}"))?;
+    let resource = Resource::builder().with_service_name("arom").build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio))))
+        .with_resource(resource)
+        .build())
+}
+
+impl Telemetry {
+    /// Sends the traces that are still held.
+    pub fn flush(self) {
+        if let Some(Err(error)) = self.0.map(|provider| provider.shutdown()) {
+            tracing::warn!(error = chain(&error), "the last traces were not sent");
+        }
     }
-    Ok(())
+}
+
+/// Makes a span a child of the one that a caller named by W3C trace context headers.
+pub fn adopt(span: &Span, headers: &HashMap<String, String>) {
+    if !headers.is_empty() {
+        let parent = TraceContextPropagator::new().extract(headers);
+        if let Err(error) = span.set_parent(parent) {
+            tracing::trace!(%error, "nothing is traced");
+        }
+    }
+}
+
+/// The W3C `traceparent` of a span, if it is traced.
+pub fn traceparent(span: &Span) -> Option<String> {
+    let context = span.context();
+    if !context.span().span_context().is_valid() {
+        return None;
+    }
+    let mut headers = HashMap::new();
+    TraceContextPropagator::new().inject_context(&context, &mut headers);
+    headers.remove("traceparent")
+}
+
+/// An error and its causes on one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

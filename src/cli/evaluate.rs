@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::normalize::written;
@@ -14,9 +17,6 @@ use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::Label;
 use crate::scoring::{Evaluation, Scorer};
-
-/// Texts that are scored between two steps of the progress bar.
-const CHUNK: usize = 256;
 
 /// Measure the model on labelled texts.
 ///
@@ -39,16 +39,18 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     if rows.is_empty() {
         bail!("{} has no rows", args.file.display());
     }
-    let scorer = open_scorer(config)?;
+    let scorer = open_scorer(config, Arc::default())?;
     let progress = Progress::new(Some(rows.len()));
-    let mut answers = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(CHUNK) {
-        let scored = wait(scorer.score_many(chunk.iter().map(|(_, text)| text.clone()), None))?;
-        for ((label, _), result) in chunk.iter().zip(scored) {
-            answers.push((*label, result?.sentiment.probabilities));
+    let answers = wait(async {
+        let mut answers = Vec::with_capacity(rows.len());
+        let mut scored = pin!(scorer.score_all(rows.iter().map(|(_, text)| text)));
+        while let Some(result) = scored.next().await {
+            answers.push(result?.sentiment.probabilities);
+            progress.advance(1);
         }
-        progress.advance(chunk.len());
-    }
+        anyhow::Ok(answers)
+    })??;
+    let answers: Vec<_> = rows.iter().map(|(label, _)| *label).zip(answers).collect();
     let seconds = progress.finish().as_secs_f64();
     let evaluation = Evaluation::of(&answers);
     let rate =

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod config;
 mod evaluate;
 mod health;
 mod model;
@@ -9,20 +10,22 @@ mod rows;
 mod score;
 mod serve;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::config::{CommonArgs, Config, ConfigError, ServeArgs};
+use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::model::{Bundle, Runtime};
 use crate::scoring::Scorer;
-use crate::telemetry;
+use crate::telemetry::{self, Metrics, TelemetryConfig};
 
 /// Thai sentiment on your own CPU: a gRPC server and command-line tools.
 #[derive(Debug, Parser)]
 #[command(name = "arom", version, propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
-    common: CommonArgs,
+    common: CommonFlags,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,12 +34,16 @@ pub struct Cli {
 enum Command {
     // The help of each is the comment of its arguments.
     Score(score::ScoreArgs),
-    Serve(ServeArgs),
+    Serve(serve::ServeArgs),
     Health(health::HealthArgs),
     Evaluate(evaluate::EvaluateArgs),
     Normalize(normalize::NormalizeArgs),
+    /// Describe and verify the model bundle.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Show and check the settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
 }
 
 /// Runs the command; the error is what a person is to read.
@@ -45,24 +52,27 @@ enum Command {
 ///
 /// Whatever the command could not do, with its causes.
 pub fn run(cli: &Cli) -> Result<()> {
-    let serve = match &cli.command {
-        Command::Serve(args) => args.clone(),
-        Command::Score(_)
-        | Command::Health(_)
-        | Command::Evaluate(_)
-        | Command::Normalize(_)
-        | Command::Model(_) => ServeArgs::default(),
-    };
-    let config = Config::resolve(&cli.common, &serve)?;
-    telemetry::start(&config.log_filter, config.log_format).map_err(ConfigError::invalid)?;
+    let common = &cli.common;
     match &cli.command {
-        Command::Score(args) => score::run(args, &config),
-        Command::Serve(_) => serve::run(&config),
+        Command::Serve(args) => serve::run(args, common),
+        Command::Config(command) => config::run(command, common),
         Command::Health(args) => health::run(args),
-        Command::Evaluate(args) => evaluate::run(args, &config),
-        Command::Normalize(args) => normalize::run(args),
-        Command::Model(command) => model::run(command, &config),
+        Command::Score(args) => score::run(args, &start(common)?),
+        Command::Evaluate(args) => evaluate::run(args, &start(common)?),
+        Command::Normalize(args) => {
+            start(common)?;
+            normalize::run(args)
+        }
+        Command::Model(command) => model::run(command, &start(common)?),
     }
+}
+
+/// Settings and log of a command that ends by itself; only the server sends traces.
+fn start(common: &CommonFlags) -> Result<Config> {
+    let config = Config::resolve(common, &ServeFlags::default())?;
+    let telemetry = TelemetryConfig { otlp_endpoint: None, ..config.telemetry.clone() };
+    telemetry::start(&telemetry).map_err(ConfigError::invalid)?;
+    Ok(config)
 }
 
 /// The exit code for an error: 2 if the command or its settings are at fault, 1 if the work failed.
@@ -71,11 +81,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// The scorer that the settings describe.
-fn open_scorer(config: &Config) -> Result<Scorer> {
+fn open_scorer(config: &Config, metrics: Arc<Metrics>) -> Result<Scorer> {
     // The library first: without it nothing can run, and looking for it is cheap.
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
     let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
-    Ok(Scorer::open(&bundle, &runtime, &config.scoring)?)
+    Ok(Scorer::open(&bundle, &runtime, &config.scoring, metrics)?)
 }
 
 /// The runtime for commands that wait for the scorer and nothing else.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::normalize::written;
 use crate::config::Config;
-use crate::model::{Bundle, Manifest, Runtime, Session, Tokenizer};
+use crate::model::{Bundle, Manifest, Model, Runtime, Tokenizer};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -28,7 +28,7 @@ pub(super) fn run(command: &ModelCommand, config: &Config) -> Result<()> {
     let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
     Tokenizer::open(&bundle)?;
-    Session::open(&runtime, &bundle)?;
+    Model::load(&runtime, &bundle)?.session()?;
     let shown = if args.json {
         let mut value =
             serde_json::to_value(&bundle.manifest).context("the manifest cannot be written as JSON")?;

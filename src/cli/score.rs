@@ -2,10 +2,12 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
 use clap::Args;
+use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use unicode_segmentation::UnicodeSegmentation;
@@ -58,7 +60,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
         Source::Given(args.texts.clone().into_iter())
     };
     let format = args.format.unwrap_or_else(|| format_of(args.input.as_ref()));
-    let scorer = open_scorer(config)?;
+    let scorer = open_scorer(config, Arc::default())?;
     let as_table = args.table || (!args.json && io::stdout().is_terminal());
     // Colours only where the terminal has them; JSON goes out as it is.
     let mut out: Box<dyn Write> = if as_table {
@@ -77,8 +79,8 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
         if rows.is_empty() && fault.is_none() {
             break;
         }
-        let texts: Vec<String> = rows.iter().map(|row| row.text.clone()).collect();
-        let results = wait(scorer.score_many(texts, None))?;
+        let texts = rows.iter().map(|row| &row.text);
+        let results = wait(scorer.score_all(texts).collect::<Vec<_>>())?;
         progress.advance(rows.len());
         let printed = progress.suspend(|| -> Result<bool> {
             for (row, result) in rows.into_iter().zip(results) {

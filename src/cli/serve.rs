@@ -1,33 +1,68 @@
-//! `arom serve`: the gRPC server under the system's signals.
+//! `arom serve`: the server under the system's signals.
+
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::open_scorer;
-use crate::config::Config;
-use crate::grpc;
+use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
+use crate::grpc::{self, Listeners};
+use crate::model::{Bundle, Runtime};
+use crate::scoring::Scorer;
+use crate::telemetry::{self, Metrics};
 
-pub(super) fn run(config: &Config) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
-    runtime.block_on(serve(config))
+/// Serve gRPC.
+///
+/// The port answers at once; calls are UNAVAILABLE until the model has answered a warm-up. SIGTERM and SIGINT stop
+/// accepting and finish what was accepted; a second one ends at once. SIGHUP loads the model bundle again, from
+/// where the settings then say, and swaps it in without a failed call; a bad bundle is refused and the old one
+/// stays. Every flag has a key in the settings file: see examples/arom.toml.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  arom serve\n  arom serve --listen 0.0.0.0:50051 --log-format json\n  \
+    arom serve --http-listen 127.0.0.1:9464\n  arom serve --config examples/arom.toml")]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
-async fn serve(config: &Config) -> Result<()> {
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {address}; stop what listens there, or choose another address with --listen"
-        )
-    })?;
+pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
+    let config = Config::resolve(common, &args.flags)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let within = runtime.enter();
+    let telemetry = telemetry::start(&config.telemetry).map_err(ConfigError::invalid)?;
+    drop(within);
+    let served = runtime.block_on(serve(args, common, &config));
+    telemetry.flush();
+    served
+}
+
+async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
+    let server = &config.server;
+    let grpc = bind(server.listen, "--listen").await?;
+    let http = match server.http_listen {
+        Some(address) => Some(bind(address, "--http-listen").await?),
+        None => None,
+    };
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let address = listener.local_addr().context("the listener has no address")?;
-    tracing::info!(%address, workers = config.scoring.workers, "listening");
-    let settings = config.clone();
-    let load = move || open_scorer(&settings).map_err(LoadError);
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let address = grpc.local_addr().context("the listener has no address")?;
+    let http_address = http.as_ref().and_then(|http| http.local_addr().ok()).map(tracing::field::display);
+    tracing::info!(%address, http_address, workers = config.scoring.workers, "listening");
+    let metrics = Arc::new(Metrics::default());
+    let (first, measured) = (config.clone(), Arc::clone(&metrics));
+    let (common, flags) = (common.clone(), args.flags.clone());
+    let load = move |current: Option<&Scorer>| match current {
+        None => open_scorer(&first, Arc::clone(&measured)).map_err(LoadError),
+        Some(current) => reopen(current, &common, &flags).map_err(LoadError),
+    };
     let (stop, stopped) = oneshot::channel::<()>();
+    // One signal waits while a model is being loaded; more would load the same again.
+    let (reload, reloads) = mpsc::channel(1);
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -39,21 +74,45 @@ async fn serve(config: &Config) -> Result<()> {
         drop(stop);
         signalled().await;
     };
+    let reloading = async {
+        while hangup.recv().await.is_some() {
+            if reload.try_send(()).is_err() {
+                tracing::debug!("a model is waiting to be loaded already");
+            }
+        }
+    };
     let shutdown = async { stopped.await.unwrap_or(()) };
+    let listeners = Listeners { grpc, http };
     let served = tokio::select! {
-        served = grpc::serve(listener, &config.server, load, shutdown) => served,
+        served = grpc::serve(listeners, server, metrics, load, reloads, shutdown) => served,
         () = twice => bail!("a second signal: what was still being answered is dropped"),
+        () = reloading => bail!("SIGHUP cannot be heard any more"),
     };
     served.map_err(|error| match error {
         // The chain is printed once, from the cause that a person can mend.
         grpc::ServeError::Load(LoadError(cause)) => cause,
         other @ (grpc::ServeError::LoadDied
         | grpc::ServeError::Transport(_)
+        | grpc::ServeError::Http(_)
         | grpc::ServeError::GraceExceeded(_)) => anyhow!(other),
     })
 }
 
+async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; stop what listens there, or choose another address with {flag}")
+    })
+}
+
+/// The bundle that the settings name now. Of these only the bundle is read again: the rest needs a restart.
+fn reopen(current: &Scorer, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
+    let config = Config::resolve(common, flags)?;
+    let runtime = Runtime::load(config.runtime_library.as_deref())?;
+    let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
+    Ok(current.successor(&bundle, &runtime)?)
+}
+
 /// Carries an error chain through the server.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("{0:#}")]
 struct LoadError(anyhow::Error);

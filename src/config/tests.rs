@@ -1,10 +1,19 @@
+use std::fs;
+
+use clap::{Args, Command, FromArgMatches};
+
+use super::layers::{CommonFlags, ServeFlags};
 use super::*;
 
-fn resolve(file: &str, serve: ServeArgs) -> Result<Config, String> {
+fn resolve(file: &str, flags: &[&str]) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("arom.toml");
     fs::write(&path, file).expect("the file is written");
-    let common = CommonArgs { config: Some(path), ..CommonArgs::default() };
+    let command = ServeFlags::augment_args(CommonFlags::augment_args(Command::new("arom")));
+    let path = path.to_str().expect("UTF-8");
+    let matches = command.get_matches_from([&["arom", "--config", path], flags].concat());
+    let common = CommonFlags::from_arg_matches(&matches).expect("flags");
+    let serve = ServeFlags::from_arg_matches(&matches).expect("flags");
     Config::resolve(&common, &serve).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         format!("{error}: {cause}")
@@ -14,49 +23,80 @@ fn resolve(file: &str, serve: ServeArgs) -> Result<Config, String> {
 #[test]
 fn flags_go_before_the_file_and_the_file_before_defaults() {
     let file = "[server]\nmax_batch_size = 7\nlisten = \"127.0.0.1:1\"\n[scoring]\nworkers = 3";
-    let serve = ServeArgs { listen: Some("127.0.0.1:2".to_owned()), ..ServeArgs::default() };
-    let config = resolve(file, serve).expect("good settings");
+    let config = resolve(file, &["--listen", "127.0.0.1:2"]).expect("good settings");
     assert_eq!(config.server.listen.port(), 2);
     assert_eq!(config.server.max_batch_size, 7);
     assert_eq!(config.scoring.workers, 3);
     assert_eq!(config.server.max_text_bytes, 65_536);
+    let shown = config.to_toml();
+    for part in
+        ["max_batch_size = 7 # ", "arom.toml, line 2", "# --listen", "max_text_bytes = 65536 # default"]
+    {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
 }
 
 #[test]
-fn the_example_file_names_every_key_with_its_default() {
+fn what_is_shown_says_the_same_when_read_again() {
+    let config =
+        resolve("[trace]\nsample_ratio = 0.25\n[log]\nfilter = \"a=\\\"b\\\"\"", &["--workers", "9"]);
+    let config = config.expect("good settings");
+    let again = resolve(&config.to_toml(), &[]).expect("good settings");
+    let telemetry = |config: &Config| format!("{:?} {:?}", config.telemetry, config.server);
+    assert_eq!(telemetry(&again), telemetry(&config));
+    assert_eq!(again.scoring, config.scoring);
+}
+
+#[test]
+fn the_example_file_and_the_readme_are_those_of_the_table() {
     let example = include_str!("../../examples/arom.toml");
-    let written = resolve(example, ServeArgs::default()).expect("good settings");
-    let defaults = resolve("", ServeArgs::default()).expect("good settings");
-    assert_eq!(format!("{written:?}"), format!("{defaults:?}"));
-    // With its comments taken away, every key of the file's shape is there.
-    let all: String = example
-        .lines()
-        .filter_map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).or(Some(line)))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let file: File = toml::from_str(&all).expect("good settings");
-    assert!(!format!("{file:?}").contains("None"), "a key is missing: {file:?}");
+    assert!(
+        example.ends_with(&default_toml()),
+        "examples/arom.toml: write `arom config show --defaults` into it"
+    );
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&markdown_table()), "README.md: write `arom config keys` into it");
+    let defaults = resolve("", &[]).expect("good settings");
+    assert_eq!(
+        defaults.scoring,
+        ScoringConfig { workers: defaults.scoring.workers, ..ScoringConfig::default() }
+    );
+    assert_eq!(format!("{:?}", defaults.server), format!("{:?}", ServerConfig::default()));
 }
 
 #[test]
 fn every_fault_is_reported_at_once() {
-    let file = "[server]\nlisten = \"here\"\nmax_batch_size = 0\n[scoring]\nworkers = 0";
-    let error = resolve(file, ServeArgs::default()).expect_err("bad settings");
-    for part in ["server.listen", "\"here\"", "server.max_batch_size", "scoring.workers"] {
+    let file = "stray = 1\n[server]\nlisten = \"here\"\nmax_batch_size = 0\n[scoring]\nworkers = \"2\"\n\
+        [log]\nformat = \"loud\"\n[trace]\nsample_ratio = 2.0\n[model]\nbundle = true";
+    let error = resolve(file, &["--max-calls", "many"]).expect_err("bad settings");
+    for part in [
+        "arom.toml, line 1: stray stands outside a table",
+        "arom.toml, line 3: server.listen \"here\" is not an address",
+        "arom.toml, line 4: server.max_batch_size 0 is not within 1 to 65536",
+        "arom.toml, line 6: scoring.workers must be a number without quotes",
+        "arom.toml, line 8: log.format \"loud\" is not one of text, json",
+        "arom.toml, line 10: trace.sample_ratio \"2.0\" is not a number within 0 to 1",
+        "arom.toml, line 12: model.bundle must be text between quotes",
+        "--max-calls: server.max_calls \"many\" is not a whole number",
+    ] {
         assert!(error.contains(part), "{part} is not in {error}");
     }
 }
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
-    let error =
-        resolve("[server]\nlisen = \"127.0.0.1:1\"", ServeArgs::default()).expect_err("a misspelt key");
-    assert!(error.contains("lisen") && error.contains("line 2") && error.contains("arom.toml"), "{error}");
+    let error = resolve("[server]\nlisen = \"127.0.0.1:1\"", &[]).expect_err("a misspelt key");
+    assert!(error.contains("line 2: there is no setting server.lisen"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_its_line() {
+    let error = resolve("[server]\nlisten = ", &[]).expect_err("no value");
+    assert!(error.contains("arom.toml") && error.contains("line 2"), "{error}");
 }
 
 #[test]
 fn a_message_must_hold_a_text() {
-    let serve = ServeArgs { max_message_bytes: Some(2000), ..ServeArgs::default() };
-    let error = resolve("", serve).expect_err("too small");
+    let error = resolve("", &["--max-message-bytes", "2000"]).expect_err("too small");
     assert!(error.contains("no room for a text of 65536 bytes"), "{error}");
 }

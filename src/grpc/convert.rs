@@ -93,6 +93,7 @@ impl Checked {
                 total_duration: duration(scored.timings.total),
             }),
             message_id: self.message_id,
+            cache_hit: scored.cache_hit,
         }
     }
 

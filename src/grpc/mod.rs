@@ -1,15 +1,18 @@
-//! The gRPC server: services, health, reflection, and the order in which it starts and stops.
+//! The server: services, health, reflection, metrics, and the order in which it starts, changes its model and stops.
 
+mod call;
 mod convert;
 mod sentiment;
 mod status;
+mod stream;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
 use tonic::transport::Server;
@@ -17,8 +20,12 @@ use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::http;
 use crate::scoring::Scorer;
+use crate::telemetry::{self, Metrics};
+use call::InFlight;
 use sentiment::Sentiment;
+use status::Failure;
 
 /// The generated messages, clients and servers of package `arom.v1`; the proto files are their manual.
 pub mod v1 {
@@ -35,50 +42,81 @@ use v1::sentiment_service_server::SentimentServiceServer;
 /// Settings of the server.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where to listen.
+    /// Where to listen for gRPC.
     pub listen: SocketAddr,
+    /// Where to listen for metrics and probes over HTTP, if anywhere.
+    pub http_listen: Option<SocketAddr>,
     /// Most bytes in one text.
     pub max_text_bytes: usize,
     /// Most texts in one batch.
     pub max_batch_size: usize,
     /// Most bytes in one message.
     pub max_message_bytes: usize,
+    /// Most bytes in the headers of one call.
+    pub max_header_bytes: u32,
+    /// Most calls that are answered at once.
+    pub max_calls: usize,
+    /// Most calls at once on one connection.
+    pub max_connection_calls: u32,
+    /// Most texts of one stream on their way at once.
+    pub stream_window: usize,
+    /// When a silent connection is pinged.
+    pub keepalive: Duration,
+    /// How long the answer to a ping may take.
+    pub keepalive_timeout: Duration,
+    /// When a connection is told to move on.
+    pub max_connection_age: Duration,
+    /// How long such a connection has to finish its calls.
+    pub max_connection_age_grace: Duration,
     /// How long accepted requests may take to finish after the stop signal.
     pub shutdown_grace: Duration,
 }
 
-/// The scorer, once it is ready.
-type Ready = Arc<OnceLock<Scorer>>;
-
-/// How long a connection may linger after the last call was answered, for the answer to reach its caller.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// The calls that are being answered.
-#[derive(Clone, Debug)]
-struct InFlight(watch::Sender<usize>);
-
-/// Counts a call until it is dropped.
-struct Counted<'a>(&'a watch::Sender<usize>);
-
-impl InFlight {
-    fn enter(&self) -> Counted<'_> {
-        self.0.send_modify(|calls| *calls += 1);
-        Counted(&self.0)
-    }
-
-    /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
-    /// anything would otherwise hold up the end.
-    async fn idle(&self) {
-        let mut calls = self.0.subscribe();
-        while calls.wait_for(|calls| *calls == 0).await.is_ok()
-            && tokio::time::timeout(LINGER, calls.wait_for(|calls| *calls > 0)).await.is_ok()
-        {}
+impl Default for ServerConfig {
+    /// What `arom serve` does without settings.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            http_listen: None,
+            max_text_bytes: 65_536,
+            max_batch_size: 256,
+            max_message_bytes: 4 << 20,
+            max_header_bytes: 16_384,
+            max_calls: 4096,
+            max_connection_calls: 1024,
+            stream_window: 256,
+            keepalive: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(20),
+            max_connection_age: Duration::from_secs(3600),
+            max_connection_age_grace: Duration::from_secs(3600),
+            shutdown_grace: Duration::from_secs(30),
+        }
     }
 }
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|calls| *calls -= 1);
+/// What is open when the server starts.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For metrics and probes, if wanted.
+    pub http: Option<TcpListener>,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+struct Shared {
+    /// The scorer that serves, once one is ready.
+    scorer: ArcSwapOption<Scorer>,
+    in_flight: InFlight,
+    stopped: watch::Receiver<bool>,
+    config: ServerConfig,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    fn scorer(&self) -> Result<Arc<Scorer>, Failure> {
+        self.scorer.load_full().ok_or(Failure::NotReady)
     }
 }
 
@@ -94,6 +132,9 @@ pub enum ServeError<E: std::error::Error + 'static> {
     /// The transport failed.
     #[error("the server failed")]
     Transport(#[source] tonic::transport::Error),
+    /// The HTTP listener failed.
+    #[error("the HTTP server failed")]
+    Http(#[source] std::io::Error),
     /// Accepted requests did not finish in time.
     #[error("accepted requests were not finished within {} s of the stop signal", .0.as_secs())]
     GraceExceeded(Duration),
@@ -101,51 +142,75 @@ pub enum ServeError<E: std::error::Error + 'static> {
 
 /// Serves until `shutdown` completes, then finishes what was accepted.
 ///
-/// The port answers at once; health is NOT_SERVING and calls are UNAVAILABLE until `load` has given a scorer.
+/// The port answers at once; health is NOT_SERVING and calls are UNAVAILABLE until `load` has given a scorer. Every
+/// message of `reload` has `load` called again, with the scorer that serves: what it gives takes that one's place
+/// between two calls, and if it gives an error all stays as it is.
 /// Stopping goes: not ready, stop accepting, finish calls, drain and join the workers.
 ///
 /// # Errors
 ///
-/// If the model cannot be loaded, the transport fails, or the grace period runs out.
+/// If the first model cannot be loaded, the transport fails, or the grace period runs out.
 pub async fn serve<E>(
-    listener: TcpListener,
+    listeners: Listeners,
     config: &ServerConfig,
-    load: impl FnOnce() -> Result<Scorer, E> + Send + 'static,
+    metrics: Arc<Metrics>,
+    load: impl Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
+    mut reload: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError<E>>
 where
     E: std::error::Error + Send + 'static,
 {
-    let ready = Ready::default();
-    let in_flight = InFlight(watch::Sender::new(0));
+    let (stop, stopped) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        scorer: ArcSwapOption::empty(),
+        in_flight: InFlight::new(),
+        stopped: stopped.clone(),
+        config: config.clone(),
+        metrics: Arc::clone(&metrics),
+    });
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let router = router().add_service(health_service).add_service(
-        SentimentServiceServer::new(Sentiment::new(Arc::clone(&ready), in_flight.clone(), config))
+    let router = router(config).add_service(health_service).add_service(
+        SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared)))
             .max_decoding_message_size(config.max_message_bytes)
             .accept_compressed(Gzip)
             .accept_compressed(Zstd)
             .send_compressed(Gzip)
             .send_compressed(Zstd),
     );
-    let (stop, stopped) = watch::channel(false);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let serving = router.serve_with_incoming_shutdown(incoming, until(stopped.clone()));
-    let loading = async {
-        let started = Instant::now();
-        let scorer = tokio::task::spawn_blocking(load).await.map_err(|_| ServeError::LoadDied)?;
-        let scorer = scorer.map_err(ServeError::Load)?;
-        let model = scorer.fingerprint().to_owned();
-        if ready.set(scorer).is_ok() {
-            set_health(&health, ServingStatus::Serving).await;
+    let probed = Arc::clone(&shared);
+    let while_serving = move || probed.scorer.load_full().filter(|_| !*probed.stopped.borrow());
+    let http = async {
+        match listeners.http {
+            Some(listener) => {
+                let until = until(stopped.clone());
+                http::serve(listener, metrics, Arc::new(while_serving), until).await.map_err(ServeError::Http)
+            }
+            None => Ok(()),
         }
-        tracing::info!(model, load_ms = started.elapsed().as_millis(), "ready");
-        Ok(())
+    };
+    let load = Arc::new(load);
+    let keeping = async {
+        let scorer = loaded(&load, None).await?;
+        install(&shared, scorer);
+        set_health(&health, ServingStatus::Serving).await;
+        loop {
+            tokio::select! {
+                Some(()) = reload.recv() => change(&shared, &load).await,
+                () = workers_lost(&shared) => break,
+            }
+        }
+        tracing::error!("a worker died; restart the server");
+        set_health(&health, ServingStatus::NotServing).await;
+        std::future::pending().await
     };
     let ending = async {
         let ended = tokio::select! {
             // A model that cannot be loaded ends the server; one that can leaves it to the stop signal.
-            result = async { loading.await?; std::future::pending().await } => result,
+            result = keeping => result,
             () = shutdown => Ok(()),
         };
         tracing::info!("stopping");
@@ -164,28 +229,36 @@ where
     };
     let quiet = async {
         until(stopped.clone()).await;
-        in_flight.idle().await;
+        shared.in_flight.idle().await;
         Ok(())
     };
     // Answered is done: connections that are still open then are closed.
     let serving = async {
         tokio::select! {
-            served = serving => served,
+            served = async { tokio::try_join!(async { serving.await.map_err(ServeError::Transport) }, http) } => {
+                served.map(|_| ())
+            }
             done = quiet => done,
         }
     };
     let outcome = tokio::select! {
-        (served, ended) = async { tokio::join!(serving, ending) } => {
-            ended.and(served.map_err(ServeError::Transport))
-        }
+        (served, ended) = async { tokio::join!(serving, ending) } => ended.and(served),
         () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
     };
-    join_workers(ready).await;
+    join_workers(shared).await;
     tracing::info!("stopped");
     outcome
 }
 
-fn router() -> Router {
+/// What a client may send on one stream before the server reads it.
+///
+/// The h2 crate closes a connection on which too many small frames wait unread: the bytes that each lacks of 256 may add
+/// up to half of the connection's window. A stream that is not read for a while must not get there, so its own
+/// window is small beside that: eight streams full of the smallest messages, or ninety of texts of 150 bytes.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+fn router(config: &ServerConfig) -> Router {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTOR_SET)
@@ -193,8 +266,76 @@ fn router() -> Router {
     };
     let built = "the descriptor sets are constants of this build";
     Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(config.max_connection_calls)
+        .http2_max_header_list_size(config.max_header_bytes)
+        .http2_keepalive_interval(Some(config.keepalive))
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+        .max_connection_age(config.max_connection_age)
+        .max_connection_age_grace(config.max_connection_age_grace)
         .add_service(reflection().build_v1().expect(built))
         .add_service(reflection().build_v1alpha().expect(built))
+}
+
+async fn loaded<E, L>(load: &Arc<L>, current: Option<Arc<Scorer>>) -> Result<Scorer, ServeError<E>>
+where
+    E: std::error::Error + Send + 'static,
+    L: Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
+{
+    let started = Instant::now();
+    let load = Arc::clone(load);
+    let scorer = tokio::task::spawn_blocking(move || load(current.as_deref()))
+        .await
+        .map_err(|_| ServeError::LoadDied)?
+        .map_err(ServeError::Load)?;
+    tracing::info!(model = scorer.fingerprint(), load_ms = started.elapsed().as_millis(), "ready");
+    Ok(scorer)
+}
+
+/// Calls that come from now on go to this scorer; gives the one that served before.
+fn install(shared: &Shared, scorer: Scorer) -> Option<Arc<Scorer>> {
+    shared.metrics.model_serves(scorer.fingerprint());
+    shared.scorer.swap(Some(Arc::new(scorer)))
+}
+
+/// Puts the model that `load` gives in the place of the one that serves.
+async fn change<E, L>(shared: &Shared, load: &Arc<L>)
+where
+    E: std::error::Error + Send + 'static,
+    L: Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
+{
+    let loaded = loaded(load, shared.scorer.load_full()).await;
+    shared.metrics.reload_tried(loaded.is_ok());
+    match loaded {
+        Ok(scorer) => {
+            if let Some(old) = install(shared, scorer) {
+                retire(old).await;
+            }
+        }
+        Err(error) => {
+            let error = telemetry::chain(&error);
+            tracing::error!(error, "the new model is refused; the old one serves on");
+        }
+    }
+}
+
+/// Waits until nobody uses a scorer any more and joins its workers.
+async fn retire(scorer: Arc<Scorer>) {
+    const GLANCE: Duration = Duration::from_millis(20);
+    while Arc::strong_count(&scorer) > 1 || scorer.is_in_use() {
+        tokio::time::sleep(GLANCE).await;
+    }
+    tracing::info!(model = scorer.fingerprint(), "retired");
+    join(scorer).await;
+}
+
+/// Completes when a worker of the scorer that serves has died.
+async fn workers_lost(shared: &Shared) {
+    const GLANCE: Duration = Duration::from_secs(1);
+    while shared.scorer.load().as_ref().is_none_or(|scorer| scorer.is_whole()) {
+        tokio::time::sleep(GLANCE).await;
+    }
 }
 
 /// The server as a whole, and its one service.
@@ -215,9 +356,15 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     }
 }
 
+async fn join_workers(shared: Arc<Shared>) {
+    if let Some(scorer) = shared.scorer.swap(None) {
+        join(scorer).await;
+    }
+}
+
 /// Dropping the last scorer drains and joins its threads, which must not hold up the async runtime.
-async fn join_workers(ready: Ready) {
-    if tokio::task::spawn_blocking(move || drop(ready)).await.is_err() {
+async fn join(scorer: Arc<Scorer>) {
+    if tokio::task::spawn_blocking(move || drop(scorer)).await.is_err() {
         tracing::error!("the workers could not be joined");
     }
 }

@@ -1,15 +1,19 @@
 //! Where failures become statuses: the only file that names tonic's codes.
 
-use std::error::Error;
+use std::time::Duration;
 
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::scoring::ScoreError;
+use crate::telemetry;
 
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "arom.v1";
+
+/// When to come back if too many calls are being answered: most take far less.
+const CALLS_RETRY: Duration = Duration::from_millis(200);
 
 /// Why a call, or one item of a batch, has no answer.
 #[derive(Debug)]
@@ -18,6 +22,12 @@ pub(super) enum Failure {
     Invalid(Vec<FieldViolation>),
     /// The model is not loaded yet.
     NotReady,
+    /// More calls are being answered than the server takes.
+    TooManyCalls,
+    /// The server stops, and with it a stream.
+    Stopping,
+    /// What the transport made of the caller's messages.
+    Transport(Status),
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The scorer gave no score.
@@ -37,7 +47,18 @@ impl From<Failure> for Status {
             Failure::NotReady => {
                 plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
             }
-            Failure::DeadlineExceeded | Failure::Score(ScoreError::DeadlineExceeded) => plain(
+            Failure::TooManyCalls => {
+                let mut details = ErrorDetails::with_retry_info(Some(CALLS_RETRY));
+                details.set_error_info("TOO_MANY_CALLS", DOMAIN, []);
+                let message =
+                    "more calls are being answered than this server takes; retry after the delay given";
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
+            Failure::Stopping => {
+                plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
+            }
+            Failure::Transport(status) => status,
+            Failure::DeadlineExceeded => plain(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
                 "the deadline passed before the text was scored",
@@ -51,7 +72,7 @@ impl From<Failure> for Status {
             Failure::Score(
                 error @ (ScoreError::Tokenize(_) | ScoreError::Inference(_) | ScoreError::WorkerLost),
             ) => {
-                tracing::error!(error = chain(&error), "scoring failed");
+                tracing::error!(error = telemetry::chain(&error), "scoring failed");
                 plain(
                     Code::Internal,
                     "INFERENCE_FAILED",
@@ -75,16 +96,44 @@ impl Failure {
     }
 }
 
-fn plain(code: Code, reason: &str, message: &str) -> Status {
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+/// The name of a good end in metrics and traces.
+pub(super) const OK: &str = "OK";
+
+/// The name of the end that a caller put to its call.
+pub(super) const CANCELLED: &str = "CANCELLED";
+
+/// The name of a status in metrics and traces.
+pub(super) fn name(status: &Status) -> &'static str {
+    code_name(status.code())
 }
 
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+/// The name of the status of an item, as [`name`].
+pub(super) fn item_name(status: &tonic_types::Status) -> &'static str {
+    code_name(Code::from_i32(status.code))
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => OK,
+        Code::Cancelled => CANCELLED,
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
-    text
+}
+
+fn plain(code: Code, reason: &str, message: &str) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }

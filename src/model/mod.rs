@@ -5,11 +5,12 @@ mod calibration;
 mod runtime;
 mod session;
 mod tokenizer;
+mod weights;
 
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, Manifest, Measured, Origin};
 pub use calibration::{Calibration, Probabilities};
 pub use runtime::{RuntimeError, locate_runtime};
-pub use session::{Logits, Runtime, Session, SessionError};
+pub use session::{Logits, Model, Runtime, Session, SessionError};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError, Tokens};
 
 use serde::{Deserialize, Serialize};

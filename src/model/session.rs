@@ -1,13 +1,15 @@
 //! ONNX Runtime: the only file that names `ort`.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
-use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
+use super::weights::{Values, Weight, large_weights};
 use super::{Bundle, Label, RuntimeError, TokenId, locate_runtime};
 
 /// The logits of one row, in the order of the bundle's labels.
@@ -17,6 +19,14 @@ pub type Logits = [f32; Label::COUNT];
 #[derive(Clone, Debug)]
 pub struct Runtime {
     environment: Environment,
+}
+
+/// A bundle's graph with its weights in memory once, however many sessions run it.
+pub struct Model<'a> {
+    runtime: Runtime,
+    bundle: &'a Bundle,
+    weights: Vec<(String, Arc<DynValue>)>,
+    prepacked: PrepackedWeights,
 }
 
 /// A model ready to run on one thread.
@@ -88,20 +98,44 @@ impl Runtime {
     }
 }
 
-impl Session {
-    /// Builds a session of a bundle's model and checks it against the manifest.
+impl fmt::Debug for Model<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.weights.len();
+        f.debug_struct("Model").field("bundle", &self.bundle.fingerprint).field("shared", &shared).finish()
+    }
+}
+
+impl<'a> Model<'a> {
+    /// Puts the weights of a bundle where all its sessions read them.
+    ///
+    /// # Errors
+    ///
+    /// If ONNX Runtime does not take a weight.
+    pub fn load(runtime: &Runtime, bundle: &'a Bundle) -> Result<Self, SessionError> {
+        let shared = |weight: Weight| Ok((weight.name.clone(), Arc::new(value(weight)?)));
+        let weights = large_weights(&bundle.model).into_iter().map(shared).collect::<ort::Result<_>>();
+        Ok(Self {
+            runtime: runtime.clone(),
+            bundle,
+            weights: weights
+                .map_err(|cause| SessionError::Load { bundle: bundle.fingerprint.clone(), cause })?,
+            prepacked: PrepackedWeights::new(),
+        })
+    }
+
+    /// Builds a session and checks it against the manifest.
     ///
     /// # Errors
     ///
     /// If the graph cannot be loaded, its tensors are not those of the manifest, or its embedding has not as
     /// many rows as the vocabulary has pieces.
-    pub fn open(runtime: &Runtime, bundle: &Bundle) -> Result<Self, SessionError> {
+    pub fn session(&self) -> Result<Session, SessionError> {
+        let bundle = self.bundle;
         let name = || bundle.fingerprint.clone();
-        let inner = Self::build(runtime, &bundle.model)
-            .map_err(|cause| SessionError::Load { bundle: name(), cause })?;
+        let inner = self.build().map_err(|cause| SessionError::Load { bundle: name(), cause })?;
         let tensors = &bundle.manifest.tensors;
         let graph = |problem| SessionError::Graph { bundle: name(), problem };
-        let mut session = Self {
+        let mut session = Session {
             input_ids: tensors.input_ids.clone(),
             attention_mask: tensors.attention_mask.clone(),
             logits: tensors.logits.clone(),
@@ -112,14 +146,27 @@ impl Session {
         Ok(session)
     }
 
-    fn build(runtime: &Runtime, model: &[u8]) -> ort::Result<ort::session::Session> {
-        ort::session::Session::builder(&runtime.environment)?
+    fn build(&self) -> ort::Result<ort::session::Session> {
+        let mut builder = ort::session::Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level3)?
             // What goes wrong comes back as a result; the probe of the vocabulary goes wrong on purpose.
             .with_log_level(LogLevel::Fatal)?
-            .commit_from_memory(model)
+            .with_prepacked_weights(&self.prepacked)?;
+        for (name, weight) in &self.weights {
+            builder = builder.with_initializer(name, Arc::clone(weight))?;
+        }
+        builder.commit_from_memory(&self.bundle.model)
     }
+}
 
+fn value(weight: Weight) -> ort::Result<DynValue> {
+    Ok(match weight.values {
+        Values::Float32(values) => Tensor::from_array((weight.shape, values))?.into_dyn(),
+        Values::Int8(values) => Tensor::from_array((weight.shape, values))?.into_dyn(),
+    })
+}
+
+impl Session {
     fn verify_tensors(&self) -> Result<(), String> {
         let check =
             |field: &str, name: &str, outlets: &[Outlet], wanted: (TensorElementType, Option<i64>)| {

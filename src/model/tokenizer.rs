@@ -21,6 +21,7 @@ pub struct Tokenizer {
     begin: TokenId,
     end: TokenId,
     padding: TokenId,
+    unknown: TokenId,
 }
 
 /// Why a tokenizer was refused or failed.
@@ -73,7 +74,7 @@ impl Tokenizer {
             let id = inner.token_to_id(token).map(TokenId::from);
             id.ok_or_else(|| mismatch(format!("it has no piece {token}")))
         };
-        let (begin, end, padding) = (id("<s>")?, id("</s>")?, id("<pad>")?);
+        let (begin, end, padding, unknown) = (id("<s>")?, id("</s>")?, id("<pad>")?, id("<unk>")?);
         for mask in Mask::ALL {
             id(mask.token())?;
         }
@@ -83,7 +84,7 @@ impl Tokenizer {
             unigram.resize_cache(0);
             inner.with_model(unigram);
         }
-        Ok(Self { inner, begin, end, padding })
+        Ok(Self { inner, begin, end, padding, unknown })
     }
 
     /// The token ids of a text, all of them.
@@ -118,6 +119,11 @@ impl Tokenizer {
     /// One row of the model's input: the tokens of a window between the special tokens.
     pub fn window(&self, tokens: &[TokenId]) -> Vec<TokenId> {
         [self.begin].iter().chain(tokens).chain(&[self.end]).copied().collect()
+    }
+
+    /// How many of these are pieces that the vocabulary does not have.
+    pub fn count_unknown(&self, tokens: &[TokenId]) -> usize {
+        tokens.iter().filter(|id| **id == self.unknown).count()
     }
 
     /// The id that fills short rows of a batch.

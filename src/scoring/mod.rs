@@ -1,5 +1,6 @@
-//! From a text to its sentiment: windows, the queue of work, the workers, and the figures of an evaluation.
+//! From a text to its sentiment: cache, windows, the queue of work, the workers, and the figures of an evaluation.
 
+mod cache;
 mod evaluation;
 mod queue;
 mod scorer;
@@ -8,7 +9,7 @@ mod window;
 mod workers;
 
 pub use evaluation::{ClassFigures, Evaluation};
-pub use scorer::{OpenError, ScoreError, Scorer, ScoringConfig};
+pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{Content, MIXED_MARGIN, Scored, ScoredWindow, Sentiment, Timings};
 
 #[cfg(test)]

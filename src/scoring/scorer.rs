@@ -1,28 +1,55 @@
 //! The one path from text to sentiment; every caller, whatever its transport, goes through [`Scorer`].
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::queue::Caller;
-use super::sentiment::{Content, Scored, ScoredWindow, Sentiment, Timings};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::{Mutex, Notify, Semaphore};
+
+use super::cache::Cache;
+use super::queue::CallerId;
+use super::sentiment::{Analysis, AnalyzedWindow, Content, Scored, ScoredWindow, Sentiment, Timings};
 use super::window::Windows;
-use super::workers::{Inferred, Reply, Workers};
+use super::workers::{Inferred, Ticket, Workers};
 use crate::model::{
-    Bundle, Calibration, Label, Probabilities, Runtime, Session, SessionError, TokenId, Tokenizer,
+    Bundle, Calibration, Label, Model, Probabilities, Runtime, SessionError, TokenId, Tokenizer,
     TokenizerError,
 };
-use crate::text::{is_linguistic, normalize, snap_to_graphemes};
+use crate::telemetry::Metrics;
+use crate::text::{Normalized, is_linguistic, normalize, snap_to_graphemes};
+
+/// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
+const AT_ONCE: usize = 512;
+
+/// Texts up to this many bytes are normalised where they are: handing them over would take longer.
+const SHORT_BYTES: usize = 2048;
 
 /// Settings of the scorer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScoringConfig {
     /// Threads that run the model; each has a session of its own.
     pub workers: usize,
     /// Most tokens that wait for a worker.
     pub inbox_tokens: usize,
+    /// Longest that a caller's first text is let wait for a worker; it is refused if it would be longer.
+    pub max_wait: Duration,
+    /// Most memory for answers that may be asked for again; 0 keeps none.
+    pub cache_bytes: u64,
+}
+
+impl Default for ScoringConfig {
+    /// What `arom` does without settings, but with one worker.
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            inbox_tokens: 131_072,
+            max_wait: Duration::from_millis(250),
+            cache_bytes: 64 << 20,
+        }
+    }
 }
 
 /// Scores text. Cheap to clone; the last clone to go finishes the accepted work and joins the workers.
@@ -39,7 +66,12 @@ struct Engine {
     tokenizer: Tokenizer,
     windows: Windows,
     workers: Workers,
+    cache: Option<Cache>,
+    metrics: Arc<Metrics>,
+    config: ScoringConfig,
     callers: AtomicU64,
+    /// Texts that are prepared off the threads that serve sockets, at once: one for each CPU.
+    preparing: Semaphore,
 }
 
 /// Why a bundle could not be put to work.
@@ -53,8 +85,8 @@ pub enum OpenError {
     Session(#[from] SessionError),
 }
 
-/// Why a text was not scored.
-#[derive(Debug, thiserror::Error)]
+/// Why a text was not scored. Several callers of one text share it.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ScoreError {
     /// More text is waiting than the scorer takes.
     #[error("the queue is full")]
@@ -62,43 +94,15 @@ pub enum ScoreError {
         /// When room is likely.
         retry_after: Duration,
     },
-    /// The caller's deadline passed before a worker was free.
-    #[error("the deadline passed before the text was scored")]
-    DeadlineExceeded,
     /// The tokenizer failed.
     #[error("the text could not be tokenised")]
-    Tokenize(#[source] TokenizerError),
+    Tokenize(#[source] Arc<TokenizerError>),
     /// The model failed.
     #[error("the model failed")]
     Inference(#[source] Arc<SessionError>),
     /// A thread that held the text died.
     #[error("a worker died")]
     WorkerLost,
-}
-
-/// A text on its way: what is known of it before the model has spoken.
-#[derive(Debug)]
-struct Prepared {
-    arrived: Instant,
-    tokenize: Duration,
-    content: Content,
-    has_thai: bool,
-    token_count: usize,
-    windows: Vec<PreparedWindow>,
-}
-
-#[derive(Debug)]
-struct PreparedWindow {
-    row: Vec<TokenId>,
-    token_count: usize,
-    span: Range<usize>,
-}
-
-/// A text whose windows are queued.
-#[derive(Debug)]
-struct Pending {
-    text: Prepared,
-    replies: Vec<Reply>,
 }
 
 impl Scorer {
@@ -108,27 +112,63 @@ impl Scorer {
     /// # Errors
     ///
     /// If the tokenizer or the graph does not fit the manifest.
-    pub fn open(bundle: &Bundle, runtime: &Runtime, config: &ScoringConfig) -> Result<Self, OpenError> {
+    pub fn open(
+        bundle: &Bundle,
+        runtime: &Runtime,
+        config: &ScoringConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
+        let cache = (config.cache_bytes > 0).then(|| Cache::new(config.cache_bytes));
+        Self::with_cache(bundle, runtime, config, metrics, cache)
+    }
+
+    /// A scorer of another bundle with the same settings, to take this one's place. They share the cache, whose
+    /// entries know which model made them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::open`]; this one is left as it is.
+    pub fn successor(&self, bundle: &Bundle, runtime: &Runtime) -> Result<Self, OpenError> {
+        let Engine { config, metrics, cache, .. } = self.engine.as_ref();
+        Self::with_cache(bundle, runtime, config, Arc::clone(metrics), cache.clone())
+    }
+
+    fn with_cache(
+        bundle: &Bundle,
+        runtime: &Runtime,
+        config: &ScoringConfig,
+        metrics: Arc<Metrics>,
+        cache: Option<Cache>,
+    ) -> Result<Self, OpenError> {
         let tokenizer = Tokenizer::open(bundle)?;
         let special = tokenizer.window(&[]).len();
         let windows = Windows {
             size: bundle.manifest.max_tokens - special,
             overlap: bundle.manifest.window_overlap.min(bundle.manifest.max_tokens / 2 - special),
         };
+        let padding = tokenizer.padding();
+        let model = Model::load(runtime, bundle)?;
         let warm = |_| {
-            let mut session = Session::open(runtime, bundle)?;
-            session.run(&[tokenizer.window(&[])], tokenizer.padding())?;
+            let mut session = model.session()?;
+            session.run(&[tokenizer.window(&[])], padding)?;
             Ok(session)
         };
-        let sessions = (0..config.workers.max(1)).map(warm).collect::<Result<Vec<_>, SessionError>>()?;
+        let workers = config.workers.max(1);
+        let sessions = (0..workers).map(warm).collect::<Result<Vec<_>, SessionError>>()?;
+        let workers =
+            Workers::start(sessions, config.inbox_tokens, config.max_wait, padding, Arc::clone(&metrics));
         let engine = Engine {
             fingerprint: bundle.fingerprint.clone(),
             labels: bundle.labels,
             calibration: bundle.manifest.calibration.clone(),
-            workers: Workers::start(sessions, config.inbox_tokens, tokenizer.padding()),
             callers: AtomicU64::new(0),
+            preparing: Semaphore::new(config.workers.max(1)),
+            config: config.clone(),
             tokenizer,
             windows,
+            workers,
+            cache,
+            metrics,
         };
         Ok(Self { engine: Arc::new(engine) })
     }
@@ -138,107 +178,131 @@ impl Scorer {
         &self.engine.fingerprint
     }
 
+    /// Whether every worker still works.
+    pub fn is_whole(&self) -> bool {
+        self.engine.workers.are_whole()
+    }
+
+    /// Whether another clone or a caller still uses this scorer.
+    pub fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.engine) > 1
+    }
+
+    /// Entries of the cache and what they weigh in bytes.
+    pub async fn cache_level(&self) -> (u64, u64) {
+        match &self.engine.cache {
+            Some(cache) => cache.level().await,
+            None => (0, 0),
+        }
+    }
+
     /// The rows of token ids that the model is given for a text, one for each window.
     #[cfg(test)]
     pub(super) fn rows(&self, text: &str) -> Vec<Vec<TokenId>> {
-        let prepared = self.engine.prepare(text, Instant::now()).expect("any text can be tokenised");
-        prepared.windows.into_iter().map(|window| window.row).collect()
+        self.engine.tokenize(&normalize(text)).expect("any text can be tokenised").rows
+    }
+
+    /// One who asks: its texts wait for one another and take turns with those of others.
+    pub fn caller(&self) -> Caller {
+        let id = CallerId(self.engine.callers.fetch_add(1, Ordering::Relaxed));
+        Caller {
+            engine: Arc::clone(&self.engine),
+            id,
+            patient: false,
+            turn: Mutex::new(()),
+            flying: AtomicUsize::new(0),
+            landed: Notify::new(),
+        }
+    }
+
+    /// A caller that is never refused: while the queue has no room it waits.
+    pub fn patient_caller(&self) -> Caller {
+        Caller { patient: true, ..self.caller() }
     }
 
     /// Scores one text.
     ///
-    /// Dropping the future leaves its windows undone.
+    /// Dropping the future leaves its windows undone, so a deadline is kept by whoever has one.
     ///
     /// # Errors
     ///
     /// Says whether to retry ([`ScoreError::QueueFull`]), to give up, or to look into the log.
-    pub async fn score(&self, text: String, deadline: Option<Instant>) -> Result<Scored, ScoreError> {
-        let text = self.prepare(text).await?;
-        let replies = self.submit(self.engine.next_caller(), &text, deadline)?;
-        self.finish(Pending { text, replies }).await
+    pub async fn score(&self, text: &str) -> Result<Scored, ScoreError> {
+        self.caller().score(text).await
     }
 
-    /// Scores several texts and answers in their order, each on its own.
+    /// Scores several texts for one caller and gives their answers in their order, each on its own.
     ///
-    /// Takes no more than half of the queue, and turns with other callers: a batch larger than that waits for its
+    /// Takes no more than half of the queue, and turns with other callers: what is more than that waits for its
     /// own texts, and is refused only what finds the queue full of others'.
-    pub async fn score_many(
+    pub fn score_all<T: AsRef<str>>(
         &self,
-        texts: impl IntoIterator<Item = String>,
-        deadline: Option<Instant>,
-    ) -> Vec<Result<Scored, ScoreError>> {
-        let caller = self.engine.next_caller();
-        let mut done = Vec::new();
-        let mut flying: VecDeque<Result<Pending, ScoreError>> = VecDeque::new();
-        for text in texts {
-            let text = match self.prepare(text).await {
-                Ok(text) => text,
-                Err(error) => {
-                    flying.push_back(Err(error));
-                    continue;
-                }
-            };
-            let replies = loop {
-                match self.submit(caller, &text, deadline) {
-                    Err(ScoreError::QueueFull { .. }) if !flying.is_empty() => {
-                        done.extend(self.land(flying.pop_front()).await);
-                    }
-                    replies => break replies,
-                }
-            };
-            flying.push_back(replies.map(|replies| Pending { text, replies }));
-        }
-        while !flying.is_empty() {
-            done.extend(self.land(flying.pop_front()).await);
-        }
-        done
-    }
-
-    async fn land(&self, pending: Option<Result<Pending, ScoreError>>) -> Option<Result<Scored, ScoreError>> {
-        match pending? {
-            Ok(pending) => Some(self.finish(pending).await),
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Long texts take milliseconds to tokenise, so this never runs on a thread that serves sockets.
-    async fn prepare(&self, text: String) -> Result<Prepared, ScoreError> {
-        let arrived = Instant::now();
-        let engine = Arc::clone(&self.engine);
-        tokio::task::spawn_blocking(move || engine.prepare(&text, arrived))
-            .await
-            .map_err(|_| ScoreError::WorkerLost)?
-    }
-
-    fn submit(
-        &self,
-        caller: Caller,
-        text: &Prepared,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<Reply>, ScoreError> {
-        if text.windows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = text.windows.iter().map(|window| window.row.clone()).collect();
-        self.engine.workers.submit(caller, rows, deadline)
-    }
-
-    async fn finish(&self, pending: Pending) -> Result<Scored, ScoreError> {
-        let mut inferred = Vec::with_capacity(pending.replies.len());
-        for reply in pending.replies {
-            inferred.push(reply.await.map_err(|_| ScoreError::WorkerLost)??);
-        }
-        Ok(self.engine.merge(pending.text, &inferred))
+        texts: impl IntoIterator<Item = T>,
+    ) -> impl Stream<Item = Result<Scored, ScoreError>> {
+        let caller = Arc::new(self.caller());
+        stream::iter(texts)
+            .map(move |text| {
+                let caller = Arc::clone(&caller);
+                async move { caller.score(text.as_ref()).await }
+            })
+            .buffered(AT_ONCE)
     }
 }
 
-impl Engine {
-    fn next_caller(&self) -> Caller {
-        Caller(self.callers.fetch_add(1, Ordering::Relaxed))
-    }
+/// One who asks a [`Scorer`], once or many times at once.
+#[derive(Debug)]
+pub struct Caller {
+    engine: Arc<Engine>,
+    id: CallerId,
+    patient: bool,
+    /// Held by the text that is being tokenised and queued: one after the other, so that a caller's many do not
+    /// stand in the way of another's one.
+    turn: Mutex<()>,
+    /// Texts that are queued or with a worker.
+    flying: AtomicUsize,
+    landed: Notify,
+}
 
-    fn prepare(&self, text: &str, arrived: Instant) -> Result<Prepared, ScoreError> {
-        let normalized = normalize(text);
+/// Counts a text of a caller as flying until it is dropped.
+struct Flying<'a>(&'a Caller);
+
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        self.0.flying.fetch_sub(1, Ordering::AcqRel);
+        // Only the one whose turn it is listens.
+        self.0.landed.notify_one();
+    }
+}
+
+/// Where the time of a flight went.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flight {
+    tokenize: Duration,
+    queue: Duration,
+    infer: Duration,
+}
+
+/// The rows of a text for the model.
+#[derive(Debug)]
+struct Rows {
+    token_count: usize,
+    unknown_count: usize,
+    rows: Vec<Vec<TokenId>>,
+    /// Where each row's tokens lie in the normalised text, and how many they are.
+    windows: Vec<(Range<usize>, usize)>,
+}
+
+impl Caller {
+    /// Scores one text; see [`Scorer::score`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Scorer::score`].
+    pub async fn score(&self, text: &str) -> Result<Scored, ScoreError> {
+        let arrived = Instant::now();
+        let engine = &self.engine;
+        let normalized = Arc::new(engine.normalize(text).await?);
+        let normalize = arrived.elapsed();
         let content = if normalized.as_str().is_empty() {
             Content::Empty
         } else if is_linguistic(&normalized) {
@@ -246,70 +310,167 @@ impl Engine {
         } else {
             Content::NonLinguistic
         };
-        let tokens = match content {
-            Content::Linguistic => self.tokenizer.encode(&normalized).map_err(ScoreError::Tokenize)?,
-            Content::Empty | Content::NonLinguistic => crate::model::Tokens::default(),
+        let flight = OnceLock::new();
+        let work = async {
+            let (analysis, times) = self.analyze(&normalized).await?;
+            flight.get_or_init(|| times);
+            Ok(Arc::new(analysis))
         };
-        let token_count = tokens.0.len();
-        let ranges = if content == Content::Linguistic { self.windows.cut(token_count) } else { Vec::new() };
-        // Only a text of several windows is asked where they lie.
-        let bytes = match ranges.len() {
-            0 | 1 => Vec::new(),
-            _ => self.tokenizer.byte_ranges(&normalized).map_err(ScoreError::Tokenize)?,
+        let (analysis, cache_hit) = match (content, &engine.cache) {
+            (Content::Empty | Content::NonLinguistic, _) => (Arc::new(Analysis::neutral()), false),
+            (Content::Linguistic, None) => (work.await?, false),
+            (Content::Linguistic, Some(cache)) => {
+                let found = cache.get_or(cache.key(&engine.fingerprint, &normalized), work).await?;
+                engine.metrics.cache_asked(found.1);
+                found
+            }
         };
-        let windows = ranges
-            .into_iter()
-            .map(|range| {
-                let edge = |index: usize| bytes.get(index).cloned();
-                let span = match (edge(range.start), edge(range.end.saturating_sub(1))) {
-                    (Some(first), Some(last)) => normalized.original_range(first.start..last.end),
-                    _ => 0..text.len(),
-                };
-                let part = tokens.0.get(range.clone()).unwrap_or_default();
-                PreparedWindow {
-                    row: self.tokenizer.window(part),
-                    token_count: range.len(),
-                    span: snap_to_graphemes(text, span),
-                }
-            })
-            .collect();
-        let has_thai = normalized.as_str().chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch));
-        Ok(Prepared { arrived, tokenize: arrived.elapsed(), content, has_thai, token_count, windows })
+        let Flight { tokenize, queue, infer } = flight.get().copied().unwrap_or_default();
+        let timings = Timings { tokenize: normalize + tokenize, queue, infer, total: arrived.elapsed() };
+        let scored = scored(text, &normalized, content, &analysis, cache_hit, timings);
+        engine.metrics.text_scored(&scored);
+        Ok(scored)
     }
 
-    fn merge(&self, text: Prepared, inferred: &[Inferred]) -> Scored {
+    /// Asks the model.
+    async fn analyze(&self, text: &Arc<Normalized>) -> Result<(Analysis, Flight), ScoreError> {
+        let engine = &self.engine;
+        let turn = self.turn.lock().await;
+        let started = Instant::now();
+        let (task, text) = (Arc::clone(engine), Arc::clone(text));
+        let rows = engine.off_thread(move || task.tokenize(&text)).await??;
+        let tokenize = started.elapsed();
+        let (tickets, _flying) = self.queue(&rows.rows).await?;
+        drop(turn);
+        let mut inferred = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            inferred.push(ticket.answer().await?);
+        }
+        let flight = Flight {
+            tokenize,
+            queue: inferred.iter().map(|window| window.queue).max().unwrap_or_default(),
+            infer: inferred.iter().map(|window| window.infer).sum(),
+        };
+        Ok((engine.merge(rows, &inferred), flight))
+    }
+
+    /// Queues the windows of a text, if need be when others of the same caller are done.
+    async fn queue(&self, rows: &[Vec<TokenId>]) -> Result<(Vec<Ticket>, Flying<'_>), ScoreError> {
+        loop {
+            match self.engine.workers.submit(self.id, rows) {
+                Ok(tickets) => {
+                    self.flying.fetch_add(1, Ordering::AcqRel);
+                    return Ok((tickets, Flying(self)));
+                }
+                Err(ScoreError::QueueFull { .. }) if self.flying.load(Ordering::Acquire) > 0 => {
+                    self.landed.notified().await;
+                }
+                Err(ScoreError::QueueFull { retry_after }) if self.patient => {
+                    tokio::time::sleep(retry_after).await;
+                }
+                Err(error) => {
+                    self.engine.metrics.text_refused();
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    async fn normalize(self: &Arc<Self>, text: &str) -> Result<Normalized, ScoreError> {
+        if text.len() <= SHORT_BYTES {
+            return Ok(normalize(text));
+        }
+        let text = text.to_owned();
+        self.off_thread(move || normalize(&text)).await
+    }
+
+    /// Does what takes long away from the threads that serve sockets, as many at a time as there are CPUs.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ScoreError> {
+        let _permit = self.preparing.acquire().await.map_err(|_| ScoreError::WorkerLost)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| ScoreError::WorkerLost)
+    }
+
+    fn tokenize(&self, text: &Normalized) -> Result<Rows, ScoreError> {
+        let failed = |error| ScoreError::Tokenize(Arc::new(error));
+        let tokens = self.tokenizer.encode(text).map_err(failed)?.0;
+        let ranges = self.windows.cut(tokens.len());
+        // Only a text of several windows is asked where they lie.
+        let bytes = match ranges.len() {
+            1 => Vec::new(),
+            _ => self.tokenizer.byte_ranges(text).map_err(failed)?,
+        };
+        let place = |range: &Range<usize>| {
+            let edge = |index: usize| bytes.get(index);
+            match (edge(range.start), edge(range.end.saturating_sub(1))) {
+                (Some(first), Some(last)) => first.start..last.end,
+                _ => 0..text.as_str().len(),
+            }
+        };
+        Ok(Rows {
+            token_count: tokens.len(),
+            unknown_count: self.tokenizer.count_unknown(&tokens),
+            windows: ranges.iter().map(|range| (place(range), range.len())).collect(),
+            rows: ranges
+                .into_iter()
+                .map(|range| self.tokenizer.window(tokens.get(range).unwrap_or_default()))
+                .collect(),
+        })
+    }
+
+    fn merge(&self, text: Rows, inferred: &[Inferred]) -> Analysis {
         let parts: Vec<(Probabilities, usize)> = inferred
             .iter()
             .zip(&text.windows)
             // A window without tokens still has a say, or its mean would divide by nothing.
-            .map(|(window, of)| (self.calibration.apply(window.logits, self.labels), of.token_count.max(1)))
+            .map(|(window, (_, tokens))| {
+                (self.calibration.apply(window.logits, self.labels), (*tokens).max(1))
+            })
             .collect();
-        let sentiment = if parts.is_empty() { Sentiment::neutral() } else { Sentiment::of_windows(&parts) };
-        let timings = Timings {
-            tokenize: text.tokenize,
-            queue: inferred.iter().map(|window| window.queue).max().unwrap_or_default(),
-            infer: inferred.iter().map(|window| window.infer).sum(),
-            total: text.arrived.elapsed(),
+        let window_count = parts.len();
+        let window = |((range, token_count), (probabilities, _)): (_, &(Probabilities, usize))| {
+            AnalyzedWindow { range, score: probabilities.polarity(), token_count }
         };
-        let window_count = text.windows.len();
-        let scored = |(window, (probabilities, _)): (PreparedWindow, &(Probabilities, usize))| ScoredWindow {
-            span: window.span,
-            score: probabilities.polarity(),
-            token_count: window.token_count,
-        };
-        let windows = if window_count > 1 {
-            text.windows.into_iter().zip(&parts).map(scored).collect()
-        } else {
-            Vec::new()
-        };
-        Scored {
-            content: text.content,
-            sentiment,
-            has_thai: text.has_thai,
+        Analysis {
+            sentiment: Sentiment::of_windows(&parts),
             token_count: text.token_count,
+            unknown_count: text.unknown_count,
             window_count,
-            windows,
-            timings,
+            windows: match window_count {
+                1 => Vec::new(),
+                _ => text.windows.into_iter().zip(&parts).map(window).collect(),
+            },
         }
+    }
+}
+
+/// The answer for a text as it was sent.
+fn scored(
+    text: &str,
+    normalized: &Normalized,
+    content: Content,
+    analysis: &Analysis,
+    cache_hit: bool,
+    timings: Timings,
+) -> Scored {
+    let window = |window: &AnalyzedWindow| ScoredWindow {
+        span: snap_to_graphemes(text, normalized.original_range(window.range.clone())),
+        score: window.score,
+        token_count: window.token_count,
+    };
+    Scored {
+        content,
+        sentiment: analysis.sentiment.clone(),
+        has_thai: normalized.as_str().chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch)),
+        token_count: analysis.token_count,
+        unknown_count: analysis.unknown_count,
+        window_count: analysis.window_count,
+        windows: analysis.windows.iter().map(window).collect(),
+        cache_hit,
+        timings,
     }
 }

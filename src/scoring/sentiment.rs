@@ -45,14 +45,48 @@ pub struct ScoredWindow {
     pub token_count: usize,
 }
 
+/// What the model says of a normalised text, whoever wrote it and when.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Analysis {
+    pub(super) sentiment: Sentiment,
+    pub(super) token_count: usize,
+    /// Tokens that the vocabulary does not have.
+    pub(super) unknown_count: usize,
+    pub(super) window_count: usize,
+    /// The windows, if there was more than one.
+    pub(super) windows: Vec<AnalyzedWindow>,
+}
+
+/// A window of a normalised text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AnalyzedWindow {
+    /// Where it lies in the normalised text, in bytes.
+    pub(super) range: Range<usize>,
+    pub(super) score: f32,
+    pub(super) token_count: usize,
+}
+
+impl Analysis {
+    /// Of a text that says nothing a model can score.
+    pub(super) fn neutral() -> Self {
+        let sentiment = Sentiment::neutral();
+        Self { sentiment, token_count: 0, unknown_count: 0, window_count: 0, windows: Vec::new() }
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(self.windows.as_slice())
+    }
+}
+
 /// How long each step took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Normalising and tokenising.
     pub tokenize: Duration,
-    /// Waiting for a worker: the longest wait of the windows.
+    /// Waiting for a worker: the longest wait of the windows. 0 for a cache hit.
     pub queue: Duration,
-    /// Running the model: the sum over the windows.
+    /// Running the model: the sum over the windows. 0 for a cache hit.
     pub infer: Duration,
     /// From arrival to answer.
     pub total: Duration,
@@ -69,10 +103,14 @@ pub struct Scored {
     pub has_thai: bool,
     /// Tokens of the normalised text, without special tokens.
     pub token_count: usize,
+    /// Those of them that the model's vocabulary does not have.
+    pub unknown_count: usize,
     /// Windows scored: 0 if the model was not asked.
     pub window_count: usize,
     /// The windows, if there was more than one.
     pub windows: Vec<ScoredWindow>,
+    /// Whether the same text had been scored before, or was being scored for somebody else.
+    pub cache_hit: bool,
     /// Where the time went.
     pub timings: Timings,
 }

@@ -1,89 +1,99 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::evaluation::Evaluation;
-use super::queue::{Caller, Full, Queue, Waiting};
+use super::queue::{CallerId, Full, Place, Queue, Waiting};
 use super::sentiment::Sentiment;
 use super::window::Windows;
+use super::workers::Pace;
 use crate::model::{Label, Probabilities};
 
 #[derive(Debug)]
 struct Job {
     name: u32,
     tokens: usize,
-    deadline: Option<Instant>,
-    abandoned: bool,
 }
 
 impl Waiting for Job {
     fn tokens(&self) -> usize {
         self.tokens
     }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.abandoned
-    }
 }
 
 fn job(name: u32, tokens: usize) -> Job {
-    Job { name, tokens, deadline: None, abandoned: false }
+    Job { name, tokens }
 }
 
-const ALICE: Caller = Caller(1);
-const BOB: Caller = Caller(2);
+const ALICE: CallerId = CallerId(1);
+const BOB: CallerId = CallerId(2);
+const CAROL: CallerId = CallerId(3);
 
-/// Names of the jobs to run together, and of those whose deadline has passed.
-fn taken(queue: &mut Queue<Job>, now: Instant, budget: usize) -> (Vec<u32>, Vec<u32>) {
-    let names = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.name).collect();
-    let taken = queue.take(now, budget);
-    (names(taken.batch), names(taken.expired))
+/// However long it takes.
+const PATIENT: usize = usize::MAX;
+
+/// Names of the jobs to run together.
+fn taken(queue: &mut Queue<Job>, budget: usize) -> Vec<u32> {
+    queue.take(budget).into_iter().map(|job| job.name).collect()
 }
 
 /// The order in which single jobs are taken.
 fn order(queue: &mut Queue<Job>) -> Vec<u32> {
-    std::iter::from_fn(|| taken(queue, Instant::now(), 1).0.first().copied()).collect()
+    std::iter::from_fn(|| taken(queue, 1).first().copied()).collect()
 }
 
 #[test]
 fn the_queue_takes_whole_texts_up_to_its_tokens() {
     let mut queue = Queue::new(20);
-    queue.push(ALICE, vec![job(1, 4), job(2, 4)]).expect("room for 8");
-    assert_eq!(queue.push(ALICE, vec![job(3, 2), job(4, 1)]), Err(Full { tokens: 8 }), "half is the most");
-    queue.push(ALICE, vec![job(5, 2)]).expect("room for 2 more");
-    queue.push(BOB, vec![job(6, 10)]).expect("the other half");
-    assert_eq!(queue.push(Caller(3), vec![job(7, 1)]), Err(Full { tokens: 20 }));
+    queue.push(ALICE, vec![job(1, 4), job(2, 4)], PATIENT).expect("room for 8");
+    let refused = queue.push(ALICE, vec![job(3, 2), job(4, 1)], PATIENT);
+    assert!(refused.is_err(), "half is the most");
+    queue.push(ALICE, vec![job(5, 2)], PATIENT).expect("room for 2 more");
+    queue.push(BOB, vec![job(6, 10)], PATIENT).expect("the other half");
+    assert!(queue.push(CAROL, vec![job(7, 1)], PATIENT).is_err(), "the whole is the most");
     assert_eq!(order(&mut queue), [1, 6, 2, 5]);
-    queue.push(ALICE, vec![job(8, 99)]).expect("an empty queue takes a text of any size");
+    queue.push(ALICE, vec![job(8, 99)], PATIENT).expect("an empty queue takes a text of any size");
 }
 
 #[test]
-fn nobody_works_for_callers_who_have_gone() {
+fn nobody_is_let_wait_too_long() {
+    let mut queue = Queue::new(1000);
+    queue.push(ALICE, vec![job(1, 10)], 15).expect("nothing is before it");
+    queue.push(BOB, vec![job(2, 10)], 15).expect("10 before it");
+    assert_eq!(queue.push(CAROL, vec![job(3, 1)], 15), Err(Full { tokens: 20 }));
+    // A batch is let in by its first text, and then waits for itself.
+    queue.push(ALICE, vec![job(4, 10)], 15).expect("her own go before it");
+    // What stands behind others does not count for those who go before it.
+    let mut queue = Queue::new(1000);
+    for name in 0..20 {
+        queue.push(ALICE, vec![job(name, 10)], 15).expect("her own go before it");
+    }
+    queue.push(BOB, vec![job(20, 10)], 15).expect("one of hers goes before it");
+    queue.push(CAROL, vec![job(21, 10)], 15).expect_err("20 before it");
+}
+
+#[test]
+fn what_nobody_waits_for_leaves_the_queue_at_once() {
     let mut queue = Queue::new(100);
-    let now = Instant::now();
-    let late = Job { deadline: Some(now), ..job(1, 1) };
-    let gone = Job { abandoned: true, ..job(2, 1) };
-    let waiting = Job { deadline: Some(now + Duration::from_secs(1)), ..job(3, 1) };
-    queue.push(ALICE, vec![late, gone, waiting]).expect("room");
-    assert_eq!(taken(&mut queue, now, 9), (vec![3], vec![1]));
-    assert_eq!(taken(&mut queue, now, 9), (vec![], vec![]));
-    queue
-        .push(ALICE, vec![Job { abandoned: true, ..job(4, 100) }])
-        .expect("what was dropped gave its room back");
-    queue.push(BOB, vec![job(5, 100)]).expect("a caller who has gone makes room");
-    assert_eq!((order(&mut queue), queue.tokens()), (vec![5], 0));
+    let places = queue.push(ALICE, vec![job(1, 30), job(2, 30), job(3, 30)], PATIENT).expect("room");
+    queue.push(BOB, vec![job(4, 60)], PATIENT).expect_err("no room");
+    let [first, second, third] = <[Place; 3]>::try_from(places).expect("one for each");
+    assert!(queue.cancel(first) && queue.cancel(second));
+    assert_eq!((queue.tokens(), queue.len()), (30, 1));
+    queue.push(BOB, vec![job(4, 60)], PATIENT).expect("who has gone makes room");
+    assert!(!queue.cancel(first), "it is gone already");
+    assert_eq!(taken(&mut queue, 1), [4], "the line did not move while nobody worked");
+    assert_eq!(taken(&mut queue, 1), [3]);
+    assert!(!queue.cancel(third), "a worker has it");
+    assert_eq!((queue.tokens(), queue.len()), (0, 0));
 }
 
 #[test]
 fn callers_take_turns_by_their_tokens() {
     let mut queue = Queue::new(1000);
-    queue.push(ALICE, (0..6).map(|name| job(name, 10)).collect()).expect("room");
-    assert_eq!(taken(&mut queue, Instant::now(), 1).0, [0]);
-    queue.push(BOB, vec![job(10, 5), job(11, 5)]).expect("room");
+    queue.push(ALICE, (0..6).map(|name| job(name, 10)).collect(), PATIENT).expect("room");
+    assert_eq!(taken(&mut queue, 1), [0]);
+    queue.push(BOB, vec![job(10, 5), job(11, 5)], PATIENT).expect("room");
     // Bob's first goes before the rest of Alice's, and two of his cost what one of hers does.
     assert_eq!(order(&mut queue), [10, 11, 1, 2, 3, 4, 5]);
 }
@@ -92,45 +102,52 @@ fn callers_take_turns_by_their_tokens() {
 fn a_batch_is_of_like_lengths_and_within_its_tokens() {
     let mut queue = Queue::new(10_000);
     let lengths = [40, 9, 41, 200, 38, 10, 44, 40];
-    queue.push(ALICE, (0..).zip(lengths).map(|(name, length)| job(name, length)).collect()).expect("room");
-    let now = Instant::now();
-    assert_eq!(taken(&mut queue, now, 170).0, [0, 7, 2, 4], "the nearest four, of which the longest has 41");
-    assert_eq!(taken(&mut queue, now, 170).0, [1, 5]);
-    assert_eq!(taken(&mut queue, now, 170).0, [3], "the first is taken whatever its length");
-    assert_eq!(taken(&mut queue, now, 170).0, [6]);
-    assert!(queue.is_empty());
+    queue
+        .push(ALICE, (0..).zip(lengths).map(|(name, length)| job(name, length)).collect(), PATIENT)
+        .expect("room");
+    assert_eq!(taken(&mut queue, 170), [0, 7, 2, 4], "the nearest four, of which the longest has 41");
+    assert_eq!(taken(&mut queue, 170), [1, 5]);
+    assert_eq!(taken(&mut queue, 170), [3], "the first is taken whatever its length");
+    assert_eq!(taken(&mut queue, 170), [6]);
+    assert_eq!(queue.len(), 0);
 }
 
 proptest! {
     #[test]
-    fn every_job_is_taken_once_and_no_batch_breaks_its_bounds(
+    fn every_job_is_taken_or_cancelled_once_and_no_batch_breaks_its_bounds(
         jobs in prop::collection::vec((0u64..5, 1usize..300, any::<bool>()), 1..60),
         budget in 1usize..2000,
     ) {
         let mut queue = Queue::new(1_000_000);
-        for (name, (caller, tokens, abandoned)) in (0..).zip(jobs.clone()) {
-            queue.push(Caller(caller), vec![Job { abandoned, ..job(name, tokens) }]).expect("room");
+        let mut leaving = Vec::new();
+        for (name, (caller, tokens, leaves)) in (0..).zip(jobs.clone()) {
+            let places = queue.push(CallerId(caller), vec![job(name, tokens)], PATIENT).expect("room");
+            leaving.extend(places.into_iter().filter(|_| leaves));
+        }
+        for place in leaving {
+            prop_assert!(queue.cancel(place));
         }
         let mut seen = Vec::new();
         loop {
-            let batch = queue.take(Instant::now(), budget).batch;
+            let batch = queue.take(budget);
             let Some(longest) = batch.iter().map(Waiting::tokens).max() else { break };
             prop_assert!(batch.len() == 1 || longest * batch.len() <= budget);
             prop_assert!(batch.iter().all(|job| longest - job.tokens() <= (longest / 8).max(3)));
             seen.extend(batch.into_iter().map(|job| job.name));
         }
-        prop_assert!(queue.is_empty() && queue.tokens() == 0);
+        prop_assert!(queue.len() == 0 && queue.tokens() == 0);
         seen.sort_unstable();
-        let wanted: Vec<u32> = (0..).zip(jobs).filter(|(_, (_, _, abandoned))| !abandoned).map(|(name, _)| name).collect();
+        let wanted: Vec<u32> = (0..).zip(jobs).filter(|(_, (_, _, leaves))| !leaves).map(|(name, _)| name).collect();
         prop_assert_eq!(seen, wanted);
     }
 }
 
 #[test]
-fn the_retry_delay_is_the_time_the_queue_takes() {
-    let full = Full { tokens: 1000 };
-    assert_eq!(full.retry_after(Duration::from_micros(200), 2), Duration::from_millis(100));
-    assert_eq!(Full { tokens: 1 }.retry_after(Duration::from_micros(1), 8), Duration::from_millis(10));
+fn tokens_are_time_at_the_pace_of_the_workers() {
+    let pace = Pace { per_token: Duration::from_micros(200), workers: 2 };
+    assert_eq!(pace.retry_after(1000), Duration::from_millis(100));
+    assert_eq!(pace.retry_after(1), Duration::from_millis(10), "not at once");
+    assert_eq!(pace.tokens_within(Duration::from_millis(100)), 1000);
 }
 
 proptest! {
@@ -205,10 +222,12 @@ mod golden {
 
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
+    use futures_util::StreamExt;
     use serde::Deserialize;
 
-    use crate::model::{Bundle, Runtime, Session};
+    use crate::model::{Bundle, Model, Runtime};
     use crate::scoring::{Content, Scorer, ScoringConfig};
     use crate::text::normalize;
 
@@ -244,7 +263,9 @@ mod golden {
     #[test]
     fn neither_company_nor_padding_moves_a_logit() {
         let (bundle, runtime) = shipped();
-        let mut session = Session::open(&runtime, &bundle).expect("the shipped bundle fits");
+        let mut session = Model::load(&runtime, &bundle)
+            .and_then(|model| model.session())
+            .expect("the shipped bundle fits");
         let references: Vec<Reference> = read("reference.jsonl");
         let rows: Vec<Vec<i64>> = references.into_iter().flat_map(|reference| reference.windows).collect();
         let mut alone = Vec::new();
@@ -263,14 +284,18 @@ mod golden {
     #[test]
     fn token_ids_and_logits_are_those_of_python() {
         let (bundle, runtime) = shipped();
-        let config = ScoringConfig { workers: 1, inbox_tokens: 10_000 };
-        let scorer = Scorer::open(&bundle, &runtime, &config).expect("the shipped bundle fits");
-        let mut session = Session::open(&runtime, &bundle).expect("the shipped bundle fits");
+        let config = ScoringConfig::default();
+        let scorer =
+            Scorer::open(&bundle, &runtime, &config, Arc::default()).expect("the shipped bundle fits");
+        let mut session = Model::load(&runtime, &bundle)
+            .and_then(|model| model.session())
+            .expect("the shipped bundle fits");
         let (texts, references): (Vec<Text>, Vec<Reference>) = (read("texts.jsonl"), read("reference.jsonl"));
         assert_eq!(texts.len(), references.len());
         assert!(texts.len() >= 200);
         let waiting = tokio::runtime::Runtime::new().expect("a runtime");
-        let scored = waiting.block_on(scorer.score_many(texts.iter().map(|row| row.text.clone()), None));
+        let scored =
+            waiting.block_on(scorer.score_all(texts.iter().map(|row| &row.text)).collect::<Vec<_>>());
         let mut furthest = 0.0_f32;
         for ((Text { text }, reference), scored) in texts.iter().zip(&references).zip(scored) {
             let scored = scored.expect("scored");

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::{Caller, Queue, Taken, Waiting};
+use super::queue::{CallerId, Place, Queue, Waiting};
 use super::scorer::ScoreError;
 use crate::model::{Logits, Session, TokenId};
+use crate::telemetry::Metrics;
 
 /// What a worker answers for one window.
 #[derive(Debug)]
@@ -18,8 +19,7 @@ pub(super) struct Inferred {
     pub(super) infer: Duration,
 }
 
-pub(super) type Reply = oneshot::Receiver<Result<Inferred, ScoreError>>;
-type Answer = oneshot::Sender<Result<Inferred, ScoreError>>;
+type Answer = Result<Inferred, ScoreError>;
 
 /// Most tokens in one run, padding included. Larger runs are hardly faster and keep the next caller waiting.
 const BATCH_TOKENS: usize = 512;
@@ -28,22 +28,13 @@ const BATCH_TOKENS: usize = 512;
 #[derive(Debug)]
 struct Job {
     row: Vec<TokenId>,
-    deadline: Option<Instant>,
     queued: Instant,
-    reply: Answer,
+    reply: oneshot::Sender<Answer>,
 }
 
 impl Waiting for Job {
     fn tokens(&self) -> usize {
         self.row.len()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
     }
 }
 
@@ -51,13 +42,20 @@ impl Waiting for Job {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    metrics: Arc<Metrics>,
+    /// Longest that a new caller's text is let wait.
+    max_wait: Duration,
+    padding: TokenId,
+    workers: usize,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue<Job>,
     closed: bool,
-    /// Smoothed time that a worker spends on a token; sets the retry delay.
+    /// Workers that have not died.
+    alive: usize,
+    /// Smoothed time that a worker spends on a token: tells how long the queue is in time.
     per_token: Duration,
 }
 
@@ -65,6 +63,10 @@ impl Shared {
     /// A worker that panicked leaves the queue whole, so its poison is no reason to stop the others.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show_level(&self, queue: &Queue<Job>) {
+        self.metrics.queue_level(queue.tokens(), queue.len());
     }
 }
 
@@ -75,49 +77,92 @@ pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// The claim of a caller on the answer for one window. Dropping it unanswered frees the work.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    shared: Arc<Shared>,
+    place: Place,
+    reply: oneshot::Receiver<Answer>,
+    answered: bool,
+}
+
+impl Ticket {
+    pub(super) async fn answer(mut self) -> Answer {
+        let answer = (&mut self.reply).await;
+        self.answered = true;
+        answer.unwrap_or(Err(ScoreError::WorkerLost))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let mut state = self.shared.lock();
+        if state.queue.cancel(self.place) {
+            self.shared.metrics.window_cancelled();
+            self.shared.show_level(&state.queue);
+        }
+    }
+}
+
 impl Workers {
     /// Starts one thread for each session.
-    pub(super) fn start(sessions: Vec<Session>, inbox_tokens: usize, padding: TokenId) -> Self {
-        let queue = Queue::new(inbox_tokens);
+    pub(super) fn start(
+        sessions: Vec<Session>,
+        inbox_tokens: usize,
+        max_wait: Duration,
+        padding: TokenId,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let workers = sessions.len();
         let per_token = Duration::from_micros(200);
-        let state = Mutex::new(State { queue, closed: false, per_token });
-        let shared = Arc::new(Shared { state, changed: Condvar::new() });
-        let share = sessions.len();
+        let state = State { queue: Queue::new(inbox_tokens), closed: false, alive: workers, per_token };
+        let shared =
+            Shared { state: Mutex::new(state), changed: Condvar::new(), metrics, max_wait, padding, workers };
+        let shared = Arc::new(shared);
         let spawn = |(number, session): (usize, Session)| {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("arom-worker-{number}"))
-                .spawn(move || work(&shared, session, padding, share))
+                .spawn(move || work(&shared, session))
                 .expect("the system has a thread left at start")
         };
         let threads = sessions.into_iter().enumerate().map(spawn).collect();
         Self { shared, threads }
     }
 
-    /// Queues the windows of one text, all or none, and gives where their answers will come.
-    pub(super) fn submit(
-        &self,
-        caller: Caller,
-        rows: Vec<Vec<TokenId>>,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<Reply>, ScoreError> {
+    /// Queues the windows of one text, all or none.
+    pub(super) fn submit(&self, caller: CallerId, rows: &[Vec<TokenId>]) -> Result<Vec<Ticket>, ScoreError> {
         let queued = Instant::now();
-        let (jobs, replies) = rows
-            .into_iter()
+        let (jobs, replies): (Vec<_>, Vec<_>) = rows
+            .iter()
             .map(|row| {
                 let (reply, receiver) = oneshot::channel();
-                (Job { row, deadline, queued, reply }, receiver)
+                (Job { row: row.clone(), queued, reply }, receiver)
             })
             .unzip();
         let mut state = self.shared.lock();
-        let (per_token, workers) = (state.per_token, self.threads.len());
-        state
+        if state.alive == 0 {
+            return Err(ScoreError::WorkerLost);
+        }
+        let pace = Pace { per_token: state.per_token, workers: state.alive };
+        let places = state
             .queue
-            .push(caller, jobs)
-            .map_err(|full| ScoreError::QueueFull { retry_after: full.retry_after(per_token, workers) })?;
+            .push(caller, jobs, pace.tokens_within(self.shared.max_wait))
+            .map_err(|full| ScoreError::QueueFull { retry_after: pace.retry_after(full.tokens) })?;
+        self.shared.show_level(&state.queue);
         drop(state);
         self.shared.changed.notify_all();
-        Ok(replies)
+        let ticket =
+            |(place, reply)| Ticket { shared: Arc::clone(&self.shared), place, reply, answered: false };
+        Ok(places.into_iter().zip(replies).map(ticket).collect())
+    }
+
+    /// Whether every worker still works.
+    pub(super) fn are_whole(&self) -> bool {
+        self.shared.lock().alive == self.threads.len()
     }
 }
 
@@ -133,41 +178,66 @@ impl Drop for Workers {
     }
 }
 
+/// Notes the end of a worker that panics, so that the others can be told apart from none.
+struct Presence<'a>(&'a Shared);
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.alive -= 1;
+        if state.alive == 0 {
+            state.queue.clear();
+        }
+    }
+}
+
 /// Answers jobs until the queue is closed and empty.
-fn work(shared: &Shared, mut session: Session, padding: TokenId, workers: usize) {
+fn work(shared: &Shared, mut session: Session) {
+    let _presence = Presence(shared);
+    yield_to_sockets();
     loop {
         let mut state = shared.lock();
-        while state.queue.is_empty() && !state.closed {
+        while state.queue.len() == 0 && !state.closed {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.queue.is_empty() {
+        if state.queue.len() == 0 {
             return;
         }
         // A worker takes no more than its share, or the others would stand idle beside it.
-        let budget = (state.queue.tokens() / workers).clamp(1, BATCH_TOKENS);
-        let Taken { batch, expired } = state.queue.take(Instant::now(), budget);
+        let budget = (state.queue.tokens() / shared.workers).clamp(1, BATCH_TOKENS);
+        let batch = state.queue.take(budget);
+        shared.show_level(&state.queue);
         drop(state);
-        for job in expired {
-            tell(job.reply, Err(ScoreError::DeadlineExceeded));
-        }
-        if !batch.is_empty() {
-            run(shared, &mut session, padding, batch);
-        }
+        run(shared, &mut session, batch);
+    }
+}
+
+/// Arithmetic runs for milliseconds on every core. A little less priority for it lets the threads that serve
+/// sockets answer, refuse and accept at once, and costs nothing while they sleep.
+fn yield_to_sockets() {
+    const NICE: i32 = 5;
+    // On Linux the calling thread alone; elsewhere it would be the process.
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, NICE)
+    {
+        tracing::debug!(%error, "the worker keeps its priority");
     }
 }
 
 /// Runs jobs of like length together. Neither company nor padding moves a score (`scoring/tests.rs`), so how they
 /// are grouped is a matter of speed alone.
-fn run(shared: &Shared, session: &mut Session, padding: TokenId, batch: Vec<Job>) {
+fn run(shared: &Shared, session: &mut Session, batch: Vec<Job>) {
     let (mut rows, mut callers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for Job { row, queued, reply, .. } in batch {
+    for Job { row, queued, reply } in batch {
         rows.push(row);
         callers.push((queued, reply));
     }
     let started = Instant::now();
-    let result = session.run(&rows, padding);
+    let result = session.run(&rows, shared.padding);
     let infer = started.elapsed();
-    note_pace(&mut shared.lock().per_token, infer, rows.iter().map(Vec::len).sum());
+    let tokens = rows.iter().map(Vec::len).sum();
+    note_pace(&mut shared.lock().per_token, infer, tokens);
+    shared.metrics.batch_done(&rows, tokens);
     let mut found = result.map(Vec::into_iter).map_err(Arc::new);
     for (queued, reply) in callers {
         let queue = started.saturating_duration_since(queued);
@@ -189,8 +259,30 @@ fn note_pace(per_token: &mut Duration, infer: Duration, tokens: usize) {
     *per_token = (*per_token * 7 + latest) / 8;
 }
 
-fn tell(reply: Answer, result: Result<Inferred, ScoreError>) {
-    if reply.send(result).is_err() {
+/// How fast the workers are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) per_token: Duration,
+    pub(super) workers: usize,
+}
+
+impl Pace {
+    /// Tokens that are done in a time.
+    pub(super) fn tokens_within(self, time: Duration) -> usize {
+        let done = time.as_nanos() / self.per_token.as_nanos().max(1);
+        usize::try_from(done).unwrap_or(usize::MAX).saturating_mul(self.workers)
+    }
+
+    /// When room is likely: the time that the waiting tokens take.
+    pub(super) fn retry_after(self, tokens: usize) -> Duration {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let workers = u32::try_from(self.workers.max(1)).unwrap_or(u32::MAX);
+        (self.per_token * tokens / workers).max(Duration::from_millis(10))
+    }
+}
+
+fn tell(reply: oneshot::Sender<Answer>, answer: Answer) {
+    if reply.send(answer).is_err() {
         tracing::trace!("a caller left before its answer");
     }
 }

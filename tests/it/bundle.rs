@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use arom::model::{Bundle, Session, Tokenizer};
+use arom::model::{Bundle, Model, Tokenizer};
 use tempfile::TempDir;
 
 use crate::support::{bundle_folder, run, runtime, stderr};
@@ -23,7 +23,7 @@ fn open(folder: &Path) -> Result<(), String> {
     let opened = || -> Result<(), Box<dyn Error>> {
         let bundle = Bundle::read(folder)?;
         Tokenizer::open(&bundle)?;
-        Session::open(&runtime(), &bundle)?;
+        Model::load(&runtime(), &bundle)?.session()?;
         Ok(())
     };
     opened().map_err(|error| {

@@ -1,6 +1,6 @@
 //! The server as gRPC clients see it.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
@@ -10,13 +10,16 @@ use arom::grpc::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResult, OffsetEncoding, SentimentLabel, TextContent,
 };
-use arom::scoring::Scored;
+use arom::scoring::{Scored, Scorer, ScoringConfig};
+use futures_util::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::example_client;
-use crate::support::{Process, Server, open_scorer, repository, scorer, server_config, wait_for_serving};
+use crate::support::{
+    Process, Server, open_scorer, repository, scorer, server_config, uncached, wait_for_serving,
+};
 
 type Client = SentimentServiceClient<Channel>;
 
@@ -120,7 +123,7 @@ async fn batch_unary_and_scorer_agree_to_the_bit() {
         })
         .collect();
     let results = batch(&mut client, texts.iter().map(|t| text(t)).collect()).await.expect("answered");
-    let direct = scorer().score_many(texts.clone(), None).await;
+    let direct = scorer().score_all(texts.clone()).collect::<Vec<_>>().await;
     for ((sample, result), direct) in texts.iter().zip(results).zip(direct) {
         let Some(Outcome::Response(batched)) = result.outcome else { panic!("no answer for {sample}") };
         let alone = one(&mut client, text(sample)).await.expect("scored");
@@ -202,7 +205,7 @@ async fn text_without_language_has_a_defined_answer() {
 #[tokio::test]
 async fn a_megabyte_of_combining_marks_is_harmless() {
     let config = ServerConfig { max_text_bytes: 2 << 20, ..server_config() };
-    let server = Server::with(config, || Ok(scorer())).await;
+    let server = Server::with(config, |_| Ok(scorer())).await;
     let mut client = Client::new(server.ready().await);
     for mark in ["\u{0E49}", "\u{0301}", "\u{0E34}\u{0E49}\u{0E4C}"] {
         let flood = mark.repeat((1 << 20) / mark.len());
@@ -272,8 +275,9 @@ async fn the_language_is_guessed_or_taken_from_the_caller() {
 #[tokio::test]
 async fn nothing_is_served_before_the_model_has_warmed_up() {
     let (open, gate) = mpsc::sync_channel::<()>(1);
-    let load = move || {
-        gate.recv().expect("the test opens the gate");
+    let gate = Mutex::new(gate);
+    let load = move |_: Option<&Scorer>| {
+        gate.lock().expect("one thread loads").recv().expect("the test opens the gate");
         Ok(scorer())
     };
     let server = Server::with(server_config(), load).await;
@@ -297,7 +301,7 @@ async fn nothing_is_served_before_the_model_has_warmed_up() {
 
 #[tokio::test]
 async fn a_model_that_cannot_be_loaded_ends_the_server() {
-    let load = || Err(std::io::Error::other("no model today"));
+    let load = |_: Option<&Scorer>| Err(std::io::Error::other("no model today"));
     let server = Server::with(server_config(), load).await;
     let error = server.ended().await.expect_err("it failed");
     assert!(error.contains("model cannot be loaded"), "{error}");
@@ -309,13 +313,7 @@ async fn a_deadline_is_kept() {
     let mut client = Client::new(server.ready().await);
     let mut request = Request::new(text(&"รอนานมากกว่าจะได้กิน ".repeat(1000)));
     request.set_timeout(Duration::from_millis(20));
-    // tonic's own channel watches the deadline too, and may be first; this one only sends it.
-    let patient = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-        .http2_only(true)
-        .build_http();
-    let origin = server.address.parse().expect("a URI");
-    let mut patient = SentimentServiceClient::with_origin(patient, origin);
-    let status = patient.analyze_sentiment(request).await.expect_err("too late");
+    let status = server.patient_client().analyze_sentiment(request).await.expect_err("too late");
     assert_eq!((status.code(), blame(&status).0.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     // What was left of it is not scored for nobody: the next text does not wait for it.
     one(&mut client, text("ดี")).await.expect("scored");
@@ -347,7 +345,7 @@ async fn a_large_batch_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn a_second_signal_ends_the_server_at_once() {
-    let mut server = Process::start(&[]);
+    let mut server = Process::start(&["--cache-bytes", "0"]);
     server.wait_for("ready");
     let address = format!("http://{}", server.address);
     let mut client = Client::connect(address).await.expect("it listens");
@@ -392,7 +390,10 @@ async fn a_silent_connection_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn a_full_queue_says_when_to_come_back() {
-    let server = Server::with(server_config(), || Ok(open_scorer(600))).await;
+    let server = Server::with(server_config(), |_| {
+        Ok(open_scorer(&ScoringConfig { inbox_tokens: 600, workers: 2, ..uncached() }, Arc::default()))
+    })
+    .await;
     let channel = server.ready().await;
     let long = text(&"คิวยาวมากแต่คุ้มค่าที่รอ ".repeat(400));
     let calls: Vec<_> = (0..8)

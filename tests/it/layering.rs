@@ -49,6 +49,10 @@ fn each_foreign_api_is_named_in_one_place() {
         ("ort::", vec!["model/session.rs"]),
         ("tokenizers::", vec!["model/tokenizer.rs"]),
         ("Code::", vec!["grpc/status.rs"]),
+        ("opentelemetry", vec!["telemetry.rs"]),
+        ("prometheus_client", vec!["telemetry/metrics.rs"]),
+        ("axum", vec!["http.rs"]),
+        ("moka", vec!["scoring/cache.rs"]),
         ("unicode_segmentation", vec!["text/offsets.rs", "cli/score.rs"]),
         ("tracing_subscriber", vec!["telemetry.rs"]),
     ] {

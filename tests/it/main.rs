@@ -10,10 +10,15 @@
 )]
 
 mod bundle;
+mod cache;
 mod cli;
 mod grpc;
 mod layering;
+mod observe;
+mod overload;
 mod python;
+mod reload;
+mod stream;
 mod support;
 
 #[path = "../../examples/client.rs"]

@@ -82,7 +82,7 @@ fn the_python_example_scores_the_samples() {
 #[test]
 fn a_python_client_finds_everything_the_contract_promises() {
     let shown = python("tests/python/scenario.py", &[env!("CARGO_BIN_EXE_arom")]);
-    for part in ["health", "unary", "batch", "reflection", "details", "sigterm"] {
+    for part in ["health", "unary", "batch", "stream", "metrics", "reflection", "details", "sigterm"] {
         assert!(shown.contains(&format!("{part}: ok")), "{part} is not in {shown}");
     }
 }

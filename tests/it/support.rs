@@ -4,14 +4,16 @@ use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arom::grpc::{self, ServerConfig};
+use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+use arom::grpc::{self, Listeners, ServerConfig};
 use arom::model::{Bundle, Runtime};
 use arom::scoring::{Scorer, ScoringConfig};
+use arom::telemetry::Metrics;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
@@ -30,49 +32,70 @@ pub fn runtime() -> Runtime {
 /// One scorer for all tests of this process.
 pub fn scorer() -> Scorer {
     static SCORER: OnceLock<Scorer> = OnceLock::new();
-    SCORER.get_or_init(|| open_scorer(131_072)).clone()
+    SCORER.get_or_init(|| open_scorer(&ScoringConfig { workers: 2, ..uncached() }, Arc::default())).clone()
 }
 
-pub fn open_scorer(inbox_tokens: usize) -> Scorer {
+/// Settings under which every text is inferred.
+pub fn uncached() -> ScoringConfig {
+    ScoringConfig { cache_bytes: 0, max_wait: Duration::from_secs(60), ..ScoringConfig::default() }
+}
+
+pub fn open_scorer(config: &ScoringConfig, metrics: Arc<Metrics>) -> Scorer {
     let bundle = Bundle::read(&bundle_folder()).expect("the shipped bundle is whole");
-    let config = ScoringConfig { workers: 2, inbox_tokens };
-    Scorer::open(&bundle, &runtime(), &config).expect("the shipped bundle fits")
+    Scorer::open(&bundle, &runtime(), config, metrics).expect("the shipped bundle fits")
 }
 
 pub fn server_config() -> ServerConfig {
-    ServerConfig {
-        listen: ([127, 0, 0, 1], 0).into(),
-        max_text_bytes: 65_536,
-        max_batch_size: 256,
-        max_message_bytes: 4 << 20,
-        shutdown_grace: Duration::from_secs(30),
-    }
+    ServerConfig { listen: ([127, 0, 0, 1], 0).into(), ..ServerConfig::default() }
 }
+
+type Patient =
+    hyper_util::client::legacy::Client<hyper_util::client::legacy::connect::HttpConnector, tonic::body::Body>;
 
 /// A server in this process, on a port of its own.
 pub struct Server {
     pub address: String,
+    /// Asks for another model.
+    pub reload: mpsc::Sender<()>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), String>>,
 }
 
 impl Server {
     pub async fn start() -> Self {
-        Self::with(server_config(), || Ok(scorer())).await
+        Self::with(server_config(), |_| Ok(scorer())).await
+    }
+
+    /// A server with a scorer of its own, and what both measure.
+    pub async fn measured(config: ServerConfig, scoring: &ScoringConfig) -> (Self, Arc<Metrics>) {
+        let metrics = Arc::<Metrics>::default();
+        let scorer = open_scorer(scoring, Arc::clone(&metrics));
+        (Self::start_with(config, Arc::clone(&metrics), move |_| Ok(scorer.clone())).await, metrics)
     }
 
     pub async fn with(
         config: ServerConfig,
-        load: impl FnOnce() -> Result<Scorer, std::io::Error> + Send + 'static,
+        load: impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(config.listen).await.expect("a free port");
-        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        Self::start_with(config, Arc::default(), load).await
+    }
+
+    async fn start_with(
+        config: ServerConfig,
+        metrics: Arc<Metrics>,
+        load: impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync + 'static,
+    ) -> Self {
+        let grpc = TcpListener::bind(config.listen).await.expect("a free port");
+        let address = format!("http://{}", grpc.local_addr().expect("bound"));
         let (stop, stopped) = oneshot::channel::<()>();
+        let (reload, reloads) = mpsc::channel(1);
+        let listeners = Listeners { grpc, http: None };
         let served = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
-            grpc::serve(listener, &config, load, stopped).await.map_err(|error| error.to_string())
+            let served = grpc::serve(listeners, &config, metrics, load, reloads, stopped);
+            served.await.map_err(|error| error.to_string())
         });
-        Self { address, stop, served }
+        Self { address, reload, stop, served }
     }
 
     pub async fn channel(&self) -> Channel {
@@ -86,9 +109,18 @@ impl Server {
         channel
     }
 
+    /// A client that sends deadlines and leaves them to the server: tonic's own channel watches them too, and may
+    /// be first.
+    pub fn patient_client(&self) -> SentimentServiceClient<Patient> {
+        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        SentimentServiceClient::with_origin(client, self.address.parse().expect("a URI"))
+    }
+
     /// Waits for a server that ends by itself.
     pub async fn ended(self) -> Result<(), String> {
-        let Self { stop: _running, served, .. } = self;
+        let Self { stop: _running, reload: _idle, served, .. } = self;
         served.await.expect("the server did not panic")
     }
 
@@ -96,6 +128,23 @@ impl Server {
         self.stop.send(()).expect("the server still runs");
         async { self.served.await.expect("the server did not panic") }
     }
+}
+
+/// The value of a metric, by its name and labels as they are written.
+pub fn metric(metrics: &Metrics, name: &str) -> f64 {
+    let text = metrics.render();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+/// Waits until something is so.
+pub async fn until(mut so: impl FnMut() -> bool) {
+    let patience = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), patience).await.expect("it becomes so");
 }
 
 /// Watches health until it is SERVING; gives the statuses seen, that one included.
@@ -154,6 +203,8 @@ pub fn stderr(output: &Output) -> String {
 pub struct Process {
     pub child: Child,
     pub address: String,
+    /// Where metrics are, if anywhere.
+    pub http_address: Option<String>,
     log: BufReader<ChildStderr>,
 }
 
@@ -167,8 +218,9 @@ impl Process {
             .expect("it starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let line = wait_for_line(&mut log, "listening");
-        let address = line.get("address").and_then(serde_json::Value::as_str).expect("an address").to_owned();
-        Self { child, address, log }
+        let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let (address, http_address) = (field("address").expect("an address"), field("http_address"));
+        Self { child, address, http_address, log }
     }
 
     pub fn wait_for(&mut self, message: &str) -> serde_json::Value {

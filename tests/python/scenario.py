@@ -1,4 +1,4 @@
-"""A Python client's day with `arom serve`: health, unary, batch, reflection, error details, SIGTERM.
+"""A Python client's day with `arom serve`: health, unary, batch, streams, reflection, error details, metrics, SIGTERM.
 
     python tests/python/scenario.py target/release/arom
 """
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import grpc
 from arom.v1 import sentiment_pb2 as pb
@@ -15,7 +16,10 @@ from arom.v1 import sentiment_service_pb2_grpc as stubs
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+OPINIONS = ["ดีมาก", "แย่มาก", "เฉย ๆ", "ของแท้ไหมคะ"]
+STREAMED = 10_000
 SERVICE = "arom.v1.SentimentService"
 Health = health_pb2.HealthCheckResponse
 
@@ -57,12 +61,52 @@ def batch_with_one_bad(client) -> None:
     assert violations.field_violations[0].field == "text"
 
 
+def stream_of_ten_thousand(client) -> None:
+    """Every text is answered once, and equal texts are answered alike, whether scored or remembered."""
+    texts = [f"{opinion} ครั้งที่ {number}" for number in range(25) for opinion in OPINIONS]
+    sent = lambda: (service_pb.StreamAnalyzeSentimentRequest(request=pb.AnalyzeSentimentRequest(
+        text=texts[number % len(texts)], message_id=f"s-{number}")) for number in range(STREAMED))
+    scores, seen, hits = {}, set(), 0
+    for answer in client.StreamAnalyzeSentiment(sent(), timeout=120):
+        assert answer.WhichOneof("outcome") == "response", answer
+        assert answer.message_id == answer.response.message_id == f"s-{answer.index}"
+        assert answer.index not in seen
+        seen.add(answer.index)
+        hits += answer.response.cache_hit
+        text = texts[answer.index % len(texts)]
+        assert scores.setdefault(text, answer.response.sentiment) == answer.response.sentiment
+    assert len(seen) == STREAMED and len(scores) == len(texts)
+    assert hits == STREAMED - len(texts), hits
+
+
+def metrics_that_prometheus_reads(address: str) -> None:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+        assert page.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        families = {family.name: family for family in text_string_to_metric_families(page.read().decode())}
+    value = lambda family, name, **labels: sum(
+        sample.value for sample in families[family].samples
+        if sample.name == name and labels.items() <= sample.labels.items())
+    streamed = dict(method="StreamAnalyzeSentiment", status="OK")
+    assert value("arom_items", "arom_items_total", **streamed) == STREAMED
+    assert value("arom_request_duration_seconds", "arom_request_duration_seconds_count", **streamed) == 1
+    hits = value("arom_cache_lookups", "arom_cache_lookups_total", result="hit")
+    misses = value("arom_cache_lookups", "arom_cache_lookups_total", result="miss")
+    assert hits >= STREAMED - 25 * len(OPINIONS) and 25 * len(OPINIONS) <= misses < 2 * 25 * len(OPINIONS)
+    scored = value("arom_text_duration_seconds", "arom_text_duration_seconds_count", step="total")
+    assert value("arom_labels", "arom_labels_total") == scored >= STREAMED
+    assert value("arom_batch_rows", "arom_batch_rows_sum") == misses
+    assert value("arom_queue_tokens", "arom_queue_tokens") == 0
+    assert value("arom_process_resident_memory_bytes", "arom_process_resident_memory_bytes") > 50e6
+    for family in families.values():
+        assert family.documentation, family.name
+
+
 def reflection(channel) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     assert SERVICE in database.get_services()
     file = database.FindFileContainingSymbol(SERVICE)
     methods = {method.name for service in file.service for method in service.method}
-    assert methods == {"AnalyzeSentiment", "BatchAnalyzeSentiment"}, methods
+    assert methods == {"AnalyzeSentiment", "BatchAnalyzeSentiment", "StreamAnalyzeSentiment"}, methods
 
 
 def error_details(client) -> None:
@@ -100,12 +144,15 @@ def main(arom: str) -> None:
         ("grpc.initial_reconnect_backoff_ms", 10), ("grpc.min_reconnect_backoff_ms", 10),
         ("grpc.max_reconnect_backoff_ms", 10)])
     client = stubs.SentimentServiceStub(channel)
-    with subprocess.Popen([arom, "serve", "--listen", address]) as server:
+    http = f"127.0.0.1:{free_port()}"
+    with subprocess.Popen([arom, "serve", "--listen", address, "--http-listen", http]) as server:
         try:
             for name, step in [
                 ("health", lambda: health_before_and_after(channel)),
                 ("unary", lambda: unary(client)),
                 ("batch", lambda: batch_with_one_bad(client)),
+                ("stream", lambda: stream_of_ten_thousand(client)),
+                ("metrics", lambda: metrics_that_prometheus_reads(http)),
                 ("reflection", lambda: reflection(channel)),
                 ("details", lambda: error_details(client)),
                 ("sigterm", lambda: sigterm_loses_nothing(server, channel, client)),

@@ -1,0 +1,334 @@
+//! The table of every setting: its key in the file, flag, environment variable, range, default and meaning. Flags,
+//! help, `examples/arom.toml`, `arom config show` and the table in README.md are all made from it.
+
+use std::net::SocketAddr;
+
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its place in the settings file: table, dot, key.
+    pub(super) name: &'static str,
+    pub(super) flag: &'static str,
+    pub(super) variable: &'static str,
+    pub(super) kind: Kind,
+    /// What it is if nothing is said; empty if that depends, and `meaning` then says on what.
+    pub(super) default: &'static str,
+    pub(super) meaning: &'static str,
+    /// Which commands take the flag.
+    pub(super) scope: Scope,
+}
+
+/// Which commands take a setting as a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All.
+    Common,
+    /// `arom serve` and `arom config`.
+    Serve,
+}
+
+/// What a setting may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A whole number within these, in a unit.
+    Count { least: u64, most: u64, unit: &'static str },
+    /// A number within these.
+    Number { least: f64, most: f64 },
+    /// An IP address and port.
+    Address,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A file or folder.
+    Path(&'static str),
+    /// Any text.
+    Text(&'static str),
+}
+
+impl Kind {
+    /// What stands for the value in help texts.
+    pub(super) fn value_name(self) -> &'static str {
+        match self {
+            Self::Count { unit, .. } => unit,
+            Self::Number { .. } => "NUMBER",
+            Self::Address => "ADDRESS",
+            Self::Choice(_) => "FORMAT",
+            Self::Path(name) | Self::Text(name) => name,
+        }
+    }
+
+    /// Whether the settings file writes it between quotes.
+    pub(super) fn is_quoted(self) -> bool {
+        match self {
+            Self::Count { .. } | Self::Number { .. } => false,
+            Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) => true,
+        }
+    }
+
+    /// What is wrong with a value, if anything.
+    pub(super) fn fault(self, value: &str) -> Option<String> {
+        let fault = match self {
+            Self::Count { least, most, .. } => match value.parse::<u64>() {
+                Ok(count) if (least..=most).contains(&count) => return None,
+                Ok(_) => format!("{value} is not within {least} to {most}"),
+                Err(_) => format!("{value:?} is not a whole number within {least} to {most}"),
+            },
+            Self::Number { least, most } => match value.parse::<f64>() {
+                Ok(number) if (least..=most).contains(&number) => return None,
+                Ok(_) | Err(_) => format!("{value:?} is not a number within {least} to {most}"),
+            },
+            Self::Address => match value.parse::<SocketAddr>() {
+                Ok(_) => return None,
+                Err(_) => format!("{value:?} is not an address and port such as 0.0.0.0:50051"),
+            },
+            Self::Choice(words) if words.contains(&value) => return None,
+            Self::Choice(words) => format!("{value:?} is not one of {}", words.join(", ")),
+            Self::Path(_) | Self::Text(_) if !value.is_empty() => return None,
+            Self::Path(_) | Self::Text(_) => "is empty".to_owned(),
+        };
+        Some(fault)
+    }
+}
+
+impl Key {
+    const fn common(self) -> Self {
+        Self { scope: Scope::Common, ..self }
+    }
+
+    /// Table and key in the settings file.
+    pub(super) fn place(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// A value as the settings file writes it.
+    pub(super) fn written(&self, value: &str) -> String {
+        if self.kind.is_quoted() { toml::Value::from(value).to_string() } else { value.to_owned() }
+    }
+}
+
+const fn key(
+    name: &'static str,
+    (flag, variable): (&'static str, &'static str),
+    kind: Kind,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, flag, variable, kind, default, meaning, scope: Scope::Serve }
+}
+
+const fn count(least: u64, most: u64, unit: &'static str) -> Kind {
+    Kind::Count { least, most, unit }
+}
+
+const DAY: u64 = 86_400;
+
+/// Every setting, in the order in which they are shown.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "model.bundle",
+        ("model", "AROM_MODEL"),
+        Kind::Path("FOLDER"),
+        "",
+        "Folder of the model bundle; by default the one that ships with Arom",
+    )
+    .common(),
+    key(
+        "model.runtime_library",
+        ("runtime-library", "ORT_DYLIB_PATH"),
+        Kind::Path("FILE"),
+        "",
+        "The ONNX Runtime library; by default beside the executable, in ../lib, or where the build put it",
+    )
+    .common(),
+    key(
+        "scoring.workers",
+        ("workers", "AROM_WORKERS"),
+        count(1, 1024, "N"),
+        "",
+        "Threads that run the model; by default one for each CPU",
+    )
+    .common(),
+    key(
+        "scoring.cache_bytes",
+        ("cache-bytes", "AROM_CACHE_BYTES"),
+        count(0, 1 << 40, "BYTES"),
+        "67108864",
+        "Most memory for the answers of texts seen before, kept without the texts; 0 keeps none",
+    )
+    .common(),
+    key(
+        "scoring.inbox_tokens",
+        ("inbox-tokens", "AROM_INBOX_TOKENS"),
+        count(512, 1 << 30, "TOKENS"),
+        "131072",
+        "Most tokens that wait for a worker; beyond that callers are told to retry",
+    ),
+    key(
+        "scoring.max_wait_ms",
+        ("max-wait-ms", "AROM_MAX_WAIT_MS"),
+        count(1, 600_000, "MS"),
+        "250",
+        "Longest that a caller's first text is let wait for a worker; it is refused if it would be longer",
+    ),
+    key(
+        "server.listen",
+        ("listen", "AROM_LISTEN"),
+        Kind::Address,
+        "127.0.0.1:50051",
+        "Address and port for gRPC; port 0 takes a free one",
+    ),
+    key(
+        "server.http_listen",
+        ("http-listen", "AROM_HTTP_LISTEN"),
+        Kind::Address,
+        "",
+        "Address and port for /metrics, /healthz and /readyz over HTTP; by default there is none",
+    ),
+    key(
+        "server.max_text_bytes",
+        ("max-text-bytes", "AROM_MAX_TEXT_BYTES"),
+        count(1, 1 << 24, "BYTES"),
+        "65536",
+        "Most bytes in one text",
+    ),
+    key(
+        "server.max_batch_size",
+        ("max-batch-size", "AROM_MAX_BATCH_SIZE"),
+        count(1, 65_536, "N"),
+        "256",
+        "Most texts in one batch",
+    ),
+    key(
+        "server.max_message_bytes",
+        ("max-message-bytes", "AROM_MAX_MESSAGE_BYTES"),
+        count(1024, 1 << 30, "BYTES"),
+        "4194304",
+        "Most bytes in one gRPC message",
+    ),
+    key(
+        "server.max_header_bytes",
+        ("max-header-bytes", "AROM_MAX_HEADER_BYTES"),
+        count(1024, 1 << 20, "BYTES"),
+        "16384",
+        "Most bytes in the headers of one call",
+    ),
+    key(
+        "server.max_calls",
+        ("max-calls", "AROM_MAX_CALLS"),
+        count(1, 1 << 20, "N"),
+        "4096",
+        "Most calls that are answered at once; beyond that callers are told to retry",
+    ),
+    key(
+        "server.max_connection_calls",
+        ("max-connection-calls", "AROM_MAX_CONNECTION_CALLS"),
+        count(1, 1 << 20, "N"),
+        "1024",
+        "Most calls at once on one connection; its client holds back the rest",
+    ),
+    key(
+        "server.stream_window",
+        ("stream-window", "AROM_STREAM_WINDOW"),
+        count(1, 65_536, "N"),
+        "256",
+        "Most texts of one stream on their way at once; beyond that the stream is not read",
+    ),
+    key(
+        "server.keepalive_seconds",
+        ("keepalive-seconds", "AROM_KEEPALIVE_SECONDS"),
+        count(1, DAY, "SECONDS"),
+        "60",
+        "A connection is pinged after so long without a word",
+    ),
+    key(
+        "server.keepalive_timeout_seconds",
+        ("keepalive-timeout-seconds", "AROM_KEEPALIVE_TIMEOUT_SECONDS"),
+        count(1, DAY, "SECONDS"),
+        "20",
+        "A connection that has not answered a ping in so long is closed",
+    ),
+    key(
+        "server.max_connection_age_seconds",
+        ("max-connection-age-seconds", "AROM_MAX_CONNECTION_AGE_SECONDS"),
+        count(1, 365 * DAY, "SECONDS"),
+        "3600",
+        "A connection is told to move on after so long, so that clients find new replicas",
+    ),
+    key(
+        "server.max_connection_age_grace_seconds",
+        ("max-connection-age-grace-seconds", "AROM_MAX_CONNECTION_AGE_GRACE_SECONDS"),
+        count(1, 365 * DAY, "SECONDS"),
+        "3600",
+        "How long a connection that was told to move on has to finish its calls",
+    ),
+    key(
+        "server.shutdown_grace_seconds",
+        ("shutdown-grace-seconds", "AROM_SHUTDOWN_GRACE_SECONDS"),
+        count(0, DAY, "SECONDS"),
+        "30",
+        "How long accepted calls may take to finish after SIGTERM",
+    ),
+    key(
+        "log.filter",
+        ("log", "AROM_LOG"),
+        Kind::Text("FILTER"),
+        "info",
+        "What to log on stderr, as tracing directives such as \"info\" or \"arom=debug\"",
+    )
+    .common(),
+    key(
+        "log.format",
+        ("log-format", "AROM_LOG_FORMAT"),
+        Kind::Choice(&["text", "json"]),
+        "text",
+        "Shape of the log lines",
+    )
+    .common(),
+    key(
+        "trace.otlp_endpoint",
+        ("otlp-endpoint", "AROM_OTLP_ENDPOINT"),
+        Kind::Text("URL"),
+        "",
+        "Where to send traces by OTLP over gRPC, such as http://127.0.0.1:4317; by default nowhere",
+    ),
+    key(
+        "trace.sample_ratio",
+        ("trace-sample-ratio", "AROM_TRACE_SAMPLE_RATIO"),
+        Kind::Number { least: 0.0, most: 1.0 },
+        "1.0",
+        "Share of the calls that are traced, of those whose caller has not decided",
+    ),
+];
+
+/// A settings file with every key, as `values` and a note on each have it; a key without a value is a comment.
+pub(super) fn as_toml(mut entry: impl FnMut(&Key) -> (Option<String>, Option<String>)) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for key in KEYS {
+        let (found, name) = key.place();
+        if found != table {
+            text.push_str(if table.is_empty() { "" } else { "\n" });
+            text.push_str(&format!("[{found}]\n"));
+            table = found;
+        }
+        let (value, note) = entry(key);
+        let note = note.map(|note| format!(" # {note}")).unwrap_or_default();
+        text.push_str(&format!("# {}.\n", key.meaning));
+        match value {
+            Some(value) => text.push_str(&format!("{name} = {}{note}\n", key.written(&value))),
+            None => text.push_str(&format!("# {name} = {}{note}\n", key.written(key.kind.value_name()))),
+        }
+    }
+    text
+}
+
+/// The table of README.md.
+pub(super) fn as_markdown() -> String {
+    let mut text =
+        String::from("| key | flag | variable | default | meaning |\n| --- | --- | --- | --- | --- |\n");
+    for key in KEYS {
+        let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+        let Key { name, flag, variable, meaning, .. } = key;
+        text.push_str(&format!("| `{name}` | `--{flag}` | `{variable}` | {default} | {meaning} |\n"));
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! Where settings come from: the file, then the environment, then flags, each over the one before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use super::keys::{KEYS, Key, Scope};
+
+/// Where a value was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Default,
+    File { file: PathBuf, line: usize },
+    Variable(&'static str),
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, line } => write!(f, "{}, line {line}", file.display()),
+            Self::Variable(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "--{name}"),
+        }
+    }
+}
+
+/// A value as somebody wrote it.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) value: String,
+    pub(super) source: Source,
+}
+
+/// The flags and environment variables of every command, and `--config`.
+#[derive(Clone, Debug, Default)]
+pub struct CommonFlags {
+    pub(super) file: Option<PathBuf>,
+    pub(super) said: Vec<(&'static str, Said)>,
+}
+
+/// Those of `arom serve` and `arom config` alone.
+#[derive(Clone, Debug, Default)]
+pub struct ServeFlags {
+    pub(super) said: Vec<(&'static str, Said)>,
+}
+
+fn arguments(command: Command, scope: Scope) -> Command {
+    KEYS.iter().filter(|key| key.scope == scope).fold(command, |command, key| {
+        let default = match key.default {
+            "" => String::new(),
+            value => format!(" [default: {value}]"),
+        };
+        command.arg(
+            Arg::new(key.name)
+                .long(key.flag)
+                .env(key.variable)
+                .value_name(key.kind.value_name())
+                .help(format!("{}{default}", key.meaning))
+                .global(scope == Scope::Common)
+                .help_heading("Settings"),
+        )
+    })
+}
+
+fn said(matches: &ArgMatches, scope: Scope) -> Vec<(&'static str, Said)> {
+    let said = |key: &'static Key| {
+        let value = matches.try_get_one::<String>(key.name).ok().flatten()?;
+        let source = if matches.value_source(key.name)? == ValueSource::EnvVariable {
+            Source::Variable(key.variable)
+        } else {
+            Source::Flag(key.flag)
+        };
+        Some((key.name, Said { value: value.clone(), source }))
+    };
+    KEYS.iter().filter(|key| key.scope == scope).filter_map(said).collect()
+}
+
+impl Args for CommonFlags {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config")
+            .long("config")
+            .env("AROM_CONFIG")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help("Settings file (TOML); flags and environment variables go before it")
+            .global(true)
+            .help_heading("Settings");
+        arguments(command.arg(file), Scope::Common)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for CommonFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let file = matches.get_one::<PathBuf>("config").cloned();
+        Ok(Self { file, said: said(matches, Scope::Common) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ServeFlags {
+    fn augment_args(command: Command) -> Command {
+        arguments(command, Scope::Serve)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ServeFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { said: said(matches, Scope::Serve) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// What was said of every key, the last word of each, faults apart.
+pub(super) fn gather(
+    common: &CommonFlags,
+    serve: &ServeFlags,
+    faults: &mut Vec<String>,
+) -> Result<BTreeMap<&'static str, Said>, ConfigError> {
+    let defaults = KEYS.iter().filter(|key| !key.default.is_empty());
+    let mut values: BTreeMap<&'static str, Said> = defaults
+        .map(|key| (key.name, Said { value: key.default.to_owned(), source: Source::Default }))
+        .collect();
+    if let Some(file) = &common.file {
+        values.extend(read(file, faults)?);
+    }
+    values.extend(common.said.iter().chain(&serve.said).cloned());
+    for key in KEYS {
+        if let Some(Said { value, source }) = values.get(key.name)
+            && let Some(fault) = key.kind.fault(value)
+        {
+            faults.push(format!("{source}: {} {fault}", key.name));
+        }
+    }
+    Ok(values)
+}
+
+fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said)>, ConfigError> {
+    let text =
+        fs::read_to_string(file).map_err(|cause| ConfigError::Read { file: file.to_owned(), cause })?;
+    let tables = DeTable::parse(&text)
+        .map_err(|cause| ConfigError::Parse { file: file.to_owned(), cause: Box::new(cause) })?;
+    let line = |start: usize| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    let mut said = Vec::new();
+    for (table, entries) in tables.get_ref() {
+        let DeValue::Table(entries) = entries.get_ref() else {
+            let name = table.get_ref();
+            faults.push(format!(
+                "{}, line {}: {name} stands outside a table such as [server]",
+                file.display(),
+                line(table.span().start)
+            ));
+            continue;
+        };
+        for (name, value) in entries {
+            let source = Source::File { file: file.to_owned(), line: line(name.span().start) };
+            let full = format!("{}.{}", table.get_ref(), name.get_ref());
+            let Some(key) = KEYS.iter().find(|key| key.name == full) else {
+                faults.push(format!("{source}: there is no setting {full}; `arom config show` lists all"));
+                continue;
+            };
+            let (value, quoted) = match value.get_ref() {
+                DeValue::String(text) => (text.to_string(), true),
+                DeValue::Integer(number) => (number.as_str().to_owned(), false),
+                DeValue::Float(number) => (number.as_str().to_owned(), false),
+                DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                    (String::new(), !key.kind.is_quoted())
+                }
+            };
+            if quoted == key.kind.is_quoted() {
+                said.push((key.name, Said { value, source }));
+            } else {
+                let wanted =
+                    if key.kind.is_quoted() { "text between quotes" } else { "a number without quotes" };
+                faults.push(format!("{source}: {full} must be {wanted}"));
+            }
+        }
+    }
+    Ok(said)
+}

@@ -1,0 +1,182 @@
+//! One call from its arrival to its end: admitted or refused, counted, traced, ended by its deadline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Response, Status};
+use tracing::{Instrument, Span};
+
+use super::Shared;
+use super::status::{CANCELLED, Failure, OK, name};
+use crate::telemetry;
+
+/// How long a connection may linger after the last call was answered, for the answer to reach its caller.
+const LINGER: Duration = Duration::from_secs(2);
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+/// The calls that are being answered.
+#[derive(Debug)]
+pub(super) struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
+    /// anything would otherwise hold up the end.
+    pub(super) async fn idle(&self) {
+        let mut calls = self.0.subscribe();
+        while calls.wait_for(|calls| *calls == 0).await.is_ok()
+            && tokio::time::timeout(LINGER, calls.wait_for(|calls| *calls > 0)).await.is_ok()
+        {}
+    }
+}
+
+/// A call that was admitted. Counted until it is dropped; one that is dropped before its end was cancelled.
+#[derive(Debug)]
+pub(super) struct Call {
+    shared: Arc<Shared>,
+    method: &'static str,
+    started: Instant,
+    status: &'static str,
+    pub(super) deadline: Option<Instant>,
+    pub(super) span: Span,
+}
+
+impl Call {
+    /// Admits a call, unless too many are being answered.
+    pub(super) fn enter(
+        shared: &Arc<Shared>,
+        method: &'static str,
+        metadata: &MetadataMap,
+    ) -> Result<Self, Status> {
+        let span = tracing::info_span!(
+            "call",
+            otel.name = format!("arom.v1.SentimentService/{method}"),
+            otel.kind = "server",
+            rpc.system = "grpc",
+            rpc.service = "arom.v1.SentimentService",
+            rpc.method = method,
+            rpc.status = tracing::field::Empty,
+        );
+        let given = [TRACEPARENT, TRACESTATE]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
+        telemetry::adopt(&span, &given.collect::<HashMap<_, _>>());
+        let limit = shared.config.max_calls;
+        let mut calls = 0;
+        let admitted = shared.in_flight.0.send_if_modified(|count| {
+            let room = *count < limit;
+            *count += usize::from(room);
+            calls = *count;
+            room
+        });
+        if !admitted {
+            let refused = Status::from(Failure::TooManyCalls);
+            shared.metrics.request_done(method, name(&refused), Duration::ZERO);
+            return Err(refused);
+        }
+        shared.metrics.in_flight(calls);
+        Ok(Self {
+            shared: Arc::clone(shared),
+            method,
+            started: Instant::now(),
+            status: CANCELLED,
+            deadline: deadline(metadata),
+            span,
+        })
+    }
+
+    /// Does the work of the call, for as long as its caller waits, and ends it.
+    pub(super) async fn answer<T>(
+        mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Response<T>, Status> {
+        let done = within(self.deadline, work).instrument(self.span.clone()).await;
+        match done {
+            Ok(answer) => {
+                self.end(OK);
+                let mut response = Response::new(answer);
+                self.trace(response.metadata_mut());
+                Ok(response)
+            }
+            Err(failure) => {
+                let mut status = Status::from(failure);
+                self.end(name(&status));
+                self.trace(status.metadata_mut());
+                Err(status)
+            }
+        }
+    }
+
+    /// Says how the call ended.
+    pub(super) fn end(&mut self, status: &'static str) {
+        self.status = status;
+    }
+
+    /// Counts the texts of the call as they are answered.
+    pub(super) fn items(&self) -> impl Fn(&'static str) + Send + Sync + use<> {
+        let (shared, method) = (Arc::clone(&self.shared), self.method);
+        move |status| shared.metrics.item_done(method, status)
+    }
+
+    /// Tells the caller which trace this was.
+    pub(super) fn trace(&self, metadata: &mut MetadataMap) {
+        if let Some(parent) = telemetry::traceparent(&self.span)
+            && let Ok(value) = MetadataValue::try_from(parent)
+        {
+            metadata.insert(TRACEPARENT, value);
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.span.record("rpc.status", self.status);
+        self.shared.metrics.request_done(self.method, self.status, self.started.elapsed());
+        self.shared.in_flight.0.send_modify(|calls| {
+            *calls -= 1;
+            self.shared.metrics.in_flight(*calls);
+        });
+    }
+}
+
+/// Ends the work when the caller stops waiting for it.
+async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match deadline {
+        None => work.await,
+        // A timeout would let the work begin.
+        Some(deadline) if deadline <= Instant::now() => Err(Failure::DeadlineExceeded),
+        Some(deadline) => {
+            tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::DeadlineExceeded))
+        }
+    }
+}
+
+/// When the caller stops waiting, from the header `grpc-timeout`: up to eight digits and a unit.
+fn deadline(metadata: &MetadataMap) -> Option<Instant> {
+    // tonic ends a late call itself, but as CANCELLED and without details; this answers just before it.
+    const HEAD_START: Duration = Duration::from_millis(2);
+    let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Instant::now().checked_add(timeout.saturating_sub(HEAD_START))
+}

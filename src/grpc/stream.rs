@@ -1,0 +1,197 @@
+//! `StreamAnalyzeSentiment`: reads while there is room, answers as texts are done.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
+use futures_util::{FutureExt, Stream, StreamExt};
+use tonic::{Status, Streaming};
+use tonic_types::FieldViolation;
+
+use super::call::Call;
+use super::convert::Checked;
+use super::status::{Failure, OK, item_name, name};
+use super::v1::stream_analyze_sentiment_response::Outcome;
+use super::v1::{AnalyzeSentimentResponse, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse};
+use super::{Shared, until};
+use crate::scoring::{Caller, Scorer};
+
+/// The answers of one stream.
+pub(super) type Answers =
+    Pin<Box<dyn Stream<Item = Result<StreamAnalyzeSentimentResponse, Status>> + Send + 'static>>;
+
+type Item = BoxFuture<'static, StreamAnalyzeSentimentResponse>;
+
+/// A stream that is being answered. Dropping it, as tonic does when the caller cancels, drops the texts on their way,
+/// and with them their work.
+struct Conversation {
+    shared: Arc<Shared>,
+    call: Call,
+    requests: Streaming<StreamAnalyzeSentimentRequest>,
+    /// Completes when no more is to be read although the caller has more.
+    halt: BoxFuture<'static, Failure>,
+    scorer: Arc<Scorer>,
+    caller: Arc<Caller>,
+    flying: Flying,
+    received: i64,
+    open: bool,
+    failure: Option<Failure>,
+}
+
+/// The texts on their way.
+enum Flying {
+    AsDone(FuturesUnordered<Item>),
+    InOrder(FuturesOrdered<Item>),
+}
+
+impl Flying {
+    fn push(&mut self, item: Item) {
+        match self {
+            Self::AsDone(items) => items.push(item),
+            Self::InOrder(items) => items.push_back(item),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::AsDone(items) => items.len(),
+            Self::InOrder(items) => items.len(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<StreamAnalyzeSentimentResponse> {
+        match self {
+            Self::AsDone(items) => items.next().await,
+            Self::InOrder(items) => items.next().await,
+        }
+    }
+}
+
+/// The answers to the texts of a stream.
+pub(super) fn answers(
+    shared: Arc<Shared>,
+    call: Call,
+    requests: Streaming<StreamAnalyzeSentimentRequest>,
+) -> Result<Answers, Failure> {
+    let scorer = shared.scorer()?;
+    let caller = Arc::new(scorer.patient_caller());
+    let halt = halt(&shared, call.deadline).boxed();
+    let conversation = Conversation {
+        flying: Flying::AsDone(FuturesUnordered::new()),
+        received: 0,
+        open: true,
+        failure: None,
+        shared,
+        call,
+        requests,
+        halt,
+        scorer,
+        caller,
+    };
+    Ok(Box::pin(stream::unfold(conversation, async |mut conversation| {
+        let next = conversation.next().await;
+        next.map(|answer| (answer, conversation))
+    })))
+}
+
+fn halt(shared: &Shared, deadline: Option<Instant>) -> impl Future<Output = Failure> + use<> {
+    let stopped = shared.stopped.clone();
+    async move {
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = until(stopped) => Failure::Stopping,
+            () = late => Failure::DeadlineExceeded,
+        }
+    }
+}
+
+impl Conversation {
+    async fn next(&mut self) -> Option<Result<StreamAnalyzeSentimentResponse, Status>> {
+        let window = self.shared.config.stream_window;
+        loop {
+            let (waiting, room) = (self.flying.len() > 0, self.flying.len() < window);
+            tokio::select! {
+                Some(answer) = self.flying.next(), if waiting => return Some(Ok(answer)),
+                failure = &mut self.halt, if self.open => {
+                    if matches!(failure, Failure::DeadlineExceeded) {
+                        self.flying = Flying::AsDone(FuturesUnordered::new());
+                    }
+                    self.close(Some(failure));
+                }
+                message = self.requests.message(), if self.open && room => match message {
+                    Ok(Some(message)) => self.receive(message),
+                    Ok(None) => self.close(None),
+                    Err(status) => self.close(Some(Failure::Transport(status))),
+                },
+                else => break,
+            }
+        }
+        let status = self.failure.take().map(Status::from);
+        self.call.end(status.as_ref().map_or(OK, name));
+        status.map(Err)
+    }
+
+    fn close(&mut self, failure: Option<Failure>) {
+        self.open = false;
+        self.failure = failure;
+    }
+
+    fn receive(&mut self, message: StreamAnalyzeSentimentRequest) {
+        if self.received == 0 && message.in_order {
+            self.flying = Flying::InOrder(FuturesOrdered::new());
+        }
+        let index = self.received;
+        self.received += 1;
+        let message_id = message.request.as_ref().map(|request| request.message_id.clone());
+        let item = self.analyze(message);
+        let done = self.call.items();
+        let answered = async move {
+            let outcome = match item.await {
+                Ok(response) => Outcome::Response(response),
+                Err(failure) => Outcome::Error(failure.into_item()),
+            };
+            done(match &outcome {
+                Outcome::Response(_) => OK,
+                Outcome::Error(status) => item_name(status),
+            });
+            let message_id = message_id.unwrap_or_default();
+            StreamAnalyzeSentimentResponse { index, message_id, outcome: Some(outcome) }
+        };
+        self.flying.push(answered.boxed());
+    }
+
+    fn analyze(
+        &mut self,
+        message: StreamAnalyzeSentimentRequest,
+    ) -> impl Future<Output = Result<AnalyzeSentimentResponse, Failure>> + Send + use<> {
+        let missing = || Failure::Invalid(vec![FieldViolation::new("request", "is missing")]);
+        let checked = message
+            .request
+            .ok_or_else(missing)
+            .and_then(|request| Checked::new(request, &self.shared.config));
+        let (scorer, caller) = self.caller();
+        async move {
+            let checked = checked?;
+            let scored = caller.score(&checked.text).await.map_err(Failure::Score)?;
+            Ok(checked.answer(scored, scorer.fingerprint()))
+        }
+    }
+
+    /// Texts read from now on go to the scorer that serves now, so that a long stream does not keep an old model.
+    fn caller(&mut self) -> (Arc<Scorer>, Arc<Caller>) {
+        if let Ok(current) = self.shared.scorer()
+            && !Arc::ptr_eq(&current, &self.scorer)
+        {
+            self.caller = Arc::new(current.patient_caller());
+            self.scorer = current;
+        }
+        (Arc::clone(&self.scorer), Arc::clone(&self.caller))
+    }
+}

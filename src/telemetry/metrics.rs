@@ -1,0 +1,323 @@
+//! What is counted and measured, for Prometheus. No text, no customer, no key of theirs is a label.
+
+use std::fs;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::model::Label;
+use crate::scoring::Scored;
+
+/// Every figure of a process; one is made at start and handed to whoever measures.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Histogram, fn() -> Histogram>,
+    items: Family<Request, Counter>,
+    in_flight: Gauge,
+    queue_tokens: Gauge,
+    queue_windows: Gauge,
+    refused: Counter,
+    cancelled: Counter,
+    batch_rows: Histogram,
+    batch_tokens: Histogram,
+    padding_tokens: Counter,
+    steps: Family<Step, Histogram, fn() -> Histogram>,
+    cache: Family<Lookup, Counter>,
+    cache_entries: Gauge,
+    cache_bytes: Gauge,
+    labels: Family<LabelName, Counter>,
+    confidence: Histogram,
+    tokens: Counter,
+    unknown_tokens: Counter,
+    models: Family<ModelName, Gauge>,
+    reloads: Family<Outcome, Counter>,
+    workers_whole: Gauge,
+    resident: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Step {
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lookup {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LabelName {
+    label: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelName {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// From a tenth of a millisecond to the patience of a person.
+fn seconds() -> Histogram {
+    Histogram::new([
+        0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("arom"),
+            requests: Family::new_with_constructor(seconds),
+            items: Family::default(),
+            in_flight: Gauge::default(),
+            queue_tokens: Gauge::default(),
+            queue_windows: Gauge::default(),
+            refused: Counter::default(),
+            cancelled: Counter::default(),
+            batch_rows: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]),
+            batch_tokens: Histogram::new([16.0, 32.0, 64.0, 128.0, 256.0, 384.0, 512.0]),
+            padding_tokens: Counter::default(),
+            steps: Family::new_with_constructor(seconds),
+            cache: Family::default(),
+            cache_entries: Gauge::default(),
+            cache_bytes: Gauge::default(),
+            labels: Family::default(),
+            confidence: Histogram::new([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0]),
+            tokens: Counter::default(),
+            unknown_tokens: Counter::default(),
+            models: Family::default(),
+            reloads: Family::default(),
+            workers_whole: Gauge::default(),
+            resident: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register_with_unit(
+            "request_duration",
+            "Calls, from their arrival to the end of their answer",
+            Unit::Seconds,
+            self.requests.clone(),
+        );
+        registry.register(
+            "items",
+            "Texts in calls, by the status each was answered with",
+            self.items.clone(),
+        );
+        registry.register("calls_in_flight", "Calls that are being answered", self.in_flight.clone());
+        registry.register("queue_tokens", "Tokens that wait for a worker", self.queue_tokens.clone());
+        registry.register("queue_windows", "Windows that wait for a worker", self.queue_windows.clone());
+        registry.register(
+            "queue_refused_texts",
+            "Texts that the queue had no room for",
+            self.refused.clone(),
+        );
+        registry.register(
+            "queue_cancelled_windows",
+            "Windows taken out of the queue because nobody waited for them any more",
+            self.cancelled.clone(),
+        );
+        registry.register("batch_rows", "Windows in one run of the model", self.batch_rows.clone());
+        registry.register(
+            "batch_tokens",
+            "Tokens in one run of the model, without padding",
+            self.batch_tokens.clone(),
+        );
+        registry.register(
+            "batch_padding_tokens",
+            "Padding in all runs of the model, in tokens",
+            self.padding_tokens.clone(),
+        );
+        registry.register_with_unit(
+            "text_duration",
+            "Scored texts: time to tokenise, wait, infer, and in all",
+            Unit::Seconds,
+            self.steps.clone(),
+        );
+        registry.register("cache_lookups", "Texts looked up in the cache", self.cache.clone());
+        registry.register("cache_entries", "Texts in the cache", self.cache_entries.clone());
+        registry.register_with_unit(
+            "cache_size",
+            "Memory of the cache's entries, estimated",
+            Unit::Bytes,
+            self.cache_bytes.clone(),
+        );
+        registry.register("labels", "Scored texts by their label", self.labels.clone());
+        registry.register(
+            "confidence",
+            "Probability of the label of texts the model scored",
+            self.confidence.clone(),
+        );
+        registry.register("tokens", "Tokens of scored texts", self.tokens.clone());
+        registry.register(
+            "unknown_tokens",
+            "Tokens of scored texts that the vocabulary does not have",
+            self.unknown_tokens.clone(),
+        );
+        registry.register("model_info", "1 for the model that serves", self.models.clone());
+        registry.register("reloads", "Attempts to load another model while serving", self.reloads.clone());
+        registry.register("workers_whole", "1 while every worker works", self.workers_whole.clone());
+        registry.register_with_unit(
+            "process_resident_memory",
+            "Memory of the process in RAM",
+            Unit::Bytes,
+            self.resident.clone(),
+        );
+        let started: Gauge<f64, AtomicU64> = Gauge::default();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "when the process started, not when a message was written"
+        )]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        started.set(now.as_secs_f64());
+        registry.register_with_unit("process_start_time", "Start, since 1970", Unit::Seconds, started);
+        // What has not happened yet is 0, not missing.
+        for step in ["tokenize", "queue", "infer", "total"] {
+            drop(self.steps.get_or_create(&Step { step }));
+        }
+        for result in ["hit", "miss"] {
+            self.cache.get_or_create(&Lookup { result }).inc_by(0);
+        }
+        for label in Label::ALL.map(Label::name) {
+            self.labels.get_or_create(&LabelName { label }).inc_by(0);
+        }
+        for outcome in ["done", "refused"] {
+            self.reloads.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
+    }
+
+    /// A call has ended.
+    pub fn request_done(&self, method: &'static str, status: &'static str, took: Duration) {
+        self.requests.get_or_create(&Request { method, status }).observe(took.as_secs_f64());
+    }
+
+    /// A text of a call has its answer.
+    pub fn item_done(&self, method: &'static str, status: &'static str) {
+        self.items.get_or_create(&Request { method, status }).inc();
+    }
+
+    /// Calls that are being answered.
+    pub fn in_flight(&self, calls: usize) {
+        self.in_flight.set(whole(calls));
+    }
+
+    /// What waits for a worker.
+    pub fn queue_level(&self, tokens: usize, windows: usize) {
+        self.queue_tokens.set(whole(tokens));
+        self.queue_windows.set(whole(windows));
+    }
+
+    /// A text found no room in the queue.
+    pub fn text_refused(&self) {
+        self.refused.inc();
+    }
+
+    /// A window was taken out of the queue before a worker had it.
+    pub fn window_cancelled(&self) {
+        self.cancelled.inc();
+    }
+
+    /// The model has run once, on rows with so many tokens in all.
+    pub fn batch_done<T>(&self, rows: &[Vec<T>], tokens: usize) {
+        let longest = rows.iter().map(Vec::len).max().unwrap_or_default();
+        self.batch_rows.observe(float(rows.len()));
+        self.batch_tokens.observe(float(tokens));
+        self.padding_tokens.inc_by((rows.len() * longest - tokens) as u64);
+    }
+
+    /// A text was looked up in the cache.
+    pub fn cache_asked(&self, hit: bool) {
+        self.cache.get_or_create(&Lookup { result: if hit { "hit" } else { "miss" } }).inc();
+    }
+
+    /// A text has its score.
+    pub fn text_scored(&self, scored: &Scored) {
+        let times = &scored.timings;
+        for (step, took) in [
+            ("tokenize", times.tokenize),
+            ("queue", times.queue),
+            ("infer", times.infer),
+            ("total", times.total),
+        ] {
+            self.steps.get_or_create(&Step { step }).observe(took.as_secs_f64());
+        }
+        let label = scored.sentiment.label;
+        self.labels.get_or_create(&LabelName { label: label.name() }).inc();
+        if scored.window_count > 0 {
+            self.confidence.observe(scored.sentiment.probabilities.of(label).into());
+            self.tokens.inc_by(scored.token_count as u64);
+            self.unknown_tokens.inc_by(scored.unknown_count as u64);
+        }
+    }
+
+    /// This model serves from now on, and no other.
+    pub fn model_serves(&self, fingerprint: &str) {
+        self.models.clear();
+        self.models.get_or_create(&ModelName { model: fingerprint.to_owned() }).set(1);
+    }
+
+    /// Another model was loaded while serving, or refused.
+    pub fn reload_tried(&self, done: bool) {
+        self.reloads.get_or_create(&Outcome { outcome: if done { "done" } else { "refused" } }).inc();
+    }
+
+    /// How the scorer stands: read when somebody asks.
+    pub fn scorer_stands(&self, whole_workers: bool, cache: (u64, u64)) {
+        self.workers_whole.set(whole_workers.into());
+        self.cache_entries.set(i64::try_from(cache.0).unwrap_or(i64::MAX));
+        self.cache_bytes.set(i64::try_from(cache.1).unwrap_or(i64::MAX));
+    }
+
+    /// Everything, in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        if let Some(bytes) = resident_bytes() {
+            self.resident.set(bytes);
+        }
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+/// Memory of this process in RAM, where the system says so.
+fn resident_bytes() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Exact up to 2⁵³.
+#[allow(clippy::cast_precision_loss, reason = "rows and tokens of one batch")]
+fn float(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,129 @@
+//! What operators see: probes, metrics, traces.
+
+use std::time::Duration;
+
+use arom::grpc::v1::AnalyzeSentimentRequest;
+use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tonic::transport::Server as Transport;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::support::Process;
+
+/// Status line and body of a GET.
+async fn get(address: &str, path: &str) -> (String, String) {
+    let mut socket = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.lines().next().expect("a status").to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
+    let mut server = Process::start(&["--http-listen", "127.0.0.1:0"]);
+    let address = server.http_address.clone().expect("it says where");
+    assert_eq!(get(&address, "/healthz").await, ("HTTP/1.1 200 OK".to_owned(), "alive\n".to_owned()));
+    server.wait_for("ready");
+    assert_eq!(get(&address, "/readyz").await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    assert!(get(&address, "/nothing").await.0.contains("404"));
+    let (status, metrics) = get(&address, "/metrics").await;
+    assert!(status.contains("200"), "{status}");
+    for part in [
+        "arom_queue_tokens 0",
+        "arom_workers_whole 1",
+        "arom_model_info{model=\"e5-small-wisesight@",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(part), "{part} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn before_the_model_is_loaded_it_lives_but_is_not_ready() {
+    // A pipe nobody writes to keeps the bundle from being read to its end.
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("manifest.toml")).status();
+    assert!(made.expect("mkfifo runs").success());
+    let server =
+        Process::start(&["--http-listen", "127.0.0.1:0", "--model", folder.path().to_str().expect("UTF-8")]);
+    let address = server.http_address.clone().expect("it says where");
+    assert!(get(&address, "/healthz").await.0.contains("200"));
+    let (status, body) = get(&address, "/readyz").await;
+    assert!(status.contains("503") && body == "not ready\n", "{status} {body}");
+}
+
+/// A collector that hands on what it is sent.
+struct Collector(mpsc::Sender<ExportTraceServiceRequest>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.send(request.into_inner()).await.expect("the test listens");
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_a_span_of_its_callers_trace() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    let (sender, mut exports) = mpsc::channel(64);
+    let collector = TraceServiceServer::new(Collector(sender));
+    let collecting = tokio::spawn(
+        Transport::builder().add_service(collector).serve_with_incoming(TcpIncoming::from(listener)),
+    );
+    // A quiet log silences no trace.
+    let mut server = Process::start(&["--otlp-endpoint", &endpoint, "--log", "info"]);
+    server.wait_for("ready");
+    let mut client =
+        SentimentServiceClient::connect(format!("http://{}", server.address)).await.expect("it listens");
+    let trace_id = "0af7651916cd43dd8448eb211c80319c";
+    let mut request = Request::new(AnalyzeSentimentRequest {
+        text: "ดีมาก".to_owned(),
+        ..AnalyzeSentimentRequest::default()
+    });
+    let parent = format!("00-{trace_id}-b7ad6b7169203331-01");
+    request.metadata_mut().insert("traceparent", parent.parse().expect("a header"));
+    let answer = client.analyze_sentiment(request).await.expect("scored");
+    let own = answer.metadata().get("traceparent").expect("the server's own span").to_str().expect("ASCII");
+    assert!(own.starts_with(&format!("00-{trace_id}-")) && own != parent, "{own}");
+
+    let export = tokio::time::timeout(Duration::from_secs(30), exports.recv()).await.expect("in time");
+    let export = export.expect("an export");
+    let resource = &export.resource_spans[0];
+    let attributes = &resource.resource.as_ref().expect("a resource").attributes;
+    let service = attributes.iter().find(|attribute| attribute.key == "service.name").expect("a service");
+    let name = service.value.as_ref().and_then(|value| value.value.clone());
+    assert_eq!(name, Some(Value::StringValue("arom".to_owned())));
+    let span = resource.scope_spans.iter().flat_map(|scope| &scope.spans);
+    let span =
+        span.into_iter().find(|span| span.name.ends_with("/AnalyzeSentiment")).expect("the call's span");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(
+        (hex(&span.trace_id).as_str(), hex(&span.parent_span_id).as_str()),
+        (trace_id, "b7ad6b7169203331")
+    );
+    assert!(own.contains(&hex(&span.span_id)));
+    let status = span.attributes.iter().find(|attribute| attribute.key == "rpc.status").expect("a status");
+    let status = status.value.as_ref().and_then(|value| value.value.clone());
+    assert_eq!(status, Some(Value::StringValue("OK".to_owned())));
+    let said = format!("{export:?}");
+    assert!(!said.contains("ดีมาก"), "no text in a trace");
+    collecting.abort();
+}

@@ -1,0 +1,164 @@
+//! Another model in the place of the one that serves, without a failed call.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+use arom::grpc::v1::stream_analyze_sentiment_response::Outcome;
+use arom::grpc::v1::{AnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
+use arom::model::Bundle;
+use arom::scoring::{Scorer, ScoringConfig};
+use futures_util::stream;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tonic::transport::Channel;
+
+use crate::support::{Process, Server, bundle_folder, open_scorer, runtime, server_config, uncached};
+
+type Client = SentimentServiceClient<Channel>;
+
+fn text(text: &str) -> AnalyzeSentimentRequest {
+    AnalyzeSentimentRequest { text: text.to_owned(), ..AnalyzeSentimentRequest::default() }
+}
+
+/// The shipped bundle under another name, and so with another fingerprint.
+fn copy(to: &Path, name: &str) {
+    fs::create_dir_all(to).expect("created");
+    for file in ["model.onnx", "tokenizer.json"] {
+        fs::copy(bundle_folder().join(file), to.join(file)).expect("copied");
+    }
+    let manifest = fs::read_to_string(bundle_folder().join("manifest.toml")).expect("readable");
+    let manifest = manifest.replace("\"e5-small-wisesight\"", &format!("\"{name}\""));
+    fs::write(to.join("manifest.toml"), manifest).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_models_change() {
+    let folder = TempDir::new().expect("a temporary folder");
+    for name in ["first", "second"] {
+        copy(&folder.path().join(name), name);
+    }
+    let bundles = ["first", "second"].map(|name| Bundle::read(&folder.path().join(name)).expect("whole"));
+    let turn = AtomicUsize::new(0);
+    let load = move |current: Option<&Scorer>| {
+        let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
+        match current {
+            None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
+            Some(current) => current.successor(bundle, &runtime()),
+        }
+        .map_err(std::io::Error::other)
+    };
+    let server = Server::with(server_config(), load).await;
+    server.ready().await;
+    let running = Arc::new(AtomicBool::new(true));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut callers = Vec::new();
+    for number in 0..4 {
+        let (running, seen) = (Arc::clone(&running), Arc::clone(&seen));
+        let mut client = Client::new(server.channel().await);
+        callers.push(tokio::spawn(async move {
+            for round in 0.. {
+                if !running.load(Ordering::Relaxed) {
+                    return round;
+                }
+                let request = text(&format!("ผู้ใช้ {number} รอบที่ {round} บริการดี"));
+                let answer = client.analyze_sentiment(request).await.expect("scored").into_inner();
+                let mut seen = seen.lock().await;
+                if seen.last() != Some(&answer.model_fingerprint) {
+                    seen.push(answer.model_fingerprint);
+                }
+            }
+            0
+        }));
+    }
+    // One stream over all changes: its later texts go to the later models.
+    let going = Arc::clone(&running);
+    let items = stream::unfold(0, move |id| {
+        let going = Arc::clone(&going);
+        async move {
+            tokio::task::yield_now().await;
+            let request = Some(text(&format!("ข้อความที่ {id} ส่งไวมาก")));
+            let item = StreamAnalyzeSentimentRequest { request, in_order: true };
+            going.load(Ordering::Relaxed).then_some((item, id + 1))
+        }
+    });
+    let mut streaming = Client::new(server.channel().await);
+    let streamed = tokio::spawn(async move {
+        let answers = streaming.stream_analyze_sentiment(items).await.expect("it opens");
+        let mut answers = answers.into_inner();
+        let mut models: Vec<String> = Vec::new();
+        while let Some(answer) = answers.message().await.expect("the stream goes on") {
+            let Some(Outcome::Response(response)) = answer.outcome else { panic!("{answer:?}") };
+            if models.last() != Some(&response.model_fingerprint) {
+                models.push(response.model_fingerprint);
+            }
+        }
+        models
+    });
+    for change in 1..=3 {
+        server.reload.send(()).await.expect("the server runs");
+        let wanted = if change % 2 == 0 { "first@" } else { "second@" };
+        let arrived = async {
+            while !seen.lock().await.last().is_some_and(|model: &String| model.starts_with(wanted)) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), arrived).await.expect("the model changes");
+    }
+    running.store(false, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.expect("no call failed") > 3);
+    }
+    let models = streamed.await.expect("no text failed");
+    assert!(models.len() >= 3, "one stream was answered by {models:?}");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn entries_of_the_cache_belong_to_their_model() {
+    let folder = TempDir::new().expect("a temporary folder");
+    copy(folder.path(), "other");
+    let config = ScoringConfig { cache_bytes: 1 << 20, ..uncached() };
+    let first = open_scorer(&config, Arc::default());
+    let bundle = Bundle::read(folder.path()).expect("whole");
+    let second = first.successor(&bundle, &runtime()).expect("it fits");
+    for (scorer, hit) in [(&first, false), (&first, true), (&second, false), (&second, true), (&first, true)]
+    {
+        assert_eq!(scorer.score("คุ้มค่าคุ้มราคา").await.expect("scored").cache_hit, hit);
+    }
+}
+
+#[tokio::test]
+async fn sighup_loads_the_bundle_again_and_a_bad_one_is_refused() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let bundle = folder.path().join("bundle");
+    copy(&bundle, "before");
+    let mut server = Process::start(&["--model", bundle.to_str().expect("UTF-8")]);
+    server.wait_for("ready");
+    let mut client = Client::connect(format!("http://{}", server.address)).await.expect("it listens");
+    let mut model = async || {
+        let answer = client.analyze_sentiment(text("ดีมาก")).await.expect("scored");
+        answer.into_inner().model_fingerprint
+    };
+    let hangup = |server: &Process| {
+        let sent = Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    assert!(model().await.starts_with("before@"));
+
+    fs::write(bundle.join("tokenizer.json"), "{}").expect("written");
+    hangup(&server);
+    let line = server.wait_for("the new model is refused; the old one serves on");
+    let error = line.get("error").and_then(serde_json::Value::as_str).expect("a cause");
+    assert!(error.contains("tokenizer.json") && error.contains("sha256"), "{error}");
+    assert!(model().await.starts_with("before@"));
+
+    copy(&bundle, "after");
+    hangup(&server);
+    server.wait_for("ready");
+    server.wait_for("retired");
+    assert!(model().await.starts_with("after@"));
+}
