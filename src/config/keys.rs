@@ -229,7 +229,7 @@ pub(super) const KEYS: &[Key] = &[
         "server.stream_window",
         ("stream-window", "AROM_STREAM_WINDOW"),
         count(1, 65_536, "N"),
-        "256",
+        "512",
         "Most texts of one stream on their way at once; beyond that the stream is not read",
     ),
     key(

@@ -84,7 +84,7 @@ impl Default for ServerConfig {
             max_header_bytes: 16_384,
             max_calls: 4096,
             max_connection_calls: 1024,
-            stream_window: 256,
+            stream_window: 512,
             keepalive: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(3600),

@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 use crate::text::{Normalized, is_linguistic, normalize, snap_to_graphemes};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 1024;
 
 /// Texts up to this many bytes are normalised where they are: handing them over would take longer.
 const SHORT_BYTES: usize = 2048;
@@ -197,9 +197,12 @@ impl Scorer {
     }
 
     /// The rows of token ids that the model is given for a text, one for each window.
-    #[cfg(test)]
-    pub(super) fn rows(&self, text: &str) -> Vec<Vec<TokenId>> {
-        self.engine.tokenize(&normalize(text)).expect("any text can be tokenised").rows
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer fails.
+    pub fn rows(&self, text: &str) -> Result<Vec<Vec<TokenId>>, ScoreError> {
+        Ok(self.engine.tokenize(&normalize(text))?.rows)
     }
 
     /// One who asks: its texts wait for one another and take turns with those of others.
