@@ -185,3 +185,56 @@ impl Drop for Server {
         self.child.wait().map(|_| ()).unwrap_or_default();
     }
 }
+
+/// What became of calls that were sent on a clock of their own, whether or not earlier ones had been answered.
+#[derive(Debug, Default)]
+pub struct OpenLoop {
+    /// From when each call was due to its answer, in ms.
+    pub accepted: Vec<f64>,
+    /// The same for calls that were refused for want of room.
+    pub refused: Vec<f64>,
+    /// Calls that failed in any other way, or hung.
+    pub failed: Vec<String>,
+}
+
+/// Sends calls at random moments, `rate` a second on average, for a time. Latency counts from the moment a call was
+/// due, so that a generator held up by a slow server hides nothing.
+pub async fn open_loop<F>(rate: f64, time: Duration, texts: &[String], call: impl Fn(String) -> F) -> OpenLoop
+where
+    F: Future<Output = Result<(), tonic::Status>> + Send + 'static,
+{
+    let started = tokio::time::Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut due = Duration::ZERO;
+    for text in texts.iter().cycle() {
+        // xorshift64*, and from it the waiting time of a Poisson process.
+        random ^= random >> 12;
+        random ^= random << 25;
+        random ^= random >> 27;
+        let uniform =
+            ((random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+        due += Duration::from_secs_f64(-uniform.ln() / rate);
+        if due > time {
+            break;
+        }
+        tokio::time::sleep_until(started + due).await;
+        let (call, due) = (call(text.clone()), started + due);
+        calls.spawn(async move {
+            let answer = tokio::time::timeout(Duration::from_secs(20), call).await;
+            (answer, milliseconds(due.elapsed()))
+        });
+    }
+    let mut seen = OpenLoop::default();
+    while let Some(done) = calls.join_next().await {
+        match done.expect("no panic") {
+            (Ok(Ok(())), took) => seen.accepted.push(took),
+            (Ok(Err(status)), took) if status.code() == tonic::Code::ResourceExhausted => {
+                seen.refused.push(took)
+            }
+            (Ok(Err(status)), _) => seen.failed.push(status.to_string()),
+            (Err(_), took) => seen.failed.push(format!("no answer in {took} ms")),
+        }
+    }
+    seen
+}

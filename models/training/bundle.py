@@ -20,6 +20,7 @@ from card import card
 from export import FP32, logits, session
 from paths import AROM, LABELS, MAX_TOKENS, REPOSITORY, WORK, read_rows
 from train import cut, tokens
+from variants import TABLE
 
 NAME = "e5-small-wisesight"
 BUNDLE = REPOSITORY / "models" / NAME
@@ -85,6 +86,12 @@ def figures(evaluation: dict) -> dict:
     return {name: evaluation[name] for name in names}
 
 
+def tried() -> str:
+    """The table of `variants.py`, if it was run on this checkpoint."""
+    current = TABLE.exists() and TABLE.stat().st_mtime > (WORK / "model.pt").stat().st_mtime
+    return "\n" + TABLE.read_text(encoding="utf-8") if current else ""
+
+
 def main(folder: str) -> None:
     BUNDLE.mkdir(exist_ok=True)
     for name in FILES:
@@ -101,7 +108,7 @@ def main(folder: str) -> None:
     fp32 = f1_score(labels, scaled.argmax(1), average="micro")
     write([{"data": name, "command": f"arom evaluate {name}.jsonl", "figures": figures(evaluation)}
            for name, evaluation in measured.items()])
-    (BUNDLE / "MODEL_CARD.md").write_text(card(NAME, measured, calibration, fp32), encoding="utf-8")
+    (BUNDLE / "MODEL_CARD.md").write_text(card(NAME, measured, calibration, fp32, tried()), encoding="utf-8")
     for name, evaluation in measured.items():
         print(name, json.dumps(figures(evaluation)))
     print(f"fp32 export on wisesight-valid: micro-F1 {fp32:.4f}")

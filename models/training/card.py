@@ -18,13 +18,13 @@ def confusion(evaluation: dict) -> str:
     return "\n".join(rows)
 
 
-def card(name: str, measured: dict, calibration: dict, fp32: float) -> str:
+def card(name: str, measured: dict, calibration: dict, fp32: float, variants: str) -> str:
     valid, small = measured["wisesight-valid"], measured["pythainlp-small"]
     return f"""# Model card: {name}
 
 Sentiment of a Thai text in four classes: positive, neutral, negative, question. A 12-layer BERT encoder of 27 M
 parameters (hidden 384), int8, run by ONNX Runtime on a CPU. Made by `models/training/`; every figure below but
-the three marked *Python* was printed by `arom evaluate` with this bundle.
+those marked *Python* was printed by `arom evaluate` with this bundle.
 
 ## Intended use
 
@@ -68,7 +68,7 @@ Every layer is five operators of ONNX Runtime's own, fused, around four int8 pro
 channel, activations of 8 bits with scales fixed beforehand on every 80th training text, channels evened out by
 SmoothQuant (`quantize.py`). Fixed scales are why a text scores the same alone, in a batch and beside padding.
 Seven bits keep the sums of CPUs without VNNI from saturating.
-
+{variants}
 ## Out of domain: pythainlp-small
 
 341 hand-labelled general, shopping and admission messages, positive or negative only (CC BY 4.0). The model may

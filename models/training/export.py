@@ -22,12 +22,25 @@ FP32, INT8 = WORK / "model-fp32.onnx", WORK / "model.onnx"
 SAMPLE = 80  # every so-manieth training text sets the scales
 
 
-def export(model: Encoder, tokenizer: Tokenizer) -> None:
-    state = {name: value.numpy() for name, value in model.state_dict().items()}
-    onnx.save(graph.build(state, graph.Fp32()), FP32)
-    seen = quantize.activations(model, [cut(row) for row in tokens("train", tokenizer)[::SAMPLE]])
-    scales = {name: quantize.scales(of, graph.parameters(state, name)[0]) for name, of in seen.items()}
-    onnx.save(graph.build(state, graph.Int8(scales)), INT8)
+def trained(tokenizer: Tokenizer) -> Encoder:
+    model = Encoder(tokenizer.get_vocab_size())
+    model.load_state_dict(torch.load(WORK / "model.pt", weights_only=True))
+    return model.eval()
+
+
+def weights(model: Encoder) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def sample(model: Encoder, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """What comes into every product on the texts that set the scales."""
+    return quantize.activations(model, [cut(row) for row in tokens("train", tokenizer)[::SAMPLE]])
+
+
+def int8(state: dict[str, np.ndarray], seen: dict[str, np.ndarray], **choices) -> onnx.ModelProto:
+    """The int8 graph; `choices` are those of `quantize.scales`."""
+    scales = {name: quantize.scales(of, graph.parameters(state, name)[0], **choices) for name, of in seen.items()}
+    return graph.build(state, graph.Int8(scales))
 
 
 def session(path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -45,9 +58,10 @@ def logits(model: onnxruntime.InferenceSession, rows: list[list[int]]) -> np.nda
 
 def main() -> None:
     tokenizer = Tokenizer.from_file(str(WORK / "tokenizer.json"))
-    model = Encoder(tokenizer.get_vocab_size())
-    model.load_state_dict(torch.load(WORK / "model.pt", weights_only=True))
-    export(model.eval(), tokenizer)
+    model = trained(tokenizer)
+    state = weights(model)
+    onnx.save(graph.build(state, graph.Fp32()), FP32)
+    onnx.save(int8(state, sample(model, tokenizer)), INT8)
     rows = [cut(row) for row in tokens("valid", tokenizer)]
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
     for path in (FP32, INT8):

@@ -25,7 +25,7 @@ BLOCK = 128  # columns whose errors are handed on together
 
 @dataclass
 class Scales:
-    smooth: np.ndarray  # [in]: what the activations are divided by
+    smooth: np.ndarray | None  # [in]: what the activations are divided by
     scale: float  # of the activations, uint8
     zero: int
     weight: np.ndarray  # [out, in], int8
@@ -54,27 +54,31 @@ def activations(model: Encoder, rows: list[list[int]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate(parts) for name, parts in seen.items()}
 
 
-def scales(seen: np.ndarray, weight: np.ndarray) -> Scales:
+def scales(seen: np.ndarray, weight: np.ndarray, *, smoothquant: bool = True, gptq: bool = True,
+           weight_top: int = WEIGHT_TOP) -> Scales:
     """Scales for one product from what comes into it and its weight [out, in]."""
-    spread = np.maximum(np.abs(seen).max(0), 1e-6)
-    reach = np.maximum(np.abs(weight).max(0), 1e-6)
-    smooth = spread ** MIGRATION / reach ** (1 - MIGRATION)
-    seen = seen / smooth
+    smooth = None
+    if smoothquant:
+        spread = np.maximum(np.abs(seen).max(0), 1e-6)
+        reach = np.maximum(np.abs(weight).max(0), 1e-6)
+        smooth = spread ** MIGRATION / reach ** (1 - MIGRATION)
+        seen, weight = seen / smooth, weight * smooth
     low, high = min(0.0, seen.min()), max(0.0, seen.max())
     scale = (high - low) / 255
-    smoothed = weight * smooth
-    weight_scale = np.abs(smoothed).max(1) / WEIGHT_TOP
+    weight_scale = np.abs(weight).max(1) / weight_top
+    # Inputs that have nothing to do with one another make up for no error: that is plain rounding.
+    moment = seen.T @ seen if gptq else np.eye(seen.shape[1])
     return Scales(
         smooth=smooth,
         scale=scale,
         zero=int(np.rint(-low / scale)),
-        weight=rounded(smoothed / weight_scale[:, None], seen.T @ seen),
+        weight=rounded(weight / weight_scale[:, None], moment, weight_top),
         weight_scale=weight_scale.astype(np.float32),
     )
 
 
-def rounded(weight: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Whole numbers for `weight` [out, in] whose product with the activations errs least."""
+def rounded(weight: np.ndarray, moment: np.ndarray, top: int) -> np.ndarray:
+    """Whole numbers up to `top` for `weight` [out, in] whose product with the activations errs least."""
     weight, size = weight.copy(), len(moment)
     damped = moment + np.eye(size) * DAMPING * np.trace(moment) / size
     inverse = np.linalg.cholesky(np.linalg.inv(damped)).T  # upper triangular
@@ -82,7 +86,7 @@ def rounded(weight: np.ndarray, moment: np.ndarray) -> np.ndarray:
         end = min(start + BLOCK, size)
         errors = np.zeros((len(weight), end - start))
         for column in range(start, end):
-            whole = np.clip(np.rint(weight[:, column]), -WEIGHT_TOP, WEIGHT_TOP)
+            whole = np.clip(np.rint(weight[:, column]), -top, top)
             error = (weight[:, column] - whole) / inverse[column, column]
             weight[:, column:end] -= np.outer(error, inverse[column, column:end])
             weight[:, column] = whole

@@ -42,6 +42,7 @@ pub(super) struct Queue<J> {
     pushed: u64,
     tokens: usize,
     capacity: usize,
+    burst: usize,
 }
 
 /// There is no room.
@@ -52,7 +53,8 @@ pub(super) struct Full {
 }
 
 impl<J: Waiting> Queue<J> {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// A queue for so many tokens. While fewer than `burst` jobs wait, nobody is refused for want of time.
+    pub(super) fn new(capacity: usize, burst: usize) -> Self {
         Self {
             jobs: BTreeMap::new(),
             lengths: BTreeSet::new(),
@@ -61,6 +63,7 @@ impl<J: Waiting> Queue<J> {
             pushed: 0,
             tokens: 0,
             capacity,
+            burst,
         }
     }
 
@@ -80,7 +83,7 @@ impl<J: Waiting> Queue<J> {
         if !self.jobs.is_empty() {
             let refused = match self.callers.get(&caller) {
                 Some(standing) => standing.tokens + tokens > self.capacity / 2,
-                None => self.tokens > most_ahead && self.tokens_ahead(most_ahead) > most_ahead,
+                None => self.jobs.len() >= self.burst && self.tokens_ahead(most_ahead) > most_ahead,
             };
             if refused || self.tokens + tokens > self.capacity {
                 return Err(Full { tokens: self.tokens_ahead(usize::MAX) });
@@ -119,41 +122,36 @@ impl<J: Waiting> Queue<J> {
         self.remove(place).is_some()
     }
 
-    /// The job that stands first, and with it jobs of the nearest lengths, as long as the batch, short rows
-    /// padded to the longest, has at most `budget` tokens and no row is padded by much.
+    /// The job that stands first, and with it others of like length in the order in which they stand, as long as
+    /// the batch, short rows padded to the longest, has at most `budget` tokens and no row is padded by much.
+    ///
+    /// Not those of the nearest length: whoever stood early with a length that few others have would be overtaken
+    /// until it stood first, and wait twice as long as the rest.
     pub(super) fn take(&mut self, budget: usize) -> Vec<J> {
         let Some((&place, _)) = self.jobs.first_key_value() else { return Vec::new() };
         self.reached = self.reached.max(place.0);
         let mut batch = Vec::from_iter(self.remove(place));
-        let first = batch.iter().map(J::tokens).sum();
+        let first: usize = batch.iter().map(J::tokens).sum();
         let (mut shortest, mut longest) = (first, first);
-        while let Some((length, place)) = self.nearest(first) {
-            (shortest, longest) = (shortest.min(length), longest.max(length));
-            if (batch.len() + 1) * longest > budget || longest - shortest > most_padding(longest) {
-                break;
+        for (place, length) in self.like(first) {
+            let (low, high) = (shortest.min(length), longest.max(length));
+            if (batch.len() + 1) * high <= budget && high - low <= most_padding(high) {
+                (shortest, longest) = (low, high);
+                batch.extend(self.remove(place));
             }
-            batch.extend(self.remove(place));
         }
         batch
     }
 
-    /// The waiting job whose length is nearest; of equally near ones the shorter, of equally long ones the one
-    /// that stands first.
-    fn nearest(&self, length: usize) -> Option<(usize, Place)> {
+    /// The jobs that could share a batch with one of this length, in the order in which they stand.
+    fn like(&self, length: usize) -> Vec<(Place, usize)> {
+        // A longer one may be padded to by an eighth of its own length, which is at most a seventh of this.
+        let (low, high) = (length - most_padding(length).min(length), length + (length / 7).max(3));
         let origin = Place(0, 0);
-        let above = self.lengths.range((length, origin)..).next();
-        let below = self
-            .lengths
-            .range(..(length, origin))
-            .next_back()
-            .and_then(|&(shorter, _)| self.lengths.range((shorter, origin)..).next());
-        match (below, above) {
-            (Some(below), Some(above)) if length - below.0 <= above.0 - length && above.0 != length => {
-                Some(*below)
-            }
-            (_, Some(above)) => Some(*above),
-            (below, None) => below.copied(),
-        }
+        let found = self.lengths.range((low, origin)..(high + 1, origin));
+        let mut found: Vec<(Place, usize)> = found.map(|&(length, place)| (place, length)).collect();
+        found.sort_unstable();
+        found
     }
 
     fn remove(&mut self, place: Place) -> Option<J> {

@@ -44,7 +44,7 @@ fn order(queue: &mut Queue<Job>) -> Vec<u32> {
 
 #[test]
 fn the_queue_takes_whole_texts_up_to_its_tokens() {
-    let mut queue = Queue::new(20);
+    let mut queue = Queue::new(20, 0);
     queue.push(ALICE, vec![job(1, 4), job(2, 4)], PATIENT).expect("room for 8");
     let refused = queue.push(ALICE, vec![job(3, 2), job(4, 1)], PATIENT);
     assert!(refused.is_err(), "half is the most");
@@ -57,24 +57,30 @@ fn the_queue_takes_whole_texts_up_to_its_tokens() {
 
 #[test]
 fn nobody_is_let_wait_too_long() {
-    let mut queue = Queue::new(1000);
+    let mut queue = Queue::new(1000, 0);
     queue.push(ALICE, vec![job(1, 10)], 15).expect("nothing is before it");
     queue.push(BOB, vec![job(2, 10)], 15).expect("10 before it");
     assert_eq!(queue.push(CAROL, vec![job(3, 1)], 15), Err(Full { tokens: 20 }));
     // A batch is let in by its first text, and then waits for itself.
     queue.push(ALICE, vec![job(4, 10)], 15).expect("her own go before it");
     // What stands behind others does not count for those who go before it.
-    let mut queue = Queue::new(1000);
+    let mut queue = Queue::new(1000, 0);
     for name in 0..20 {
         queue.push(ALICE, vec![job(name, 10)], 15).expect("her own go before it");
     }
     queue.push(BOB, vec![job(20, 10)], 15).expect("one of hers goes before it");
     queue.push(CAROL, vec![job(21, 10)], 15).expect_err("20 before it");
+    // A burst is no overload.
+    let mut queue = Queue::new(1000, 3);
+    for caller in 0..3 {
+        queue.push(CallerId(caller), vec![job(0, 10)], 15).expect("fewer than three wait");
+    }
+    queue.push(CallerId(3), vec![job(0, 10)], 15).expect_err("three wait");
 }
 
 #[test]
 fn what_nobody_waits_for_leaves_the_queue_at_once() {
-    let mut queue = Queue::new(100);
+    let mut queue = Queue::new(100, 0);
     let places = queue.push(ALICE, vec![job(1, 30), job(2, 30), job(3, 30)], PATIENT).expect("room");
     queue.push(BOB, vec![job(4, 60)], PATIENT).expect_err("no room");
     let [first, second, third] = <[Place; 3]>::try_from(places).expect("one for each");
@@ -90,7 +96,7 @@ fn what_nobody_waits_for_leaves_the_queue_at_once() {
 
 #[test]
 fn callers_take_turns_by_their_tokens() {
-    let mut queue = Queue::new(1000);
+    let mut queue = Queue::new(1000, 0);
     queue.push(ALICE, (0..6).map(|name| job(name, 10)).collect(), PATIENT).expect("room");
     assert_eq!(taken(&mut queue, 1), [0]);
     queue.push(BOB, vec![job(10, 5), job(11, 5)], PATIENT).expect("room");
@@ -100,12 +106,12 @@ fn callers_take_turns_by_their_tokens() {
 
 #[test]
 fn a_batch_is_of_like_lengths_and_within_its_tokens() {
-    let mut queue = Queue::new(10_000);
+    let mut queue = Queue::new(10_000, 0);
     let lengths = [40, 9, 41, 200, 38, 10, 44, 40];
     queue
         .push(ALICE, (0..).zip(lengths).map(|(name, length)| job(name, length)).collect(), PATIENT)
         .expect("room");
-    assert_eq!(taken(&mut queue, 170), [0, 7, 2, 4], "the nearest four, of which the longest has 41");
+    assert_eq!(taken(&mut queue, 170), [0, 2, 4, 7], "44 would make four of them too many");
     assert_eq!(taken(&mut queue, 170), [1, 5]);
     assert_eq!(taken(&mut queue, 170), [3], "the first is taken whatever its length");
     assert_eq!(taken(&mut queue, 170), [6]);
@@ -118,7 +124,7 @@ proptest! {
         jobs in prop::collection::vec((0u64..5, 1usize..300, any::<bool>()), 1..60),
         budget in 1usize..2000,
     ) {
-        let mut queue = Queue::new(1_000_000);
+        let mut queue = Queue::new(1_000_000, 0);
         let mut leaving = Vec::new();
         for (name, (caller, tokens, leaves)) in (0..).zip(jobs.clone()) {
             let places = queue.push(CallerId(caller), vec![job(name, tokens)], PATIENT).expect("room");

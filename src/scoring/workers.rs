@@ -24,6 +24,9 @@ type Answer = Result<Inferred, ScoreError>;
 /// Most tokens in one run, padding included. Larger runs are hardly faster and keep the next caller waiting.
 const BATCH_TOKENS: usize = 512;
 
+/// So many waiting windows are a burst, which is over in a moment, and not yet an overload.
+const BURST: usize = 64;
+
 /// One window that waits for a worker.
 #[derive(Debug)]
 struct Job {
@@ -55,7 +58,7 @@ struct State {
     closed: bool,
     /// Workers that have not died.
     alive: usize,
-    /// Smoothed time that a worker spends on a token: tells how long the queue is in time.
+    /// Smoothed time that a busy worker spends on a token: tells how long the queue is in time.
     per_token: Duration,
 }
 
@@ -117,8 +120,9 @@ impl Workers {
         metrics: Arc<Metrics>,
     ) -> Self {
         let workers = sessions.len();
-        let per_token = Duration::from_micros(200);
-        let state = State { queue: Queue::new(inbox_tokens), closed: false, alive: workers, per_token };
+        let per_token = Duration::from_micros(150);
+        let state =
+            State { queue: Queue::new(inbox_tokens, BURST), closed: false, alive: workers, per_token };
         let shared =
             Shared { state: Mutex::new(state), changed: Condvar::new(), metrics, max_wait, padding, workers };
         let shared = Arc::new(shared);
@@ -254,9 +258,13 @@ fn run(shared: &Shared, session: &mut Session, batch: Vec<Job>) {
     }
 }
 
+/// Learns from runs that were about full: only then is there a queue to empty, and a short text alone is slow for its
+/// size.
 fn note_pace(per_token: &mut Duration, infer: Duration, tokens: usize) {
-    let latest = infer / u32::try_from(tokens.max(1)).unwrap_or(u32::MAX);
-    *per_token = (*per_token * 7 + latest) / 8;
+    if tokens >= BATCH_TOKENS / 2 {
+        let latest = infer / u32::try_from(tokens).unwrap_or(u32::MAX);
+        *per_token = (*per_token * 7 + latest) / 8;
+    }
 }
 
 /// How fast the workers are.
