@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--texts", required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(args.tokenizer)
     tokenizer.enable_truncation(256)
@@ -40,7 +40,7 @@ def main() -> None:
         return shares / shares.sum(1, keepdims=True)
 
     rates = []
-    for texts_of_round in [texts[:200], *[texts] * args.rounds]:
+    for texts_of_round in [texts[:100], *[texts] * args.rounds]:
         started = time.perf_counter()
         for start in range(0, len(texts_of_round), args.batch):
             score(texts_of_round[start:start + args.batch])
