@@ -1,4 +1,4 @@
-# docker build -t arom . && docker run --stop-timeout 35 -p 50051:50051 arom
+# docker build -t arom . && docker run --stop-timeout 35 -p 50051:50051 -p 9464:9464 arom
 # (35 s: more than the 30 s that arom gives accepted requests after SIGTERM)
 FROM rust:1.95-slim-bookworm AS build
 # The build fetches ONNX Runtime with pip, by hash.
@@ -22,8 +22,8 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out /usr/local
 USER 65532:65532
-ENV AROM_LISTEN=0.0.0.0:50051 AROM_LOG_FORMAT=json
-EXPOSE 50051
+ENV AROM_LISTEN=0.0.0.0:50051 AROM_HTTP_LISTEN=0.0.0.0:9464 AROM_LOG_FORMAT=json
+EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["arom", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["arom"]

@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: demo test serve bench bench-serving ci
+.PHONY: demo test serve bench bench-serving bench-latency bench-peers bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -10,10 +10,17 @@ test: ## all tests, the Python clients included
 serve: ## gRPC on 127.0.0.1:50051
 	cargo run --release -- serve
 
-bench: bench-serving ## all benchmarks, each a table and target/bench/<name>.json
+# Each prints a table and writes target/bench/<name>.json; benches/README.md says what they measure.
+BENCHES = serving latency peers soak
 
-bench-serving: ## texts per second on each way into the model, against the ceiling
-	cargo bench --bench serving
+bench: $(BENCHES:%=bench-%) bench-ceiling ## all benchmarks
+
+$(BENCHES:%=bench-%): bench-%: ## one benchmark
+	cargo bench --bench $*
+
+bench-ceiling: ## the machine's int8 product, the share inference reaches, and where the rest goes
+	python3 -m pip install --quiet --upgrade --target target/bench/python -r benches/peers/requirements.txt
+	PYTHONPATH=target/bench/python python3 benches/peers/ceiling.py models/e5-small-wisesight/model.onnx target/bench
 
 ci: ## what must pass before a change lands
 	.ci/run

@@ -1,30 +1,33 @@
 //! Arom (อารมณ์, "mood") scores the sentiment of Thai text.
 //!
 //! ```text
-//! text ─► normalise ─► tokenise ─► window ─► queue ─► ONNX Runtime ─► calibrate ─► Sentiment
+//! text ─► normalise ─► cache? ─► tokenise ─► window ─► queue ─► ONNX Runtime ─► calibrate ─► Sentiment
+//!                         └──────────────────────── hit ────────────────────────────────────┘
 //! gRPC │ CLI ── all through one `Scorer` ──
 //! ```
 //!
 //! Read the modules in the order a text visits them:
 //!
-//! 1. [`cli`]: one file per command; [`config`]: settings from defaults, file, environment and flags
-//! 2. [`grpc`]: services, conversion at the edge, statuses
-//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its queue and workers, the figures of an evaluation
+//! 1. [`cli`]: one file per command; [`config`]: settings from defaults, file, environment and flags, one table of all
+//! 2. [`grpc`]: services, conversion at the edge, statuses, start, change of model and stop; [`http`]: metrics, probes
+//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, the figures of an evaluation
 //! 4. [`text`]: the normaliser and its map back to the original; offsets in the caller's unit
 //! 5. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
-//! 6. [`telemetry`]: log lines
+//! 6. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
 //! What stays true:
 //!
 //! - One scoring path: unary, batch and command line give the same numbers for the same text, to the bit on one
 //!   machine. The model's int8 scales are fixed in its graph, so neither company nor padding moves a score.
 //! - Training reads its text through `arom normalize`, which is [`text::normalize`].
-//! - The queue is bounded, says when it is full, and drops what nobody waits for.
+//! - The queue is bounded in tokens and in waiting time, says when it is full, and drops at once what nobody waits for.
+//! - A caller's deadline ends the caller's wait, never work that others share.
+//! - The scorer that serves is swapped between two calls; a call keeps the one it began with.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
-//! - No text is logged or kept.
+//! - No text is logged or kept: the cache holds scores under a keyed hash.
 //! - `text`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
-//!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `grpc/status.rs` alone
-//!   tonic's codes. `tests/it/layering.rs` checks this.
+//!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
+//!   `grpc/status.rs` alone tonic's codes. `tests/it/layering.rs` checks this.
 
 pub mod cli;
 pub mod config;

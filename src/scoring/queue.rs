@@ -3,7 +3,9 @@
 //!
 //! Fairness is start-time fair queuing (Goyal, Vin and Cheng 1996): every job gets a place on a line counted in
 //! tokens, a caller's next job one length behind the one before it, and the job that stands first goes first.
-//! So a text that comes alone goes before most of a large batch that came earlier.
+//! So a text that comes alone goes before most of a large batch that came earlier. Newcomers stand where the line has
+//! got to, and it moves on by the work done for each caller: or a constant flow of newcomers would keep everybody's
+//! second job waiting for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -37,8 +39,10 @@ pub(super) struct Queue<J> {
     lengths: BTreeSet<(usize, Place)>,
     /// The callers who have jobs waiting.
     callers: HashMap<CallerId, Standing>,
-    /// The place of the job taken last.
+    /// Where the line has got to.
     reached: u64,
+    /// Tokens taken since it last moved.
+    served: u64,
     pushed: u64,
     tokens: usize,
     capacity: usize,
@@ -60,6 +64,7 @@ impl<J: Waiting> Queue<J> {
             lengths: BTreeSet::new(),
             callers: HashMap::new(),
             reached: 0,
+            served: 0,
             pushed: 0,
             tokens: 0,
             capacity,
@@ -129,7 +134,9 @@ impl<J: Waiting> Queue<J> {
     /// until it stood first, and wait twice as long as the rest.
     pub(super) fn take(&mut self, budget: usize) -> Vec<J> {
         let Some((&place, _)) = self.jobs.first_key_value() else { return Vec::new() };
-        self.reached = self.reached.max(place.0);
+        let callers = self.callers.len().max(1) as u64;
+        self.reached = (self.reached + self.served / callers).max(place.0);
+        self.served %= callers;
         let mut batch = Vec::from_iter(self.remove(place));
         let first: usize = batch.iter().map(J::tokens).sum();
         let (mut shortest, mut longest) = (first, first);
@@ -140,6 +147,7 @@ impl<J: Waiting> Queue<J> {
                 batch.extend(self.remove(place));
             }
         }
+        self.served += batch.iter().map(J::tokens).sum::<usize>() as u64;
         batch
     }
 

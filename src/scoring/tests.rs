@@ -105,6 +105,29 @@ fn callers_take_turns_by_their_tokens() {
 }
 
 #[test]
+fn newcomers_keep_nobody_waiting_for_ever() {
+    let mut queue = Queue::new(100_000, 0);
+    queue.push(ALICE, vec![job(1, 250), job(2, 250), job(3, 250)], PATIENT).expect("room");
+    let mut newcomers = (4..).map(|name| (CallerId(u64::from(name)), vec![job(name, 30)]));
+    let mut arrive = |queue: &mut Queue<Job>| {
+        let (caller, jobs) = newcomers.next().expect("there is always another");
+        queue.push(caller, jobs, PATIENT).expect("room");
+    };
+    (0..50).for_each(|_| arrive(&mut queue));
+    let mut seen = Vec::new();
+    // As many come as are done: the queue never gets shorter.
+    for round in 0..2000 {
+        arrive(&mut queue);
+        seen.extend(taken(&mut queue, 30).into_iter().filter(|name| *name <= 3));
+        if seen.len() == 3 {
+            assert!(round > 50, "a long text does not go before everybody");
+            return;
+        }
+    }
+    panic!("of a text's windows only {seen:?} were taken");
+}
+
+#[test]
 fn a_batch_is_of_like_lengths_and_within_its_tokens() {
     let mut queue = Queue::new(10_000, 0);
     let lengths = [40, 9, 41, 200, 38, 10, 44, 40];

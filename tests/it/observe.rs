@@ -18,7 +18,7 @@ use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::support::Process;
+use crate::support::{Process, repository};
 
 /// Status line and body of a GET.
 async fn get(address: &str, path: &str) -> (String, String) {
@@ -63,6 +63,25 @@ async fn before_the_model_is_loaded_it_lives_but_is_not_ready() {
     assert!(get(&address, "/healthz").await.0.contains("200"));
     let (status, body) = get(&address, "/readyz").await;
     assert!(status.contains("503") && body == "not ready\n", "{status} {body}");
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_there_are() {
+    let rendered = arom::telemetry::Metrics::default().render();
+    for file in ["examples/grafana/dashboard.json", "examples/prometheus/alerts.yml"] {
+        let text = std::fs::read_to_string(repository().join(file)).expect("readable");
+        let names = text.split(|ch: char| ch != '_' && !ch.is_ascii_alphanumeric());
+        let names: Vec<&str> = names.filter(|name| name.starts_with("arom_")).collect();
+        assert!(names.len() > 10, "{file}");
+        for name in names {
+            let family = ["_total", "_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|ending| name.strip_suffix(ending))
+                .unwrap_or(name);
+            let known = [name, family].iter().any(|name| rendered.contains(&format!("# TYPE {name} ")));
+            assert!(known, "{file} asks for {name}");
+        }
+    }
 }
 
 /// A collector that hands on what it is sent.
