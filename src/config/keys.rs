@@ -166,7 +166,7 @@ pub(super) const KEYS: &[Key] = &[
         "scoring.max_wait_ms",
         ("max-wait-ms", "AROM_MAX_WAIT_MS"),
         count(1, 600_000, "MS"),
-        "250",
+        "150",
         "Longest that a caller's first text is let wait for a worker; it is refused if it would be longer",
     ),
     key(

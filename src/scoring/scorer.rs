@@ -46,7 +46,7 @@ impl Default for ScoringConfig {
         Self {
             workers: 1,
             inbox_tokens: 131_072,
-            max_wait: Duration::from_millis(250),
+            max_wait: Duration::from_millis(150),
             cache_bytes: 64 << 20,
         }
     }
