@@ -5,7 +5,7 @@
 //! make bench-soak            # SOAK_MINUTES=1 make bench-soak for a short one
 //! ```
 //!
-//! Texts are those of bench-serving; every other one is made unique, so that the cache is used and filled. Writes
+//! Texts are those of bench-serving; every other one is made unique, so that the cache (8 MiB) is used and filled. Writes
 //! target/bench/soak.json.
 
 #![allow(clippy::expect_used, clippy::cast_precision_loss, reason = "a benchmark that panics has failed")]
@@ -48,7 +48,7 @@ impl Load {
         let id = self.tally.next.fetch_add(1, Ordering::Relaxed);
         let at = usize::try_from(id).expect("a small number") % self.texts.len();
         let text = self.texts.get(at).cloned().unwrap_or_default();
-        let text = if id % 2 == 0 { text } else { format!("{text} ครั้งที่ {id}") };
+        let text = if id.is_multiple_of(2) { text } else { format!("{text} ครั้งที่ {id}") };
         AnalyzeSentimentRequest { message_id: id.to_string(), ..request(&text) }
     }
 
@@ -152,7 +152,8 @@ impl Load {
 fn main() {
     #[allow(clippy::disallowed_methods, reason = "not a setting of arom")]
     let minutes: u64 = std::env::var("SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let server = Server::start(&[]);
+    // Small enough to be full after a minute.
+    let server = Server::start(&["--cache-bytes", "8388608"]);
     let waiting = tokio::runtime::Runtime::new().expect("a runtime");
     let time = Duration::from_secs(60 * minutes);
     let tally = Arc::<Tally>::default();

@@ -32,8 +32,8 @@ struct Conversation {
     requests: Streaming<StreamAnalyzeSentimentRequest>,
     /// Completes when no more is to be read although the caller has more.
     halt: BoxFuture<'static, Failure>,
-    scorer: Arc<Scorer>,
-    caller: Arc<Caller>,
+    /// Who scores the texts on their way; nobody while there are none, so that a silent stream keeps no old model.
+    serving: Option<(Arc<Scorer>, Arc<Caller>)>,
     flying: Flying,
     received: i64,
     open: bool,
@@ -75,8 +75,7 @@ pub(super) fn answers(
     call: Call,
     requests: Streaming<StreamAnalyzeSentimentRequest>,
 ) -> Result<Answers, Failure> {
-    let scorer = shared.scorer()?;
-    let caller = Arc::new(scorer.patient_caller());
+    shared.scorer()?;
     let halt = halt(&shared, call.deadline).boxed();
     let conversation = Conversation {
         flying: Flying::AsDone(FuturesUnordered::new()),
@@ -87,8 +86,7 @@ pub(super) fn answers(
         call,
         requests,
         halt,
-        scorer,
-        caller,
+        serving: None,
     };
     Ok(Box::pin(stream::unfold(conversation, async |mut conversation| {
         let next = conversation.next().await;
@@ -118,7 +116,12 @@ impl Conversation {
         loop {
             let (waiting, room) = (self.flying.len() > 0, self.flying.len() < window);
             tokio::select! {
-                Some(answer) = self.flying.next(), if waiting => return Some(Ok(answer)),
+                Some(answer) = self.flying.next(), if waiting => {
+                    if self.flying.len() == 0 {
+                        self.serving = None;
+                    }
+                    return Some(Ok(answer));
+                }
                 failure = &mut self.halt, if self.open => {
                     if matches!(failure, Failure::DeadlineExceeded) {
                         self.flying = Flying::AsDone(FuturesUnordered::new());
@@ -176,22 +179,24 @@ impl Conversation {
             .request
             .ok_or_else(missing)
             .and_then(|request| Checked::new(request, &self.shared.config));
-        let (scorer, caller) = self.caller();
+        let serving = self.serving();
         async move {
             let checked = checked?;
+            let (scorer, caller) = serving?;
             let scored = caller.score(&checked.text).await.map_err(Failure::Score)?;
             Ok(checked.answer(scored, scorer.fingerprint()))
         }
     }
 
     /// Texts read from now on go to the scorer that serves now, so that a long stream does not keep an old model.
-    fn caller(&mut self) -> (Arc<Scorer>, Arc<Caller>) {
-        if let Ok(current) = self.shared.scorer()
-            && !Arc::ptr_eq(&current, &self.scorer)
-        {
-            self.caller = Arc::new(current.patient_caller());
-            self.scorer = current;
+    fn serving(&mut self) -> Result<(Arc<Scorer>, Arc<Caller>), Failure> {
+        let current = self.shared.scorer()?;
+        match &self.serving {
+            Some((scorer, caller)) if Arc::ptr_eq(scorer, &current) => Ok((current, Arc::clone(caller))),
+            _ => {
+                let caller = Arc::new(current.patient_caller());
+                Ok(self.serving.insert((current, caller)).clone())
+            }
         }
-        (Arc::clone(&self.scorer), Arc::clone(&self.caller))
     }
 }

@@ -11,7 +11,7 @@ use arom::grpc::v1::stream_analyze_sentiment_response::Outcome;
 use arom::grpc::v1::{AnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
 use arom::model::Bundle;
 use arom::scoring::{Scorer, ScoringConfig};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
@@ -114,6 +114,44 @@ async fn no_call_fails_while_models_change() {
     }
     let models = streamed.await.expect("no text failed");
     assert!(models.len() >= 3, "one stream was answered by {models:?}");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_keeps_no_old_model() {
+    let folder = TempDir::new().expect("a temporary folder");
+    copy(folder.path(), "other");
+    let bundles = [bundle_folder(), folder.path().to_owned()].map(|at| Bundle::read(&at).expect("whole"));
+    let turn = AtomicUsize::new(0);
+    let load = move |current: Option<&Scorer>| {
+        let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
+        match current {
+            None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
+            Some(current) => current.successor(bundle, &runtime()),
+        }
+        .map_err(std::io::Error::other)
+    };
+    let server = Server::with(server_config(), load).await;
+    let mut client = Client::new(server.ready().await);
+    let silent =
+        stream::iter([StreamAnalyzeSentimentRequest { request: Some(text("ดี")), in_order: false }])
+            .chain(stream::pending());
+    let mut answers = client.stream_analyze_sentiment(silent).await.expect("it opens").into_inner();
+    answers.message().await.expect("a clean answer").expect("an answer");
+    // The second change waits for the end of what the first one replaced.
+    for wanted in ["other@", "e5-small-wisesight@", "other@"] {
+        server.reload.send(()).await.expect("the server runs");
+        let changed = async {
+            loop {
+                let answer = client.analyze_sentiment(text("ดี")).await.expect("scored").into_inner();
+                if answer.model_fingerprint.starts_with(wanted) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), changed).await.expect("the model changes");
+    }
+    drop(answers);
     server.stop().await.expect("a clean stop");
 }
 
