@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::normalize::written;
 use crate::config::{CommonFlags, Config, ServeFlags, default_toml, markdown_table};
+use crate::model::Bundle;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -16,7 +17,8 @@ pub(super) enum ConfigCommand {
     #[command(after_help = "Examples:\n  arom config show --config arom.toml\n  \
         arom config show --defaults >arom.toml")]
     Show(ShowArgs),
-    /// Check the settings and say nothing but what is wrong with them: exit code 0 if nothing is, else 2.
+    /// Check the settings and the model bundle they name, and say nothing but what is wrong: exit code 0 if nothing
+    /// is, 2 if a setting is, 1 if the bundle is.
     #[command(after_help = "Examples:\n  arom config check --config arom.toml")]
     Check(ServeFlags),
     /// List every setting with its flag, variable, default and meaning, as a Markdown table.
@@ -37,7 +39,8 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Show(ShowArgs { defaults: true, .. }) => default_toml(),
         ConfigCommand::Show(args) => Config::resolve(common, &args.flags)?.to_toml(),
         ConfigCommand::Check(flags) => {
-            Config::resolve(common, flags)?;
+            let config = Config::resolve(common, flags)?;
+            Bundle::read(&config.bundle).context("the model bundle is refused")?;
             return Ok(());
         }
         ConfigCommand::Keys => markdown_table(),

@@ -167,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
         ("max-wait-ms", "AROM_MAX_WAIT_MS"),
         count(1, 600_000, "MS"),
         "150",
-        "Longest that a caller's first text is let wait for a worker; it is refused if it would be longer",
+        "A caller's first text is refused if it would wait longer for a worker, once 64 others wait",
     ),
     key(
         "server.listen",

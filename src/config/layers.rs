@@ -179,7 +179,7 @@ fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said
             let source = Source::File { file: file.to_owned(), line: line(name.span().start) };
             let full = format!("{}.{}", table.get_ref(), name.get_ref());
             let Some(key) = KEYS.iter().find(|key| key.name == full) else {
-                faults.push(format!("{source}: there is no setting {full}; `arom config show` lists all"));
+                faults.push(format!("{source}: there is no setting {full}; `arom config keys` lists all"));
                 continue;
             };
             let (value, quoted) = match value.get_ref() {

@@ -289,7 +289,7 @@ where
         .await
         .map_err(|_| ServeError::LoadDied)?
         .map_err(ServeError::Load)?;
-    tracing::info!(model = scorer.fingerprint(), load_ms = started.elapsed().as_millis(), "ready");
+    tracing::info!(model = scorer.fingerprint(), load_s = started.elapsed().as_secs_f64(), "ready");
     Ok(scorer)
 }
 

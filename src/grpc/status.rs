@@ -38,8 +38,8 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Invalid(violations) => {
-                let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
-                let message = format!("invalid request: {}", fields.join(", "));
+                let faults = violations.iter().map(|fault| format!("{} {}", fault.field, fault.description));
+                let message = format!("invalid request: {}", faults.collect::<Vec<_>>().join("; "));
                 let mut details = ErrorDetails::with_bad_request(violations);
                 details.set_error_info("INVALID_REQUEST", DOMAIN, []);
                 Status::with_error_details(Code::InvalidArgument, message, details)

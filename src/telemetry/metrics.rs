@@ -124,7 +124,7 @@ impl Metrics {
         );
         registry.register(
             "items",
-            "Texts in calls, by the status each was answered with",
+            "Texts in calls, by the status each was answered with; those whose caller left are not among them",
             self.items.clone(),
         );
         registry.register("calls_in_flight", "Calls that are being answered", self.in_flight.clone());

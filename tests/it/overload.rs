@@ -61,29 +61,23 @@ async fn who_would_wait_too_long_is_told_when_to_come_back() {
     let request = text(&"คิวยาวมากแต่คุ้มค่าที่รอ ".repeat(10));
     let calls = (0..200).map(|_| {
         let (mut client, request) = (Client::new(channel.clone()), request.clone());
-        async move {
-            let asked = Instant::now();
-            (client.analyze_sentiment(request).await, asked.elapsed())
-        }
+        async move { client.analyze_sentiment(request).await }
     });
-    let mut accepted = Vec::new();
+    let mut accepted = 0;
     let mut refused = 0;
-    for (answer, took) in join_all(calls).await {
+    for answer in join_all(calls).await {
         match answer {
-            Ok(answer) => accepted.push((answer.into_inner().timings.expect("timings"), took)),
+            Ok(_) => accepted += 1,
             Err(status) => {
                 let (reason, delay) = refusal(&status);
                 assert_eq!(reason, "QUEUE_FULL");
-                assert!((Duration::from_millis(10)..Duration::from_secs(2)).contains(&delay), "{delay:?}");
+                assert!(delay >= Duration::from_millis(10), "{delay:?}");
                 refused += 1;
             }
         }
     }
-    assert!(refused > 50 && accepted.len() > 1, "{refused} refused, {} accepted", accepted.len());
-    // The estimate is of the pace so far: some are late, none by an order of magnitude.
-    let longest =
-        accepted.iter().filter_map(|(timings, _)| Duration::try_from(timings.queue_duration?).ok()).max();
-    assert!(longest < Some(Duration::from_millis(600)), "{longest:?} in the queue");
+    // 64 may always wait, and the workers had one or two; a few more fit while those were done.
+    assert!(refused > 50 && accepted >= 64, "{refused} refused, {accepted} accepted");
     assert_eq!(metric(&metrics, "arom_queue_refused_texts_total"), f64::from(refused));
     server.stop().await.expect("a clean stop");
 }

@@ -35,6 +35,19 @@ fn copy(to: &Path, name: &str) {
     fs::write(to.join("manifest.toml"), manifest).expect("written");
 }
 
+/// Loads one bundle after the other, over and over.
+fn in_turn(bundles: [Bundle; 2]) -> impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync {
+    let turn = AtomicUsize::new(0);
+    move |current: Option<&Scorer>| {
+        let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
+        match current {
+            None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
+            Some(current) => current.successor(bundle, &runtime()),
+        }
+        .map_err(std::io::Error::other)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_fails_while_models_change() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -42,16 +55,7 @@ async fn no_call_fails_while_models_change() {
         copy(&folder.path().join(name), name);
     }
     let bundles = ["first", "second"].map(|name| Bundle::read(&folder.path().join(name)).expect("whole"));
-    let turn = AtomicUsize::new(0);
-    let load = move |current: Option<&Scorer>| {
-        let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
-        match current {
-            None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
-            Some(current) => current.successor(bundle, &runtime()),
-        }
-        .map_err(std::io::Error::other)
-    };
-    let server = Server::with(server_config(), load).await;
+    let server = Server::with(server_config(), in_turn(bundles)).await;
     server.ready().await;
     let running = Arc::new(AtomicBool::new(true));
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -122,16 +126,7 @@ async fn a_silent_stream_keeps_no_old_model() {
     let folder = TempDir::new().expect("a temporary folder");
     copy(folder.path(), "other");
     let bundles = [bundle_folder(), folder.path().to_owned()].map(|at| Bundle::read(&at).expect("whole"));
-    let turn = AtomicUsize::new(0);
-    let load = move |current: Option<&Scorer>| {
-        let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
-        match current {
-            None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
-            Some(current) => current.successor(bundle, &runtime()),
-        }
-        .map_err(std::io::Error::other)
-    };
-    let server = Server::with(server_config(), load).await;
+    let server = Server::with(server_config(), in_turn(bundles)).await;
     let mut client = Client::new(server.ready().await);
     let silent =
         stream::iter([StreamAnalyzeSentimentRequest { request: Some(text("ดี")), in_order: false }])
