@@ -75,16 +75,15 @@ def main(model: str, out: str) -> None:
     shapes = [tensor.dims for tensor in onnx.load(model).graph.initializer
               if tensor.data_type == TensorProto.INT8 and tensor.name != "word.weight"]
     operations = 2 * ROWS * LENGTH * sum(int(np.prod(shape)) for shape in shapes) / 1e9
-    ceiling = max(product(512, 4096, 4096), product(1024, 2048, 8192))
-    figures = [{"name": "largest int8 product, one thread", "value": ceiling, "unit": "GOP/s", "baseline": "itself", "ratio": 1.0}]
-    for k, n in sorted({tuple(shape) for shape in shapes}):
-        rate = product(ROWS * LENGTH, k, n)
-        figures.append({"name": f"product of the model, 512 x {k} x {n}", "value": rate, "unit": "GOP/s",
-                        "baseline": "largest int8 product", "ratio": rate / ceiling})
+    sizes = [(512, 4096, 4096), *((ROWS * LENGTH, k, n) for k, n in sorted({tuple(shape) for shape in shapes}))]
+    rates = {size: product(*size) for size in sizes}
+    ceiling = max(rates.values())
+    figures = [{"name": "product " + " x ".join(map(str, size)), "value": rate, "unit": "GOP/s",
+                "baseline": "fastest int8 product", "ratio": rate / ceiling} for size, rate in rates.items()]
     single = session(model, 1)
     took = seconds(lambda: single.run(None, feed))
     figures.append({"name": "inference, 16 texts of 32 tokens", "value": operations / took, "unit": "GOP/s",
-                    "baseline": "largest int8 product", "ratio": operations / took / ceiling})
+                    "baseline": "fastest int8 product", "ratio": operations / took / ceiling})
     lone = {name: value[:1] for name, value in feed.items()}
     apart = together([session(model, 1) for _ in range(CORES)], feed)
     joint = together([session(model, CORES)], feed)
