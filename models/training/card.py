@@ -64,9 +64,9 @@ Fitted on one half and measured on the other: {calibration['error_crossed']:.4f}
 
 ## Graph and quantization
 
-Every layer is five operators of ONNX Runtime's own, fused, around four int8 products (`graph.py`): weights of 7 bits per
-channel, activations of 8 bits with scales fixed beforehand on every 80th training text, channels evened out by
-SmoothQuant (`quantize.py`). Fixed scales are why a text scores the same alone, in a batch and beside padding.
+Attention and GELU are ONNX Runtime's own fused operators, around four int8 products a layer (`graph.py`): weights of 7
+bits per channel, activations of 8 bits with scales fixed beforehand on every 80th training text, channels evened out
+by SmoothQuant (`quantize.py`). Fixed scales are why a text scores the same alone, in a batch and beside padding.
 Seven bits keep the sums of CPUs without VNNI from saturating.
 {variants}
 ## Out of domain: pythainlp-small

@@ -26,15 +26,7 @@ fn open(folder: &Path) -> Result<(), String> {
         Model::load(&runtime(), &bundle)?.session()?;
         Ok(())
     };
-    opened().map_err(|error| {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
-    })
+    opened().map_err(|error| arom::telemetry::chain(error.as_ref()))
 }
 
 fn edit(folder: &Path, from: &str, to: &str) {
