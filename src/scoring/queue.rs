@@ -5,9 +5,16 @@
 //! tokens, a caller's next job one length behind the one before it, and the job that stands first goes first.
 //! So a text that comes alone goes before most of a large batch that came earlier. Newcomers stand where the line has
 //! got to, and it moves on by the work done for each caller: or a constant flow of newcomers would keep everybody's
-//! second job waiting for ever.
+//! second job waiting for ever. The jobs of one text stand together, since none is of use without the others; only
+//! those of a very long one stand apart, so that others get in between.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+
+/// Tokens of one text that stand together: about the work of two full runs.
+const TOGETHER: usize = 1024;
+
+/// Tokens of other callers that a job may overtake to join a batch of its length.
+const OVERTAKEN: usize = 1024;
 
 /// Work that waits in a [`Queue`].
 pub(super) trait Waiting {
@@ -32,11 +39,10 @@ struct Standing {
     tokens: usize,
 }
 
-/// Jobs that wait, by their place and by their length.
+/// Jobs that wait, by their place.
 #[derive(Debug)]
 pub(super) struct Queue<J> {
     jobs: BTreeMap<Place, (CallerId, J)>,
-    lengths: BTreeSet<(usize, Place)>,
     /// The callers who have jobs waiting.
     callers: HashMap<CallerId, Standing>,
     /// Where the line has got to.
@@ -57,11 +63,10 @@ pub(super) struct Full {
 }
 
 impl<J: Waiting> Queue<J> {
-    /// A queue for so many tokens. While fewer than `burst` jobs wait, nobody is refused for want of time.
+    /// A queue for so many tokens. While fewer than `burst` callers wait, nobody is refused for want of time.
     pub(super) fn new(capacity: usize, burst: usize) -> Self {
         Self {
             jobs: BTreeMap::new(),
-            lengths: BTreeSet::new(),
             callers: HashMap::new(),
             reached: 0,
             served: 0,
@@ -88,7 +93,7 @@ impl<J: Waiting> Queue<J> {
         if !self.jobs.is_empty() {
             let refused = match self.callers.get(&caller) {
                 Some(standing) => standing.tokens + tokens > self.capacity / 2,
-                None => self.jobs.len() >= self.burst && self.tokens_ahead(most_ahead) > most_ahead,
+                None => self.callers.len() >= self.burst && self.tokens_ahead(most_ahead) > most_ahead,
             };
             if refused || self.tokens + tokens > self.capacity {
                 return Err(Full { tokens: self.tokens_ahead(usize::MAX) });
@@ -96,14 +101,16 @@ impl<J: Waiting> Queue<J> {
         }
         let standing = self.callers.entry(caller).or_default();
         let mut places = Vec::with_capacity(jobs.len());
+        let start = self.reached.max(standing.next);
+        standing.next = start + tokens as u64;
+        let mut before = 0_usize;
         for job in jobs {
-            let place = Place(self.reached.max(standing.next), self.pushed);
-            standing.next = place.0 + job.tokens() as u64;
+            let place = Place(start + before.saturating_sub(TOGETHER) as u64, self.pushed);
+            before += job.tokens();
             standing.waiting += 1;
             standing.tokens += job.tokens();
             self.pushed += 1;
             self.tokens += job.tokens();
-            self.lengths.insert((job.tokens(), place));
             self.jobs.insert(place, (caller, job));
             places.push(place);
         }
@@ -130,42 +137,36 @@ impl<J: Waiting> Queue<J> {
     /// The job that stands first, and with it others of like length in the order in which they stand, as long as
     /// the batch, short rows padded to the longest, has at most `budget` tokens and no row is padded by much.
     ///
-    /// Not those of the nearest length: whoever stood early with a length that few others have would be overtaken
-    /// until it stood first, and wait twice as long as the rest.
+    /// Not those of the nearest length, and of other callers not those who stand far back: whoever stood early with
+    /// a length that few others have would be overtaken until it stood first, and wait twice as long as the rest.
     pub(super) fn take(&mut self, budget: usize) -> Vec<J> {
-        let Some((&place, _)) = self.jobs.first_key_value() else { return Vec::new() };
+        let Some((&place, &(lead, _))) = self.jobs.first_key_value() else { return Vec::new() };
         let callers = self.callers.len().max(1) as u64;
         self.reached = (self.reached + self.served / callers).max(place.0);
         self.served %= callers;
-        let mut batch = Vec::from_iter(self.remove(place));
-        let first: usize = batch.iter().map(J::tokens).sum();
-        let (mut shortest, mut longest) = (first, first);
-        for (place, length) in self.like(first) {
+        let mut chosen = Vec::new();
+        let (mut shortest, mut longest, mut overtaken) = (usize::MAX, 0, 0);
+        for (&place, (caller, job)) in &self.jobs {
+            let length = job.tokens();
             let (low, high) = (shortest.min(length), longest.max(length));
-            if (batch.len() + 1) * high <= budget && high - low <= most_padding(high) {
+            let fits = (chosen.len() + 1) * high <= budget && high - low <= most_padding(high);
+            if chosen.is_empty() || fits && (overtaken <= OVERTAKEN || *caller == lead) {
                 (shortest, longest) = (low, high);
-                batch.extend(self.remove(place));
+                chosen.push(place);
+            } else if (chosen.len() + 1) * shortest > budget {
+                break;
+            } else if *caller != lead {
+                overtaken += length;
             }
         }
+        let batch: Vec<J> = chosen.into_iter().filter_map(|place| self.remove(place)).collect();
         self.served += batch.iter().map(J::tokens).sum::<usize>() as u64;
         batch
-    }
-
-    /// The jobs that could share a batch with one of this length, in the order in which they stand.
-    fn like(&self, length: usize) -> Vec<(Place, usize)> {
-        // A longer one may be padded to by an eighth of its own length, which is at most a seventh of this.
-        let (low, high) = (length - most_padding(length).min(length), length + (length / 7).max(3));
-        let origin = Place(0, 0);
-        let found = self.lengths.range((low, origin)..(high + 1, origin));
-        let mut found: Vec<(Place, usize)> = found.map(|&(length, place)| (place, length)).collect();
-        found.sort_unstable();
-        found
     }
 
     fn remove(&mut self, place: Place) -> Option<J> {
         let (caller, job) = self.jobs.remove(&place)?;
         self.tokens -= job.tokens();
-        self.lengths.remove(&(job.tokens(), place));
         if let Some(standing) = self.callers.get_mut(&caller) {
             standing.waiting -= 1;
             standing.tokens -= job.tokens();

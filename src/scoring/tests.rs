@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::evaluation::Evaluation;
-use super::queue::{CallerId, Full, Place, Queue, Waiting};
+use super::queue::{CallerId, Full, Queue, Waiting};
 use super::sentiment::Sentiment;
 use super::window::Windows;
 use super::workers::Pace;
@@ -51,7 +51,7 @@ fn the_queue_takes_whole_texts_up_to_its_tokens() {
     queue.push(ALICE, vec![job(5, 2)], PATIENT).expect("room for 2 more");
     queue.push(BOB, vec![job(6, 10)], PATIENT).expect("the other half");
     assert!(queue.push(CAROL, vec![job(7, 1)], PATIENT).is_err(), "the whole is the most");
-    assert_eq!(order(&mut queue), [1, 6, 2, 5]);
+    assert_eq!(order(&mut queue), [1, 2, 6, 5]);
     queue.push(ALICE, vec![job(8, 99)], PATIENT).expect("an empty queue takes a text of any size");
 }
 
@@ -80,13 +80,15 @@ fn nobody_is_let_wait_too_long() {
 
 #[test]
 fn what_nobody_waits_for_leaves_the_queue_at_once() {
-    let mut queue = Queue::new(100, 0);
-    let places = queue.push(ALICE, vec![job(1, 30), job(2, 30), job(3, 30)], PATIENT).expect("room");
-    queue.push(BOB, vec![job(4, 60)], PATIENT).expect_err("no room");
-    let [first, second, third] = <[Place; 3]>::try_from(places).expect("one for each");
+    let mut queue = Queue::new(200, 0);
+    let [first, second, third] = [1, 2, 3].map(|name| {
+        let places = queue.push(ALICE, vec![job(name, 30)], PATIENT);
+        places.expect("room")[0]
+    });
+    queue.push(BOB, vec![job(4, 111)], PATIENT).expect_err("no room");
     assert!(queue.cancel(first) && queue.cancel(second));
     assert_eq!((queue.tokens(), queue.len()), (30, 1));
-    queue.push(BOB, vec![job(4, 60)], PATIENT).expect("who has gone makes room");
+    queue.push(BOB, vec![job(4, 111)], PATIENT).expect("who has gone makes room");
     assert!(!queue.cancel(first), "it is gone already");
     assert_eq!(taken(&mut queue, 1), [4], "the line did not move while nobody worked");
     assert_eq!(taken(&mut queue, 1), [3]);
@@ -97,9 +99,12 @@ fn what_nobody_waits_for_leaves_the_queue_at_once() {
 #[test]
 fn callers_take_turns_by_their_tokens() {
     let mut queue = Queue::new(1000, 0);
-    queue.push(ALICE, (0..6).map(|name| job(name, 10)).collect(), PATIENT).expect("room");
+    let push = |queue: &mut Queue<Job>, caller, name, tokens| {
+        queue.push(caller, vec![job(name, tokens)], PATIENT).expect("room");
+    };
+    (0..6).for_each(|name| push(&mut queue, ALICE, name, 10));
     assert_eq!(taken(&mut queue, 1), [0]);
-    queue.push(BOB, vec![job(10, 5), job(11, 5)], PATIENT).expect("room");
+    (10..12).for_each(|name| push(&mut queue, BOB, name, 5));
     // Bob's first goes before the rest of Alice's, and two of his cost what one of hers does.
     assert_eq!(order(&mut queue), [10, 11, 1, 2, 3, 4, 5]);
 }
@@ -107,8 +112,9 @@ fn callers_take_turns_by_their_tokens() {
 #[test]
 fn newcomers_keep_nobody_waiting_for_ever() {
     let mut queue = Queue::new(100_000, 0);
-    queue.push(ALICE, vec![job(1, 250), job(2, 250), job(3, 250)], PATIENT).expect("room");
-    let mut newcomers = (4..).map(|name| (CallerId(u64::from(name)), vec![job(name, 30)]));
+    let long = (1..5).map(|name| job(name, 600)).collect();
+    queue.push(ALICE, long, PATIENT).expect("room");
+    let mut newcomers = (5..).map(|name| (CallerId(u64::from(name)), vec![job(name, 30)]));
     let mut arrive = |queue: &mut Queue<Job>| {
         let (caller, jobs) = newcomers.next().expect("there is always another");
         queue.push(caller, jobs, PATIENT).expect("room");
@@ -118,13 +124,36 @@ fn newcomers_keep_nobody_waiting_for_ever() {
     // As many come as are done: the queue never gets shorter.
     for round in 0..2000 {
         arrive(&mut queue);
-        seen.extend(taken(&mut queue, 30).into_iter().filter(|name| *name <= 3));
-        if seen.len() == 3 {
+        seen.extend(taken(&mut queue, 30).into_iter().filter(|name| *name < 5));
+        if seen.len() == 4 {
             assert!(round > 50, "a long text does not go before everybody");
             return;
         }
     }
     panic!("of a text's windows only {seen:?} were taken");
+}
+
+#[test]
+fn a_job_overtakes_only_so_many_of_others_to_join_its_length() {
+    let mut queue = Queue::new(100_000, 0);
+    let mut push =
+        |caller, name, tokens| queue.push(CallerId(caller), vec![job(name, tokens)], PATIENT).expect("room");
+    push(0, 0, 10);
+    (1..9).for_each(|caller| _ = push(caller, 1, 200));
+    push(9, 2, 10);
+    push(0, 3, 10);
+    assert_eq!(taken(&mut queue, 512), [0, 3], "only who stands behind its own goes before all others");
+    assert_eq!(taken(&mut queue, 512), [1, 1]);
+    assert_eq!(queue.len(), 7);
+}
+
+#[test]
+fn the_windows_of_a_text_wait_together() {
+    let mut queue = Queue::new(100_000, 0);
+    queue.push(ALICE, vec![job(1, 250), job(2, 90), job(3, 30)], PATIENT).expect("room");
+    queue.push(BOB, vec![job(4, 30)], PATIENT).expect("room");
+    queue.push(ALICE, vec![job(5, 30)], PATIENT).expect("room");
+    assert_eq!(order(&mut queue), [1, 2, 3, 4, 5], "her second text waits for his");
 }
 
 #[test]

@@ -24,8 +24,11 @@ type Answer = Result<Inferred, ScoreError>;
 /// Most tokens in one run, padding included. Larger runs are hardly faster and keep the next caller waiting.
 const BATCH_TOKENS: usize = 512;
 
-/// So many waiting windows are a burst, which is over in a moment, and not yet an overload.
+/// So many waiting callers are a burst, which is over in a moment, and not yet an overload.
 const BURST: usize = 64;
+
+/// The pace is that of about so many tokens before: a second of work.
+const PACE_TOKENS: u32 = 8192;
 
 /// One window that waits for a worker.
 #[derive(Debug)]
@@ -58,7 +61,7 @@ struct State {
     closed: bool,
     /// Workers that have not died.
     alive: usize,
-    /// Smoothed time that a busy worker spends on a token: tells how long the queue is in time.
+    /// How fast the workers are when more waits than they have: tells how long the queue is in time.
     per_token: Duration,
 }
 
@@ -199,10 +202,12 @@ impl Drop for Presence<'_> {
 fn work(shared: &Shared, mut session: Session) {
     let _presence = Presence(shared);
     yield_to_sockets();
+    let mut free = Instant::now();
     loop {
         let mut state = shared.lock();
         while state.queue.len() == 0 && !state.closed {
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            free = Instant::now();
         }
         if state.queue.len() == 0 {
             return;
@@ -210,9 +215,16 @@ fn work(shared: &Shared, mut session: Session) {
         // A worker takes no more than its share, or the others would stand idle beside it.
         let budget = (state.queue.tokens() / shared.workers).clamp(1, BATCH_TOKENS);
         let batch = state.queue.take(budget);
+        let tokens = batch.iter().map(Waiting::tokens).sum();
+        let others_wait = state.queue.len() > 0;
         shared.show_level(&state.queue);
         drop(state);
         run(shared, &mut session, batch);
+        let took = free.elapsed();
+        free += took;
+        if others_wait {
+            note_pace(&mut shared.lock().per_token, took, tokens);
+        }
     }
 }
 
@@ -239,9 +251,7 @@ fn run(shared: &Shared, session: &mut Session, batch: Vec<Job>) {
     let started = Instant::now();
     let result = session.run(&rows, shared.padding);
     let infer = started.elapsed();
-    let tokens = rows.iter().map(Vec::len).sum();
-    note_pace(&mut shared.lock().per_token, infer, tokens);
-    shared.metrics.batch_done(&rows, tokens);
+    shared.metrics.batch_done(&rows, rows.iter().map(Vec::len).sum());
     let mut found = result.map(Vec::into_iter).map_err(Arc::new);
     for (queued, reply) in callers {
         let queue = started.saturating_duration_since(queued);
@@ -258,13 +268,12 @@ fn run(shared: &Shared, session: &mut Session, batch: Vec<Job>) {
     }
 }
 
-/// Learns from runs that were about full: only then is there a queue to empty, and a short text alone is slow for its
-/// size.
-fn note_pace(per_token: &mut Duration, infer: Duration, tokens: usize) {
-    if tokens >= BATCH_TOKENS / 2 {
-        let latest = infer / u32::try_from(tokens).unwrap_or(u32::MAX);
-        *per_token = (*per_token * 7 + latest) / 8;
-    }
+/// Learns from a run that left others waiting: without a queue there is nothing to foretell, and a short text alone is
+/// slow for its size. A run counts by its tokens, so that the pace is that of the whole and not of the many small ones;
+/// and by the time until the worker is free again, for on a busy machine that is more than inference.
+fn note_pace(per_token: &mut Duration, took: Duration, tokens: usize) {
+    let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+    *per_token = (*per_token * PACE_TOKENS + took) / PACE_TOKENS.saturating_add(tokens);
 }
 
 /// How fast the workers are.

@@ -69,9 +69,11 @@ async fn every_text_is_answered_once_as_it_is_done() {
     let mut client = Client::new(server.ready().await);
     let mut items: Vec<_> = (0..300).map(|id| item(id, &format!("รอบที่ {id} อร่อยเหมือนเดิม"))).collect();
     items[0] = item(0, &"รอนานมาก พนักงานไม่สนใจลูกค้าเลย ".repeat(400));
+    // The model has nothing to say about these, so they wait for nobody.
+    items[1] = item(1, "…");
     let answers = all(&mut client, items).await.expect("a clean end");
     let mut ids: Vec<i64> = answers.iter().map(|answer| answer.index).collect();
-    assert_ne!(ids[0], 0, "the long first text holds up no short one");
+    assert_ne!(ids[0], 0, "the long first text does not hold up what is done before it");
     ids.sort_unstable();
     assert_eq!(ids, (0..300).collect::<Vec<_>>());
     for answer in &answers {
