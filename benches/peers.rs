@@ -5,78 +5,97 @@
 //! ```
 //!
 //! - The policy of text-embeddings-inference's ONNX backend, done again here: one session with every CPU behind a lock,
-//!   first come first served, at most 8 rows a run, padded to the longest. Asked in this process by 64 callers, with
-//!   tokenised rows: gRPC and tokenising are left out, which favours it. On three files: the graph as an exporter
-//!   leaves it in fp32 and in dynamic int8 (benches/peers/graphs.py makes both from the shipped weights), and the
-//!   shipped file itself.
+//!   first come first served, at most 8 rows a run, padded to the longest. Behind the same gRPC service as Arom, in a
+//!   process of its own. On three files: the graph as an exporter leaves it in fp32 and in dynamic int8
+//!   (benches/peers/graphs.py makes both from the shipped weights), and the shipped file itself.
 //! - A Python pipeline with `tokenizers` and `onnxruntime`, batches of 1 and 32 (benches/peers/pipeline.py).
-//! - `arom serve` in a process of its own, asked over gRPC, without a cache.
+//! - `arom serve`, without a cache.
 //!
-//! Then latency at equal load: the open loop of bench-latency at half of what the peer's policy can do with dynamic
-//! int8, on both. Needs python3 with pip. Writes target/bench/peers.json.
+//! Each server is asked in turn, in rounds, by the same client. Then latency at equal load: the open loop of
+//! bench-latency at half of what the peer's policy can do with dynamic int8, on both. Needs python3 with pip. Writes
+//! target/bench/peers.json.
 
-#![allow(clippy::expect_used, clippy::cast_precision_loss, reason = "a benchmark that panics has failed")]
+#![allow(
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    reason = "a benchmark that panics has failed"
+)]
 
 mod support;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
-use std::sync::mpsc as threads;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc as threads};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arom::grpc::v1::StreamAnalyzeSentimentRequest;
+use arom::grpc::v1::sentiment_service_server::{SentimentService, SentimentServiceServer};
+use arom::grpc::v1::stream_analyze_sentiment_response::Outcome;
+use arom::grpc::v1::{
+    AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
+    BatchAnalyzeSentimentResponse, Sentiment, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse,
+};
 use arom::model::{TokenId, Tokenizer, locate_runtime};
 use arom::text::normalize;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
+use tonic::{Request, Response, Status, Streaming};
 
-use support::{Figure, Server, bundle, median, one, open_loop, quantile, report, request, root, texts};
+use support::{
+    Client, Figure, Server, bundle, median, one, open_loop, quantile, report, request, root, texts,
+};
 
 const CALLERS: usize = 64;
 const PEER_ROWS: usize = 8;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const LATENCY_TIME: Duration = Duration::from_secs(20);
+/// The argument that makes this program the peer.
+const SERVE: &str = "--serve-peer";
 
 type Row = Vec<TokenId>;
 
 fn main() {
-    // A quarter of them: the slowest do thirty a second.
-    let texts: Vec<String> = texts().into_iter().step_by(4).collect();
-    let folder = root().join("target/bench");
-    let (plain, packages) = (folder.join("plain"), packages(&folder));
-    let shipped = root().join("models/e5-small-wisesight");
-    python(&packages, "graphs.py", &[&shipped, &plain]);
-    let waiting = tokio::runtime::Runtime::new().expect("a runtime");
-    let (mut figures, mut rows) = (Vec::new(), Vec::new());
-    let tokenizer = Arc::new(Tokenizer::open(&bundle()).expect("it fits"));
-    rows.extend(texts.iter().map(|text| row(&tokenizer, text)));
-    let library = locate_runtime(None).expect("the build fetched ONNX Runtime");
-    let environment =
-        ort::init_from(library).expect("it loads").with_telemetry(false).build().expect("one only");
-    let files = [
-        ("fp32, as exported", plain.join("plain-fp32.onnx")),
-        ("int8, as exported", plain.join("plain-int8.onnx")),
-        ("the shipped file", shipped.join("model.onnx")),
-    ];
-    let mut peers = Vec::new();
-    for (name, file) in &files {
-        let peer = Peer::start(&environment, file);
-        let rate = waiting.block_on(peer_rate(&peer, &rows));
-        peers.push((format!("peer's policy, {name}"), rate));
+    let mut args = env::args().skip_while(|arg| arg != SERVE).skip(1);
+    match args.next() {
+        Some(file) => Runtime::new().expect("a runtime").block_on(Peer::serve(Path::new(&file))),
+        None => compare(),
+    }
+}
+
+/// One who answers, and what it did in each round.
+struct Side {
+    name: String,
+    server: Server,
+    client: Client,
+    streamed: Vec<f64>,
+    single: Vec<f64>,
+}
+
+impl Side {
+    fn new(name: &str, server: Server, waiting: &Runtime) -> Self {
+        let client = waiting.block_on(server.client());
+        Self { name: name.to_owned(), server, client, streamed: Vec::new(), single: Vec::new() }
     }
 
-    let server = Server::start(&["--cache-bytes", "0"]);
-    let client = waiting.block_on(server.client());
-    let (mut streamed, mut single) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        streamed.push(timed(texts.len(), || {
+    fn peer(name: &str, file: &Path, waiting: &Runtime) -> Self {
+        let mut peer = Command::new(env::current_exe().expect("this program"));
+        Self::new(name, Server::of(peer.arg(SERVE).arg(file)), waiting)
+    }
+
+    /// Asks for every text in a stream and in single calls, and notes how many were answered a second.
+    fn round(&mut self, texts: &[String], waiting: &Runtime) {
+        let client = &self.client;
+        self.streamed.push(timed(texts.len(), || {
             let item = |text: &String| StreamAnalyzeSentimentRequest {
                 request: Some(request(text)),
                 in_order: false,
@@ -87,17 +106,48 @@ fn main() {
                 assert_eq!(answers.expect("it opens").into_inner().count().await, texts.len());
             });
         }));
-        single.push(timed(texts.len(), || {
-            waiting.block_on(stream::iter(&texts).for_each_concurrent(CALLERS, async |text| {
-                one(&client, text).await.expect("scored");
+        self.single.push(timed(texts.len(), || {
+            waiting.block_on(stream::iter(texts).for_each_concurrent(CALLERS, async |text| {
+                one(client, text).await.expect("scored");
             }));
         }));
     }
-    let (streamed, single) = (median(&streamed), median(&single));
-    for (peer, rate) in &peers {
-        for (name, value) in [("arom, gRPC stream", streamed), ("arom, gRPC unary, 64 at once", single)] {
-            figures.push(Figure::beside(name, value, "texts/s", (peer, *rate)));
-        }
+}
+
+fn compare() {
+    // A quarter of them: the slowest do thirty a second.
+    let texts: Vec<String> = texts().into_iter().step_by(4).collect();
+    let folder = root().join("target/bench");
+    let (plain, packages) = (folder.join("plain"), packages(&folder));
+    let shipped = root().join("models/e5-small-wisesight");
+    python(&packages, "graphs.py", &[&shipped, &plain]);
+    let waiting = Runtime::new().expect("a runtime");
+    let files = [
+        ("fp32, as exported", plain.join("plain-fp32.onnx")),
+        ("int8, as exported", plain.join("plain-int8.onnx")),
+        ("the shipped file", shipped.join("model.onnx")),
+    ];
+    let peers = files.iter().map(|(name, file)| Side::peer(name, file, &waiting));
+    let mut sides: Vec<Side> = peers.collect();
+    sides.push(Side::new("arom", Server::start(&["--cache-bytes", "0"]), &waiting));
+    for side in &mut sides {
+        // Not measured: the first runs of a session are slow.
+        side.round(&texts[..100], &waiting);
+        side.streamed.clear();
+        side.single.clear();
+    }
+    for _ in 0..ROUNDS {
+        sides.iter_mut().for_each(|side| side.round(&texts, &waiting));
+    }
+    let arom = sides.pop().expect("the last one");
+    let (streamed, single) = (median(&arom.streamed), median(&arom.single));
+    let mut figures = Vec::new();
+    for Side { name, streamed: theirs, single: theirs_single, .. } in &sides {
+        let baseline = format!("peer's policy, {name}, gRPC stream");
+        figures.push(Figure::beside("arom, gRPC stream", streamed, "texts/s", (&baseline, median(theirs))));
+        let baseline = format!("peer's policy, {name}, gRPC unary, {CALLERS} at once");
+        let theirs = median(theirs_single);
+        figures.push(Figure::beside("arom, gRPC unary, 64 at once", single, "texts/s", (&baseline, theirs)));
     }
 
     let lines: Vec<String> =
@@ -122,25 +172,24 @@ fn main() {
         }
     }
 
-    let rate = peers.get(1).map_or(0.0, |(_, rate)| rate / 2.0);
-    let peer = Arc::new(Peer::start(&environment, &files[1].1));
-    let theirs = waiting.block_on(open_loop(rate, LATENCY_TIME, &texts, |text| {
-        let (peer, tokenizer) = (Arc::clone(&peer), Arc::clone(&tokenizer));
-        async move {
-            peer.score(row(&tokenizer, &text)).await;
-            Ok(())
-        }
-    }));
-    let ours = waiting.block_on(open_loop(rate, LATENCY_TIME, &texts, |text| {
-        let client = client.clone();
-        async move { one(&client, &text).await.map(drop) }
-    }));
-    assert!(ours.failed.is_empty() && ours.refused.is_empty(), "half of the peer's load is no overload");
+    let peer = &sides[1];
+    let rate = median(&peer.single) / 2.0;
+    let baseline = format!("peer's policy, {}, {rate:.0} texts/s", peer.name);
+    let [theirs, ours] = [peer, &arom].map(|side| {
+        let answered = waiting.block_on(open_loop(rate, LATENCY_TIME, &texts, |text| {
+            let client = side.client.clone();
+            async move { one(&client, &text).await.map(drop) }
+        }));
+        assert!(answered.failed.is_empty() && answered.refused.is_empty(), "half a load is no overload");
+        answered.accepted
+    });
     for share in [0.5, 0.99] {
-        let baseline = format!("peer's policy, int8, as exported, {rate:.0} texts/s");
-        let (ours, theirs) = (quantile(&ours.accepted, share), quantile(&theirs.accepted, share));
         let name = format!("arom at that load, p{:.0}", share * 100.0);
-        figures.push(Figure::beside(name, ours, "ms", (&baseline, theirs)));
+        let theirs = quantile(&theirs, share);
+        figures.push(Figure::beside(name, quantile(&ours, share), "ms", (&baseline, theirs)));
+    }
+    for Side { name, server, .. } in sides.iter().chain([&arom]) {
+        figures.push(Figure::against(format!("memory at most, {name}"), server.memory().1, "MB", 350.0));
     }
     report("peers", &figures);
 }
@@ -159,13 +208,18 @@ fn timed(texts: usize, run: impl FnOnce()) -> f64 {
 
 /// The policy of the peer: a queue in the order of arrival, and a thread that takes up to eight rows of it.
 struct Peer {
+    tokenizer: Tokenizer,
     queue: Mutex<threads::SyncSender<(Row, oneshot::Sender<[f32; 4]>)>>,
 }
 
 impl Peer {
-    fn start(environment: &Environment, file: &Path) -> Self {
-        let mut session = session(environment, file).expect("it loads");
-        let (queue, waiting) = threads::sync_channel::<(Row, oneshot::Sender<[f32; 4]>)>(512);
+    /// Serves a model file until it is killed.
+    async fn serve(file: &Path) {
+        let library = locate_runtime(None).expect("the build fetched ONNX Runtime");
+        let environment =
+            ort::init_from(library).expect("it loads").with_telemetry(false).build().expect("one only");
+        let mut session = session(&environment, file).expect("it loads");
+        let (queue, waiting) = threads::sync_channel::<(Row, oneshot::Sender<[f32; 4]>)>(1024);
         thread::spawn(move || {
             while let Ok(first) = waiting.recv() {
                 let (rows, replies): (Vec<Row>, Vec<_>) =
@@ -176,24 +230,63 @@ impl Peer {
                 }
             }
         });
-        Self { queue: Mutex::new(queue) }
+        let tokenizer = Tokenizer::open(&bundle()).expect("it fits");
+        let service =
+            SentimentServiceServer::new(Shared(Arc::new(Self { tokenizer, queue: Mutex::new(queue) })));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it listens").to_string();
+        eprintln!("{}", serde_json::json!({ "address": address, "message": "ready" }));
+        let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = tonic::transport::Server::builder().add_service(service);
+        server.serve_with_incoming(incoming).await.expect("it serves");
     }
 
-    async fn score(&self, row: Row) -> [f32; 4] {
+    async fn score(&self, request: AnalyzeSentimentRequest) -> AnalyzeSentimentResponse {
         let (reply, answer) = oneshot::channel();
+        let row = row(&self.tokenizer, &request.text);
         self.queue.lock().expect("unpoisoned").send((row, reply)).expect("the thread runs");
-        answer.await.expect("it answers")
+        let [positive, ..] = answer.await.expect("it answers");
+        let sentiment = Sentiment { score: positive, ..Sentiment::default() };
+        AnalyzeSentimentResponse { sentiment: Some(sentiment), ..AnalyzeSentimentResponse::default() }
     }
 }
 
-async fn peer_rate(peer: &Peer, rows: &[Row]) -> f64 {
-    let started = Instant::now();
-    stream::iter(rows.to_vec())
-        .for_each_concurrent(CALLERS, async |row| {
-            peer.score(row).await;
-        })
-        .await;
-    rows.len() as f64 / started.elapsed().as_secs_f64()
+struct Shared(Arc<Peer>);
+
+#[tonic::async_trait]
+impl SentimentService for Shared {
+    type StreamAnalyzeSentimentStream =
+        Pin<Box<dyn Stream<Item = Result<StreamAnalyzeSentimentResponse, Status>> + Send>>;
+
+    async fn analyze_sentiment(
+        &self,
+        request: Request<AnalyzeSentimentRequest>,
+    ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
+        Ok(Response::new(self.0.score(request.into_inner()).await))
+    }
+
+    async fn batch_analyze_sentiment(
+        &self,
+        _: Request<BatchAnalyzeSentimentRequest>,
+    ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn stream_analyze_sentiment(
+        &self,
+        requests: Request<Streaming<StreamAnalyzeSentimentRequest>>,
+    ) -> Result<Response<Self::StreamAnalyzeSentimentStream>, Status> {
+        let peer = Arc::clone(&self.0);
+        let answers = requests.into_inner().map(move |item| {
+            let peer = Arc::clone(&peer);
+            async move {
+                let response = peer.score(item?.request.unwrap_or_default()).await;
+                let outcome = Some(Outcome::Response(response));
+                Ok(StreamAnalyzeSentimentResponse { outcome, ..StreamAnalyzeSentimentResponse::default() })
+            }
+        });
+        Ok(Response::new(answers.buffer_unordered(512).boxed()))
+    }
 }
 
 fn session(environment: &Environment, file: &Path) -> ort::Result<Session> {

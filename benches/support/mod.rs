@@ -132,21 +132,22 @@ pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// An `arom serve` of its own process, killed when dropped.
+/// A server in a process of its own, killed when dropped.
 pub struct Server {
     child: Child,
     pub address: String,
 }
 
 impl Server {
-    /// Starts it with more arguments and waits until it is ready.
+    /// Starts `arom serve` with more arguments and waits until it is ready.
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_arom"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut arom = Command::new(env!("CARGO_BIN_EXE_arom"));
+        Self::of(arom.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]).args(args))
+    }
+
+    /// Starts a server that logs as `arom serve` does.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut address = String::new();
         for line in log.by_ref() {

@@ -82,8 +82,8 @@ fn nobody_is_let_wait_too_long() {
 fn what_nobody_waits_for_leaves_the_queue_at_once() {
     let mut queue = Queue::new(200, 0);
     let [first, second, third] = [1, 2, 3].map(|name| {
-        let places = queue.push(ALICE, vec![job(name, 30)], PATIENT);
-        places.expect("room")[0]
+        let places = queue.push(ALICE, vec![job(name, 30)], PATIENT).expect("room");
+        *places.first().expect("a place for each")
     });
     queue.push(BOB, vec![job(4, 111)], PATIENT).expect_err("no room");
     assert!(queue.cancel(first) && queue.cancel(second));
