@@ -133,8 +133,17 @@ impl Config {
     pub fn to_toml(&self) -> String {
         keys::as_toml(|key| match self.said.get(key.name) {
             Some(Said { value, source }) => (Some(value.clone()), Some(source.to_string())),
-            None => (None, None),
+            None => (None, self.worked_out(key.name).map(|value| format!("default, here {value}"))),
         })
+    }
+
+    /// The value of a setting whose default depends on the machine.
+    fn worked_out(&self, name: &str) -> Option<String> {
+        match name {
+            "model.bundle" => Some(self.bundle.display().to_string()),
+            "scoring.workers" => Some(self.scoring.workers.to_string()),
+            _ => None,
+        }
     }
 }
 

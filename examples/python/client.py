@@ -15,12 +15,16 @@ import grpc
 from arom.v1 import sentiment_pb2, sentiment_service_pb2, sentiment_service_pb2_grpc
 
 BATCH = 32
+# A busy server says when to come back, and gRPC then waits that long and sends the call again by itself.
+RETRY = {"methodConfig": [{"name": [{"service": "arom.v1.SentimentService"}], "retryPolicy": {
+    "maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
+    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]}}]}
 
 
 def main(address: str = "127.0.0.1:50051", file: str = "examples/messages.jsonl") -> None:
     with open(file, encoding="utf-8") as lines:
         messages = [json.loads(line) for line in lines]
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=[("grpc.service_config", json.dumps(RETRY))]) as channel:
         client = sentiment_service_pb2_grpc.SentimentServiceStub(channel)
         for start in range(0, len(messages), BATCH):
             requests = [
@@ -44,4 +48,7 @@ def main(address: str = "127.0.0.1:50051", file: str = "examples/messages.jsonl"
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except grpc.RpcError as error:
+        sys.exit(f"{error.code().name}: {error.details()}")

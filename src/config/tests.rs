@@ -34,6 +34,11 @@ fn flags_go_before_the_file_and_the_file_before_defaults() {
     {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
+    let workers = std::thread::available_parallelism().expect("the machine knows");
+    let shown = resolve("", &[]).expect("good settings").to_toml();
+    for part in [format!("# workers = N # default, here {workers}\n"), "/e5-small-wisesight\n".to_owned()] {
+        assert!(shown.contains(&part), "{part} is not in {shown}");
+    }
 }
 
 #[test]

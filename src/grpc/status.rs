@@ -15,6 +15,9 @@ const DOMAIN: &str = "arom.v1";
 /// When to come back if too many calls are being answered: most take far less.
 const CALLS_RETRY: Duration = Duration::from_millis(200);
 
+/// The trailer that tells a client's retry policy when to come back.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 /// Why a call, or one item of a batch, has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -47,13 +50,11 @@ impl From<Failure> for Status {
             Failure::NotReady => {
                 plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
             }
-            Failure::TooManyCalls => {
-                let mut details = ErrorDetails::with_retry_info(Some(CALLS_RETRY));
-                details.set_error_info("TOO_MANY_CALLS", DOMAIN, []);
-                let message =
-                    "more calls are being answered than this server takes; retry after the delay given";
-                Status::with_error_details(Code::ResourceExhausted, message, details)
-            }
+            Failure::TooManyCalls => later(
+                "TOO_MANY_CALLS",
+                "more calls are being answered than this server takes; retry after the delay given",
+                CALLS_RETRY,
+            ),
             Failure::Stopping => {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
@@ -63,12 +64,11 @@ impl From<Failure> for Status {
                 "DEADLINE_EXCEEDED",
                 "the deadline passed before the text was scored",
             ),
-            Failure::Score(ScoreError::QueueFull { retry_after }) => {
-                let mut details = ErrorDetails::with_retry_info(Some(retry_after));
-                details.set_error_info("QUEUE_FULL", DOMAIN, []);
-                let message = "more text is waiting than this server takes; retry after the delay given";
-                Status::with_error_details(Code::ResourceExhausted, message, details)
-            }
+            Failure::Score(ScoreError::QueueFull { retry_after }) => later(
+                "QUEUE_FULL",
+                "more text is waiting than this server takes; retry after the delay given",
+                retry_after,
+            ),
             Failure::Score(
                 error @ (ScoreError::Tokenize(_) | ScoreError::Inference(_) | ScoreError::WorkerLost),
             ) => {
@@ -136,4 +136,15 @@ fn code_name(code: Code) -> &'static str {
 
 fn plain(code: Code, reason: &str, message: &str) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
+}
+
+/// A refusal for now. Those who read the details find the delay there; gRPC's own retries
+/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md>) read it from the trailer.
+fn later(reason: &str, message: &str, delay: Duration) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(delay));
+    details.set_error_info(reason, DOMAIN, []);
+    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert(PUSHBACK, milliseconds.into());
+    status
 }

@@ -25,6 +25,8 @@ fn refusal(status: &Status) -> (String, Duration) {
     assert_eq!(status.code(), Code::ResourceExhausted);
     let details = status.get_error_details();
     let delay = details.retry_info().and_then(|info| info.retry_delay).expect("a delay");
+    let pushback = status.metadata().get("grpc-retry-pushback-ms").expect("for gRPC's own retries");
+    assert_eq!(pushback.to_str().expect("ASCII"), delay.as_millis().to_string());
     (details.error_info().expect("a reason").reason.clone(), delay)
 }
 

@@ -4,8 +4,9 @@
 //! the machine's own pip, and generates the stubs there.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::support::{Process, repository};
@@ -57,17 +58,22 @@ fn stubs() -> &'static PathBuf {
 }
 
 fn python(script: &str, args: &[&str]) -> String {
-    let path = std::env::join_paths([packages(), stubs()]).expect("no colons in the target folder");
-    let output = Command::new("python3")
-        .env("PYTHONPATH", path)
+    let output = command(script, args).output().expect("python3 is installed");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn command(script: &str, args: &[&str]) -> Command {
+    let examples = repository().join("examples/python");
+    let path = [packages(), stubs(), &examples];
+    let mut command = Command::new("python3");
+    command
+        .env("PYTHONPATH", std::env::join_paths(path).expect("no colons in the target folder"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(repository())
         .arg(script)
-        .args(args)
-        .output()
-        .expect("python3 is installed");
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+        .args(args);
+    command
 }
 
 #[test]
@@ -77,6 +83,43 @@ fn the_python_example_scores_the_samples() {
     let shown = python("examples/python/client.py", &[&server.address, "examples/messages.jsonl"]);
     assert_eq!(shown.lines().count(), 72);
     assert!(!shown.contains(" error "), "{shown}");
+}
+
+#[test]
+fn the_python_stream_answers_each_line_as_it_comes() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    let mut example = command("examples/python/stream.py", &[&server.address]);
+    let mut example =
+        example.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is installed");
+    let (mut lines, answers) = (example.stdin.take().expect("piped"), example.stdout.take().expect("piped"));
+    let mut answers = BufReader::new(answers).lines();
+    for (text, label) in [("อาหารอร่อยมาก ประทับใจ", "positive"), ("บริการแย่ รอนานมาก", "negative")]
+    {
+        writeln!(lines, "{text}").expect("it reads");
+        // The next line is not written before this answer is there.
+        let answer = answers.next().expect("an answer").expect("UTF-8");
+        assert!(answer.starts_with(label) && answer.ends_with(text), "{answer}");
+    }
+    drop(lines);
+    assert!(example.wait().expect("it ends").success());
+}
+
+#[test]
+fn the_python_examples_say_what_is_wrong_in_a_line() {
+    for (script, file) in [("client", &["examples/messages.jsonl"][..]), ("stream", &[])] {
+        let script = format!("examples/python/{script}.py");
+        let mut example = command(&script, &[&["127.0.0.1:1"][..], file].concat());
+        let output = example.stdin(Stdio::null()).output().expect("python3 is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.starts_with("UNAVAILABLE: "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_client_whose_only_back_off_is_that_of_grpc_is_answered_by_a_full_server() {
+    python("tests/python/retries.py", &[env!("CARGO_BIN_EXE_arom")]);
 }
 
 #[test]

@@ -1,0 +1,41 @@
+"""More calls at once than the server takes, by a client whose only back-off is gRPC's own.
+
+    PYTHONPATH=examples/python python tests/python/retries.py target/release/arom
+"""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from arom.v1 import sentiment_pb2 as pb
+from arom.v1 import sentiment_service_pb2_grpc as stubs
+from client import RETRY
+from scenario import free_port
+
+
+def main(arom: str) -> None:
+    address, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    options = [("grpc.service_config", json.dumps(RETRY))]
+    with subprocess.Popen([arom, "serve", "--listen", address, "--http-listen", http, "--max-calls", "4"]) as server:
+        try:
+            with grpc.insecure_channel(address, options=options) as channel, ThreadPoolExecutor(8) as callers:
+                service = stubs.SentimentServiceStub(channel)
+                score = lambda number: service.AnalyzeSentiment(
+                    pb.AnalyzeSentimentRequest(text=f"รอบที่ {number} บริการดีมาก " * 20), timeout=30, wait_for_ready=True)
+                score(0)
+                answers = list(callers.map(score, range(16)))
+            assert all(answer.sentiment.score > 0 for answer in answers)
+            with urllib.request.urlopen(f"http://{http}/metrics", timeout=10) as page:
+                refused = [line for line in page.read().decode().splitlines()
+                           if line.startswith("arom_request_duration_seconds_count") and 'status="RESOURCE_EXHAUSTED"' in line]
+            assert refused, "the server had room for all of them"
+            print(f"all answered in spite of {refused}")
+        finally:
+            server.kill()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
