@@ -24,8 +24,8 @@ use crate::text::{Normalized, is_linguistic, normalize, snap_to_graphemes};
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
 
-/// Texts up to this many bytes are normalised where they are: handing them over would take longer.
-const SHORT_BYTES: usize = 2048;
+/// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
+const SHORT_BYTES: usize = 1024;
 
 /// Settings of the scorer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -340,8 +340,12 @@ impl Caller {
         let engine = &self.engine;
         let turn = self.turn.lock().await;
         let started = Instant::now();
-        let (task, text) = (Arc::clone(engine), Arc::clone(text));
-        let rows = engine.off_thread(move || task.tokenize(&text)).await??;
+        let rows = if text.as_str().len() <= SHORT_BYTES {
+            engine.tokenize(text)?
+        } else {
+            let (task, text) = (Arc::clone(engine), Arc::clone(text));
+            engine.off_thread(move || task.tokenize(&text)).await??
+        };
         let tokenize = started.elapsed();
         let (tickets, _flying) = self.queue(&rows.rows).await?;
         drop(turn);
