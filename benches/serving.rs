@@ -23,7 +23,7 @@ use arom::grpc::v1::batch_analyze_sentiment_result::Outcome;
 use arom::grpc::v1::stream_analyze_sentiment_response::Outcome as Streamed;
 use arom::grpc::v1::{BatchAnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
 use arom::model::{Model, Session, TokenId, Tokenizer};
-use arom::scoring::{Scorer, ScoringConfig};
+use arom::scoring::{Features, Scorer, ScoringConfig};
 use futures_util::{StreamExt, stream};
 
 use support::{Client, Figure, Server, bundle, median, one, report, request, rows, runtime, texts};
@@ -60,7 +60,9 @@ fn main() {
         };
         note("raw", &mut || raw(&mut sessions, &rows, tokenizer.padding()));
         note("scorer", &mut || {
-            let scored = waiting.block_on(scorer.score_all(&texts).collect::<Vec<_>>());
+            let scored = waiting.block_on(
+                scorer.score_all(texts.iter().map(|text| (text, Features::default()))).collect::<Vec<_>>(),
+            );
             assert!(scored.iter().all(Result::is_ok), "every text is scored");
         });
         note("grpc batch of 128", &mut || waiting.block_on(batches(&client, &texts)));

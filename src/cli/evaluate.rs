@@ -16,7 +16,7 @@ use super::rows::{Format, Lines};
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::Label;
-use crate::scoring::{Evaluation, Scorer};
+use crate::scoring::{Evaluation, Features, Scorer};
 
 /// Measure the model on labelled texts.
 ///
@@ -43,7 +43,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let progress = Progress::new(Some(rows.len()));
     let answers = wait(async {
         let mut answers = Vec::with_capacity(rows.len());
-        let mut scored = pin!(scorer.score_all(rows.iter().map(|(_, text)| text)));
+        let mut scored = pin!(scorer.score_all(rows.iter().map(|(_, text)| (text, Features::default()))));
         while let Some(result) = scored.next().await {
             answers.push(result?.sentiment.probabilities);
             progress.advance(1);

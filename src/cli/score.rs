@@ -18,8 +18,9 @@ use super::progress::Progress;
 use super::rows::{Format, Lines, Row, format_of};
 use super::{open_scorer, wait};
 use crate::config::Config;
-use crate::model::Label;
-use crate::scoring::{Content, ScoreError, Scored};
+use crate::model::{Label, Probabilities};
+use crate::scoring::{Content, Features, ScoreError, Scored, ScoredClause, Sentiment};
+use crate::text::Encoding;
 
 /// Texts that are scored together: enough to keep every worker busy, few enough to answer soon.
 const CHUNK: usize = 256;
@@ -30,7 +31,7 @@ const CHUNK: usize = 256;
 /// object a line with the text in its field `text`; its other fields are given back with --json.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom score 'อร่อยมากกก' 'รอนานเกินไป ไม่มาอีกแล้ว'\n  \
-    arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score\n  \
+    arom score --clauses 'อาหารอร่อยแต่รอนาน'\n  arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score\n  \
     zcat dump.jsonl.gz | arom score --format jsonl >scored.jsonl")]
 pub(super) struct ScoreArgs {
     /// The texts.
@@ -42,6 +43,9 @@ pub(super) struct ScoreArgs {
     /// What the lines hold [default: jsonl for a file that ends in .jsonl or .ndjson, else text].
     #[arg(long, value_name = "FORMAT", conflicts_with = "texts")]
     format: Option<Format>,
+    /// Show the clauses of each text as well, each with its own sentiment; in JSON with offsets in characters.
+    #[arg(long)]
+    clauses: bool,
     /// Print JSON Lines, also on a terminal.
     #[arg(long)]
     json: bool,
@@ -68,6 +72,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     } else {
         Box::new(BufWriter::new(io::stdout().lock()))
     };
+    let features = Features { clauses: args.clauses };
     let progress = Progress::new(None);
     let mut failed = 0;
     if as_table && !written(writeln!(out, "{}", header()))? {
@@ -79,14 +84,14 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
         if rows.is_empty() && fault.is_none() {
             break;
         }
-        let texts = rows.iter().map(|row| &row.text);
+        let texts = rows.iter().map(|row| (&row.text, features));
         let results = wait(scorer.score_all(texts).collect::<Vec<_>>())?;
         progress.advance(rows.len());
         let printed = progress.suspend(|| -> Result<bool> {
             for (row, result) in rows.into_iter().zip(results) {
                 failed += usize::from(result.is_err());
                 let line = if as_table {
-                    table_line(&row, &result)
+                    table_lines(&row, &result)
                 } else {
                     json_line(row, result, scorer.fingerprint())?
                 };
@@ -169,8 +174,20 @@ enum Found<'a> {
         content: &'static str,
         token_count: usize,
         window_count: usize,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        clauses: Vec<Clause<'a>>,
         model_fingerprint: &'a str,
     },
+}
+
+#[derive(Serialize)]
+struct Clause<'a> {
+    text: &'a str,
+    begin_offset: usize,
+    end_offset: usize,
+    label: &'static str,
+    score: f32,
+    probabilities: Shares,
 }
 
 #[derive(Serialize)]
@@ -181,6 +198,18 @@ struct Shares {
     question: f32,
 }
 
+impl Shares {
+    fn of(probabilities: Probabilities) -> Self {
+        let share = |label| probabilities.of(label);
+        Self {
+            positive: share(Label::Positive),
+            neutral: share(Label::Neutral),
+            negative: share(Label::Negative),
+            question: share(Label::Question),
+        }
+    }
+}
+
 fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> Result<String> {
     let mut input = row.object;
     if let Some(fields) = &mut input {
@@ -188,27 +217,33 @@ fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) ->
     }
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },
-        Ok(Scored { sentiment, content, token_count, window_count, .. }) => {
-            let share = |label| sentiment.probabilities.of(label);
-            Found::Scored {
-                label: sentiment.label.name(),
-                score: sentiment.score,
-                magnitude: sentiment.magnitude,
-                mixed: sentiment.mixed,
-                probabilities: Shares {
-                    positive: share(Label::Positive),
-                    neutral: share(Label::Neutral),
-                    negative: share(Label::Negative),
-                    question: share(Label::Question),
-                },
-                content: content_name(content),
-                token_count,
-                window_count,
-                model_fingerprint: fingerprint,
-            }
-        }
+        Ok(Scored { sentiment, content, token_count, window_count, clauses, .. }) => Found::Scored {
+            label: sentiment.label.name(),
+            score: sentiment.score,
+            magnitude: sentiment.magnitude,
+            mixed: sentiment.mixed,
+            probabilities: Shares::of(sentiment.probabilities),
+            content: content_name(content),
+            token_count,
+            window_count,
+            clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
+            model_fingerprint: fingerprint,
+        },
     };
     Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
+}
+
+fn json_clause(text: &str, clause: ScoredClause) -> Clause<'_> {
+    let ScoredClause { span, sentiment } = clause;
+    let characters = Encoding::Utf32.range(text, span.clone());
+    Clause {
+        text: text.get(span).unwrap_or_default(),
+        begin_offset: characters.start,
+        end_offset: characters.end,
+        label: sentiment.label.name(),
+        score: sentiment.score,
+        probabilities: Shares::of(sentiment.probabilities),
+    }
 }
 
 fn content_name(content: Content) -> &'static str {
@@ -224,12 +259,27 @@ fn header() -> String {
     format!("{bold}{:<9} {:>5} {:>6}  text{bold:#}", "label", "sure", "score")
 }
 
-fn table_line(row: &Row, result: &Result<Scored, ScoreError>) -> String {
+/// The text's line, and one below it for each of several clauses.
+fn table_lines(row: &Row, result: &Result<Scored, ScoreError>) -> String {
     let scored = match result {
         Ok(scored) => scored,
         Err(error) => return format!("{:<9} {:>5} {:>6}  {error}", "error", "", ""),
     };
-    let sentiment = &scored.sentiment;
+    let note = match scored.content {
+        Content::Linguistic => "",
+        Content::Empty => "(empty)",
+        Content::NonLinguistic => "(no language) ",
+    };
+    let mut lines = table_line(&scored.sentiment, note, &row.text);
+    for clause in scored.clauses.iter().filter(|_| scored.clauses.len() > 1) {
+        let text = row.text.get(clause.span.clone()).unwrap_or_default();
+        lines.push('\n');
+        lines.push_str(&table_line(&clause.sentiment, "  · ", text));
+    }
+    lines
+}
+
+fn table_line(sentiment: &Sentiment, note: &str, text: &str) -> String {
     let colour = match sentiment.label {
         Label::Positive => AnsiColor::Green.on_default(),
         Label::Neutral => Style::new().dimmed(),
@@ -237,16 +287,11 @@ fn table_line(row: &Row, result: &Result<Scored, ScoreError>) -> String {
         Label::Question => AnsiColor::Cyan.on_default(),
     };
     let sure = sentiment.probabilities.of(sentiment.label) * 100.0;
-    let note = match scored.content {
-        Content::Linguistic => "",
-        Content::Empty => "(empty)",
-        Content::NonLinguistic => "(no language) ",
-    };
     format!(
         "{colour}{:<9}{colour:#} {sure:>4.0}% {:>+6.2}  {note}{}",
         sentiment.label.name(),
         sentiment.score,
-        shorten(&row.text, 70)
+        shorten(text, 70)
     )
 }
 

@@ -1,5 +1,6 @@
 //! Between messages and the domain: requests are checked here once, answers are written here.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tonic_types::FieldViolation;
@@ -7,7 +8,7 @@ use tonic_types::FieldViolation;
 use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
-use crate::scoring::{Content, Scored};
+use crate::scoring::{Content, Features, Scored, Sentiment};
 use crate::text::Encoding;
 
 const MAX_MESSAGE_ID_BYTES: usize = 128;
@@ -20,6 +21,7 @@ pub(super) struct Checked {
     message_id: String,
     language_code: String,
     encoding: Encoding,
+    pub(super) features: Features,
 }
 
 impl Checked {
@@ -56,36 +58,33 @@ impl Checked {
         if !violations.is_empty() {
             return Err(Failure::Invalid(violations));
         }
-        let v1::AnalyzeSentimentRequest { text, message_id, language_code, .. } = request;
-        Ok(Self { text, message_id, language_code, encoding })
+        let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
+        let v1::AnalysisFeatures { clauses } = features.unwrap_or_default();
+        Ok(Self { text, message_id, language_code, encoding, features: Features { clauses } })
     }
 
     /// The answer to this request.
     pub(super) fn answer(self, scored: Scored, fingerprint: &str) -> v1::AnalyzeSentimentResponse {
         let (language_code, language_supported) = self.language(scored.has_thai);
-        let windows = scored.windows.into_iter().map(|window| {
-            let span = self.encoding.range(&self.text, window.span);
-            v1::ScoredWindow {
-                span: Some(v1::TextSpan { begin_offset: count(span.start), end_offset: count(span.end) }),
-                score: window.score,
-                token_count: count(window.token_count),
-            }
+        let windows = scored.windows.into_iter().map(|window| v1::ScoredWindow {
+            span: Some(self.span(window.span)),
+            score: window.score,
+            token_count: count(window.token_count),
+        });
+        let clauses = scored.clauses.into_iter().map(|clause| v1::ScoredClause {
+            span: Some(self.span(clause.span)),
+            sentiment: Some(sentiment(&clause.sentiment)),
         });
         v1::AnalyzeSentimentResponse {
             content: content(scored.content).into(),
-            sentiment: Some(v1::Sentiment {
-                label: label(scored.sentiment.label).into(),
-                probabilities: Some(probabilities(scored.sentiment.probabilities)),
-                score: scored.sentiment.score,
-                magnitude: scored.sentiment.magnitude,
-                mixed: scored.sentiment.mixed,
-            }),
+            sentiment: Some(sentiment(&scored.sentiment)),
             language_code,
             language_supported,
             model_fingerprint: fingerprint.to_owned(),
             token_count: count(scored.token_count),
             window_count: count(scored.window_count),
             windows: windows.collect(),
+            clauses: clauses.collect(),
             timings: Some(v1::AnalysisTimings {
                 tokenize_duration: duration(scored.timings.tokenize),
                 queue_duration: duration(scored.timings.queue),
@@ -95,6 +94,11 @@ impl Checked {
             message_id: self.message_id,
             cache_hit: scored.cache_hit,
         }
+    }
+
+    fn span(&self, bytes: Range<usize>) -> v1::TextSpan {
+        let span = self.encoding.range(&self.text, bytes);
+        v1::TextSpan { begin_offset: count(span.start), end_offset: count(span.end) }
     }
 
     /// The language assumed and whether the model knows it: the caller's word, else the letters.
@@ -115,6 +119,16 @@ fn content(content: Content) -> v1::TextContent {
         Content::Linguistic => v1::TextContent::Linguistic,
         Content::Empty => v1::TextContent::Empty,
         Content::NonLinguistic => v1::TextContent::NonLinguistic,
+    }
+}
+
+fn sentiment(of: &Sentiment) -> v1::Sentiment {
+    v1::Sentiment {
+        label: label(of.label).into(),
+        probabilities: Some(probabilities(of.probabilities)),
+        score: of.score,
+        magnitude: of.magnitude,
+        mixed: of.mixed,
     }
 }
 

@@ -33,7 +33,7 @@ impl Sentiment {
     async fn analyze(&self, request: AnalyzeSentimentRequest) -> Result<AnalyzeSentimentResponse, Failure> {
         let scorer = self.shared.scorer()?;
         let checked = Checked::new(request, &self.shared.config)?;
-        let scored = scorer.score(&checked.text).await.map_err(Failure::Score)?;
+        let scored = scorer.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
         Ok(checked.answer(scored, scorer.fingerprint()))
     }
 
@@ -50,7 +50,7 @@ impl Sentiment {
         }
         let checked: Vec<Result<Checked, Failure>> =
             requests.into_iter().map(|request| Checked::new(request, &self.shared.config)).collect();
-        let texts: Vec<String> = checked.iter().flatten().map(|item| item.text.clone()).collect();
+        let texts: Vec<_> = checked.iter().flatten().map(|item| (item.text.clone(), item.features)).collect();
         let mut scored = scorer.score_all(texts).collect::<Vec<_>>().await.into_iter();
         let mut outcome = |item: Result<Checked, Failure>| -> Result<AnalyzeSentimentResponse, Failure> {
             let item = item?;

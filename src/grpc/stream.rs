@@ -183,7 +183,7 @@ impl Conversation {
         async move {
             let checked = checked?;
             let (scorer, caller) = serving?;
-            let scored = caller.score(&checked.text).await.map_err(Failure::Score)?;
+            let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
             Ok(checked.answer(scored, scorer.fingerprint()))
         }
     }

@@ -9,8 +9,10 @@ mod window;
 mod workers;
 
 pub use evaluation::{ClassFigures, Evaluation};
-pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
-pub use sentiment::{Content, MIXED_MARGIN, Scored, ScoredWindow, Sentiment, Timings};
+pub use scorer::{Caller, MAX_CLAUSES, OpenError, ScoreError, Scorer, ScoringConfig};
+pub use sentiment::{
+    Content, Features, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
+};
 
 #[cfg(test)]
 mod tests;

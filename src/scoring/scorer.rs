@@ -6,12 +6,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::cache::Cache;
 use super::queue::CallerId;
-use super::sentiment::{Analysis, AnalyzedWindow, Content, Scored, ScoredWindow, Sentiment, Timings};
+use super::sentiment::{
+    Analysis, AnalyzedWindow, Content, Features, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
+};
 use super::window::Windows;
 use super::workers::{Inferred, Ticket, Workers};
 use crate::model::{
@@ -19,10 +21,13 @@ use crate::model::{
     TokenizerError,
 };
 use crate::telemetry::Metrics;
-use crate::text::{Normalized, is_linguistic, normalize, snap_to_graphemes};
+use crate::text::{Normalized, clauses, is_linguistic, normalize, snap_to_graphemes, words};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
+
+/// Most clauses of one text; of a text with more, neighbours are scored together.
+pub const MAX_CLAUSES: usize = 64;
 
 /// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
 const SHORT_BYTES: usize = 1024;
@@ -230,8 +235,8 @@ impl Scorer {
     /// # Errors
     ///
     /// Says whether to retry ([`ScoreError::QueueFull`]), to give up, or to look into the log.
-    pub async fn score(&self, text: &str) -> Result<Scored, ScoreError> {
-        self.caller().score(text).await
+    pub async fn score(&self, text: &str, features: Features) -> Result<Scored, ScoreError> {
+        self.caller().score(text, features).await
     }
 
     /// Scores several texts for one caller and gives their answers in their order, each on its own.
@@ -240,13 +245,13 @@ impl Scorer {
     /// own texts, and is refused only what finds the queue full of others'.
     pub fn score_all<T: AsRef<str>>(
         &self,
-        texts: impl IntoIterator<Item = T>,
+        texts: impl IntoIterator<Item = (T, Features)>,
     ) -> impl Stream<Item = Result<Scored, ScoreError>> {
         let caller = Arc::new(self.caller());
         stream::iter(texts)
-            .map(move |text| {
+            .map(move |(text, features)| {
                 let caller = Arc::clone(&caller);
-                async move { caller.score(text.as_ref()).await }
+                async move { caller.score(text.as_ref(), features).await }
             })
             .buffered(AT_ONCE)
     }
@@ -285,6 +290,14 @@ struct Flight {
     infer: Duration,
 }
 
+/// What the model says of a text, and what finding out took.
+#[derive(Debug)]
+struct Known {
+    analysis: Arc<Analysis>,
+    cache_hit: bool,
+    flight: Flight,
+}
+
 /// The rows of a text for the model.
 #[derive(Debug)]
 struct Rows {
@@ -301,38 +314,74 @@ impl Caller {
     /// # Errors
     ///
     /// As [`Scorer::score`].
-    pub async fn score(&self, text: &str) -> Result<Scored, ScoreError> {
+    pub async fn score(&self, text: &str, features: Features) -> Result<Scored, ScoreError> {
         let arrived = Instant::now();
         let engine = &self.engine;
         let normalized = Arc::new(engine.normalize(text).await?);
-        let normalize = arrived.elapsed();
-        let content = if normalized.as_str().is_empty() {
-            Content::Empty
-        } else if is_linguistic(&normalized) {
-            Content::Linguistic
-        } else {
-            Content::NonLinguistic
+        let content = content(&normalized);
+        let ranges = match content {
+            Content::Linguistic if features.clauses => engine.clauses(&normalized).await?,
+            Content::Linguistic | Content::Empty | Content::NonLinguistic => Vec::new(),
         };
+        let prepared = arrived.elapsed();
+        // The only clause of a text is the text.
+        let alone = ranges.len() == 1;
+        let parts = ranges.iter().filter(|_| !alone).map(|range| {
+            let part = normalize(normalized.as_str().get(range.clone()).unwrap_or_default());
+            async move { self.known(&Arc::new(part)).await }
+        });
+        let (whole, parts) = future::try_join(self.known(&normalized), future::try_join_all(parts)).await?;
+        let mut sentiment = whole.analysis.sentiment.clone();
+        if !parts.is_empty() {
+            sentiment = sentiment.with_parts(parts.iter().map(|part| part.analysis.sentiment.score));
+        }
+        let of_clauses = if alone { std::slice::from_ref(&whole) } else { &parts };
+        let clauses = ranges.into_iter().zip(of_clauses).map(|(range, part)| ScoredClause {
+            span: snap_to_graphemes(text, normalized.original_range(range)),
+            sentiment: part.analysis.sentiment.clone(),
+        });
+        let flights = || parts.iter().chain([&whole]).map(|known| known.flight);
+        let timings = Timings {
+            tokenize: prepared + flights().map(|flight| flight.tokenize).sum::<Duration>(),
+            queue: flights().map(|flight| flight.queue).max().unwrap_or_default(),
+            infer: flights().map(|flight| flight.infer).sum(),
+            total: arrived.elapsed(),
+        };
+        let scored = Scored {
+            content,
+            sentiment,
+            has_thai: normalized.as_str().chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch)),
+            token_count: whole.analysis.token_count,
+            unknown_count: whole.analysis.unknown_count,
+            window_count: whole.analysis.window_count,
+            windows: windows(text, &normalized, &whole.analysis),
+            clauses: clauses.collect(),
+            cache_hit: whole.cache_hit,
+            timings,
+        };
+        engine.metrics.text_scored(&scored);
+        Ok(scored)
+    }
+
+    /// What the model says of a text, remembered or asked.
+    async fn known(&self, text: &Arc<Normalized>) -> Result<Known, ScoreError> {
+        let engine = &self.engine;
         let flight = OnceLock::new();
         let work = async {
-            let (analysis, times) = self.analyze(&normalized).await?;
+            let (analysis, times) = self.analyze(text).await?;
             flight.get_or_init(|| times);
             Ok(Arc::new(analysis))
         };
-        let (analysis, cache_hit) = match (content, &engine.cache) {
+        let (analysis, cache_hit) = match (content(text), &engine.cache) {
             (Content::Empty | Content::NonLinguistic, _) => (Arc::new(Analysis::neutral()), false),
             (Content::Linguistic, None) => (work.await?, false),
             (Content::Linguistic, Some(cache)) => {
-                let found = cache.get_or(cache.key(&engine.fingerprint, &normalized), work).await?;
+                let found = cache.get_or(cache.key(&engine.fingerprint, text), work).await?;
                 engine.metrics.cache_asked(found.1);
                 found
             }
         };
-        let Flight { tokenize, queue, infer } = flight.get().copied().unwrap_or_default();
-        let timings = Timings { tokenize: normalize + tokenize, queue, infer, total: arrived.elapsed() };
-        let scored = scored(text, &normalized, content, &analysis, cache_hit, timings);
-        engine.metrics.text_scored(&scored);
-        Ok(scored)
+        Ok(Known { analysis, cache_hit, flight: flight.get().copied().unwrap_or_default() })
     }
 
     /// Asks the model.
@@ -391,6 +440,16 @@ impl Engine {
         }
         let text = text.to_owned();
         self.off_thread(move || normalize(&text)).await
+    }
+
+    /// Where the clauses of a text lie.
+    async fn clauses(&self, text: &Arc<Normalized>) -> Result<Vec<Range<usize>>, ScoreError> {
+        let found = |text: &Normalized| join_to(clauses(text.as_str(), &words(text.as_str())), MAX_CLAUSES);
+        if text.as_str().len() <= SHORT_BYTES {
+            return Ok(found(text));
+        }
+        let text = Arc::clone(text);
+        self.off_thread(move || found(&text)).await
     }
 
     /// Does what takes long away from the threads that serve sockets, as many at a time as there are CPUs.
@@ -455,29 +514,28 @@ impl Engine {
     }
 }
 
-/// The answer for a text as it was sent.
-fn scored(
-    text: &str,
-    normalized: &Normalized,
-    content: Content,
-    analysis: &Analysis,
-    cache_hit: bool,
-    timings: Timings,
-) -> Scored {
+fn content(text: &Normalized) -> Content {
+    if text.as_str().is_empty() {
+        Content::Empty
+    } else if is_linguistic(text) {
+        Content::Linguistic
+    } else {
+        Content::NonLinguistic
+    }
+}
+
+/// Where the windows lie in the text as it was sent.
+fn windows(text: &str, normalized: &Normalized, analysis: &Analysis) -> Vec<ScoredWindow> {
     let window = |window: &AnalyzedWindow| ScoredWindow {
         span: snap_to_graphemes(text, normalized.original_range(window.range.clone())),
         score: window.score,
         token_count: window.token_count,
     };
-    Scored {
-        content,
-        sentiment: analysis.sentiment.clone(),
-        has_thai: normalized.as_str().chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch)),
-        token_count: analysis.token_count,
-        unknown_count: analysis.unknown_count,
-        window_count: analysis.window_count,
-        windows: analysis.windows.iter().map(window).collect(),
-        cache_hit,
-        timings,
-    }
+    analysis.windows.iter().map(window).collect()
+}
+
+/// Joins neighbours so that no more than so many are left.
+fn join_to(ranges: Vec<Range<usize>>, most: usize) -> Vec<Range<usize>> {
+    let size = ranges.len().div_ceil(most).max(1);
+    ranges.chunks(size).filter_map(|some| Some(some.first()?.start..some.last()?.end)).collect()
 }

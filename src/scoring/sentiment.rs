@@ -28,10 +28,27 @@ pub struct Sentiment {
     pub probabilities: Probabilities,
     /// Polarity in [-1, 1]: P(positive) − P(negative).
     pub score: f32,
-    /// Strength of feeling, 0 or more: the sum of |score| over the windows.
+    /// Strength of feeling, 0 or more: the sum of |score| over the clauses, or over the windows if clauses were not
+    /// asked for.
     pub magnitude: f32,
-    /// Whether windows disagree in sign beyond [`MIXED_MARGIN`].
+    /// Whether clauses, or else windows, disagree in sign beyond [`MIXED_MARGIN`].
     pub mixed: bool,
+}
+
+/// What to say of a text beside its sentiment. Each costs something; what is not asked for is not worked out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// The clauses, each with a sentiment of its own: an inference for each, if there are several.
+    pub clauses: bool,
+}
+
+/// One of the clauses of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredClause {
+    /// Where it lies in the text as sent, in bytes, on edges of grapheme clusters.
+    pub span: Range<usize>,
+    /// What the model says of the clause alone.
+    pub sentiment: Sentiment,
 }
 
 /// One of the overlapping parts of a long text.
@@ -109,6 +126,8 @@ pub struct Scored {
     pub window_count: usize,
     /// The windows, if there was more than one.
     pub windows: Vec<ScoredWindow>,
+    /// The clauses in their order, if they were asked for: one or more of a text with language.
+    pub clauses: Vec<ScoredClause>,
     /// Whether the same text had been scored before, or was being scored for somebody else.
     pub cache_hit: bool,
     /// Where the time went.
@@ -128,14 +147,25 @@ impl Sentiment {
             [(only, _)] => *only,
             several => Probabilities::weighted_mean(several),
         };
-        let scores = || windows.iter().map(|(window, _)| window.polarity());
-        Self {
+        let whole = Self {
             label: probabilities.label(),
             probabilities,
             score: probabilities.polarity(),
-            magnitude: scores().map(f32::abs).sum(),
-            mixed: scores().any(|score| score >= MIXED_MARGIN)
-                && scores().any(|score| score <= -MIXED_MARGIN),
+            magnitude: 0.0,
+            mixed: false,
+        };
+        whole.with_parts(windows.iter().map(|(window, _)| window.polarity()))
+    }
+
+    /// The same with the magnitude and disagreement of these parts.
+    pub(super) fn with_parts(self, scores: impl Iterator<Item = f32>) -> Self {
+        let (mut praise, mut blame) = (false, false);
+        let mut magnitude = 0.0;
+        for score in scores {
+            magnitude += score.abs();
+            praise |= score >= MIXED_MARGIN;
+            blame |= score <= -MIXED_MARGIN;
         }
+        Self { magnitude, mixed: praise && blame, ..self }
     }
 }

@@ -286,7 +286,7 @@ mod golden {
     use serde::Deserialize;
 
     use crate::model::{Bundle, Model, Runtime};
-    use crate::scoring::{Content, Scorer, ScoringConfig};
+    use crate::scoring::{Content, Features, Scorer, ScoringConfig};
     use crate::text::normalize;
 
     /// How far a logit may lie from the reference. AVX-512 gives its five decimals, and so did
@@ -352,8 +352,9 @@ mod golden {
         assert_eq!(texts.len(), references.len());
         assert!(texts.len() >= 200);
         let waiting = tokio::runtime::Runtime::new().expect("a runtime");
-        let scored =
-            waiting.block_on(scorer.score_all(texts.iter().map(|row| &row.text)).collect::<Vec<_>>());
+        let scored = waiting.block_on(
+            scorer.score_all(texts.iter().map(|row| (&row.text, Features::default()))).collect::<Vec<_>>(),
+        );
         let mut furthest = 0.0_f32;
         for ((Text { text }, reference), scored) in texts.iter().zip(&references).zip(scored) {
             let scored = scored.expect("scored");

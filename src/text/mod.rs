@@ -1,13 +1,18 @@
-//! Thai text: repairs with a map back to the original, and offsets in the caller's units. Pure.
+//! Thai text: repairs with a map back to the original, words, clauses, and offsets in the caller's units. Pure.
 
+mod clauses;
+mod lexicon;
 mod marks;
 mod masks;
 mod normalize;
 mod offsets;
+mod words;
 
+pub use clauses::clauses;
 pub use masks::{Mask, is_linguistic};
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
+pub use words::words;
 
 #[cfg(test)]
 mod tests;

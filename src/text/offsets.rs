@@ -46,3 +46,9 @@ pub fn snap_to_graphemes(text: &str, range: Range<usize>) -> Range<usize> {
     };
     snap(range.start, false)..snap(range.end, true)
 }
+
+/// Whether a byte position lies between two grapheme clusters.
+pub(super) fn is_grapheme_edge(text: &str, position: usize) -> bool {
+    text.is_char_boundary(position)
+        && GraphemeCursor::new(position, text.len(), true).is_boundary(text, 0).unwrap_or(true)
+}

@@ -300,3 +300,141 @@ proptest! {
         }
     }
 }
+
+mod segments {
+    //! Words and clauses against rows of examples, and what holds for any text.
+    #![allow(clippy::string_slice, clippy::indexing_slicing, reason = "a range that is wrong fails its test")]
+
+    use super::*;
+
+    /// Rows of a file of examples: `#` begins a comment, `|` is a cut, `⏎` a line break.
+    fn rows(file: &str) -> impl Iterator<Item = Vec<String>> {
+        let lines = file.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| line.split('|').map(|part| part.replace('⏎', "\n")).collect())
+    }
+
+    /// The clauses of a text as it was sent.
+    fn clauses_of(text: &str) -> Vec<String> {
+        let normalized = normalize(text);
+        let ranges = clauses(normalized.as_str(), &words(normalized.as_str()));
+        let span = |range| snap_to_graphemes(text, normalized.original_range(range));
+        ranges.into_iter().map(|range| text[span(range)].to_owned()).collect()
+    }
+
+    #[test]
+    fn clauses_end_where_a_reader_would_end_them() {
+        let mut wrong = Vec::new();
+        let mut seen = 0;
+        for row in rows(include_str!("../../tests/data/clauses.txt")) {
+            let wanted: Vec<&str> = row.iter().map(|part| part.trim()).collect();
+            let found = clauses_of(&row.concat());
+            seen += 1;
+            if found != wanted {
+                let text = row.concat();
+                let words: Vec<&str> = words(&text).into_iter().map(|range| &text[range]).collect();
+                let (wanted, found, words) = (wanted.join("|"), found.join("|"), words.join("|"));
+                wrong.push(format!("{wanted}\n  found {found}\n  words {words}"));
+            }
+        }
+        assert!(seen >= 150, "{seen} rows");
+        assert!(wrong.is_empty(), "{} of {seen} rows\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    #[test]
+    fn words_are_those_of_a_reader_but_for_compounds() {
+        let (mut wanted, mut within, mut missed) = (0, Vec::new(), 0);
+        for row in rows(include_str!("../../tests/data/words.txt")) {
+            let text = row.concat();
+            let edges: Vec<usize> = words(&text).into_iter().map(|range| range.end).collect();
+            let mut end = 0;
+            let gold: Vec<usize> = row
+                .iter()
+                .map(|word| {
+                    end += word.len();
+                    end
+                })
+                .collect();
+            wanted += row.iter().filter(|word| !word.trim().is_empty()).count();
+            missed += gold.iter().filter(|edge| !edges.contains(edge)).count();
+            if edges.iter().any(|edge| !gold.contains(edge)) {
+                let found: Vec<&str> = words(&text).into_iter().map(|range| &text[range]).collect();
+                within.push(found.join("|"));
+            }
+        }
+        assert!(wanted >= 200, "{wanted} words");
+        assert!(within.is_empty(), "cut inside a word: {within:#?}");
+        assert!(missed * 10 < wanted, "{missed} of {wanted} edges are not found");
+    }
+
+    /// Thai with stacked marks, clusters of several characters, and line ends.
+    fn awkward() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("ก็่"),
+            Just("น้ำ"),
+            Just("เเ"),
+            Just("ํ้า"),
+            Just("แต่"),
+            Just("เพราะ"),
+            Just("ค่ะ"),
+            Just("ดี"),
+            Just("มากกกก"),
+            Just("ๆ"),
+            Just("👨\u{200D}👩\u{200D}👧"),
+            Just("🇹🇭"),
+            Just("🇹"),
+            Just("👍🏽"),
+            Just("❤\u{FE0F}"),
+            Just("\r\n"),
+            Just("\n"),
+            Just(" "),
+            Just("555555"),
+            Just("!"),
+            Just("..."),
+            Just("e\u{301}"),
+            Just("https://a.co/x"),
+            Just("\u{200B}"),
+            Just("&amp;"),
+        ];
+        prop::collection::vec(prop_oneof![4 => piece.prop_map(str::to_owned), 1 => any::<String>()], 0..24)
+            .prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn words_cover_the_text_and_clauses_all_that_shows(text in awkward()) {
+            let normalized = normalize(&text);
+            let shown = normalized.as_str();
+            let words = words(shown);
+            prop_assert_eq!(words.iter().map(|range| &shown[range.clone()]).collect::<String>(), shown);
+            let clauses = clauses(shown, &words);
+            prop_assert!(clauses.iter().zip(clauses.iter().skip(1)).all(|(left, right)| left.end <= right.start));
+            let mut outside = shown.to_owned();
+            for range in clauses.iter().rev() {
+                prop_assert!(!range.is_empty());
+                outside.replace_range(range.clone(), "");
+            }
+            prop_assert_eq!(outside.trim(), "", "white space alone is outside");
+        }
+
+        #[test]
+        fn spans_of_clauses_are_in_order_in_every_unit_and_split_no_cluster(text in awkward()) {
+            let normalized = normalize(&text);
+            let clauses = clauses(normalized.as_str(), &words(normalized.as_str()));
+            let spans: Vec<_> = clauses
+                .into_iter()
+                .map(|range| snap_to_graphemes(&text, normalized.original_range(range)))
+                .collect();
+            let edges: Vec<usize> =
+                unicode_segmentation::UnicodeSegmentation::grapheme_indices(text.as_str(), true).map(|(at, _)| at).collect();
+            let utf16: Vec<u16> = text.encode_utf16().collect();
+            let scalars: Vec<char> = text.chars().collect();
+            for span in &spans {
+                prop_assert!(edges.contains(&span.start) && (edges.contains(&span.end) || span.end == text.len()));
+                let part = &text[span.clone()];
+                prop_assert_eq!(&String::from_utf16(&utf16[Encoding::Utf16.range(&text, span.clone())]).expect("whole"), part);
+                prop_assert_eq!(&scalars[Encoding::Utf32.range(&text, span.clone())].iter().collect::<String>(), part);
+            }
+            prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(left, right)| left.end <= right.start), "{spans:?}");
+        }
+    }
+}

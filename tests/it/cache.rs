@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arom::scoring::{Scored, Scorer, ScoringConfig, Timings};
+use arom::scoring::{Features, Scored, Scorer, ScoringConfig, Timings};
 use arom::telemetry::Metrics;
 use futures_util::future::join_all;
 
@@ -23,16 +23,16 @@ fn timeless(scored: Scored) -> Scored {
 #[tokio::test]
 async fn a_text_seen_before_is_not_inferred_again() {
     let (scorer, metrics) = cached();
-    let first = scorer.score("อาหารอร่อยมากกก 😍").await.expect("scored");
+    let first = scorer.score("อาหารอร่อยมากกก 😍", Features::default()).await.expect("scored");
     // Equal once normalised, though not as sent.
     for text in ["อาหารอร่อยมากกก 😍", "  อาหารอร่อยมากกกกกก 😍 "]
     {
-        let again = scorer.score(text).await.expect("scored");
+        let again = scorer.score(text, Features::default()).await.expect("scored");
         assert!(again.cache_hit && !first.cache_hit);
         assert_eq!((again.timings.queue, again.timings.infer), (Duration::ZERO, Duration::ZERO));
         assert_eq!(timeless(again), timeless(first.clone()));
     }
-    assert!(!scorer.score("อาหารไม่อร่อย").await.expect("scored").cache_hit);
+    assert!(!scorer.score("อาหารไม่อร่อย", Features::default()).await.expect("scored").cache_hit);
     assert_eq!(metric(&metrics, "arom_cache_lookups_total{result=\"hit\"}"), 2.0);
     assert_eq!(metric(&metrics, "arom_cache_lookups_total{result=\"miss\"}"), 2.0);
     assert_eq!(metric(&metrics, "arom_batch_rows_sum"), 2.0);
@@ -44,11 +44,12 @@ async fn a_text_seen_before_is_not_inferred_again() {
 async fn windows_of_a_cached_text_lie_where_this_text_has_them() {
     let (scorer, _) = cached();
     let text = "อาหารอร่อยมาก บริการดี ".repeat(40) + &"แต่รอนานเกินไป ".repeat(40);
-    let first = scorer.score(&text).await.expect("scored");
+    let first = scorer.score(&text, Features::default()).await.expect("scored");
     assert!(first.windows.len() > 1);
     let shifted = format!("\u{200B}\u{200B} {text}");
-    let again = scorer.score(&shifted).await.expect("scored");
-    let fresh = open_scorer(&uncached(), Arc::default()).score(&shifted).await.expect("scored");
+    let again = scorer.score(&shifted, Features::default()).await.expect("scored");
+    let fresh =
+        open_scorer(&uncached(), Arc::default()).score(&shifted, Features::default()).await.expect("scored");
     assert!(again.cache_hit);
     assert_eq!(timeless(again.clone()), timeless(fresh));
     assert_ne!(again.windows.last().map(|w| w.span.clone()), first.windows.last().map(|w| w.span.clone()));
@@ -58,7 +59,7 @@ async fn windows_of_a_cached_text_lie_where_this_text_has_them() {
 async fn many_who_ask_the_same_at_once_share_one_inference() {
     let (scorer, metrics) = cached();
     let text = "ถูกใจมาก ส่งไว".repeat(10);
-    let answers = join_all((0..64).map(|_| scorer.score(&text))).await;
+    let answers = join_all((0..64).map(|_| scorer.score(&text, Features::default()))).await;
     let answers: Vec<Scored> = answers.into_iter().map(|answer| answer.expect("scored")).collect();
     assert_eq!(answers.iter().filter(|answer| !answer.cache_hit).count(), 1);
     assert!(answers.windows(2).all(|pair| pair[0].sentiment == pair[1].sentiment));
@@ -73,13 +74,13 @@ async fn who_gives_up_first_takes_nothing_from_the_others() {
     let texts: Vec<String> = (0..60).map(|id| format!("{id} {}", "รอนานมาก ".repeat(60))).collect();
     let batch = tokio::spawn(async move {
         use futures_util::StreamExt;
-        busy.score_all(texts).collect::<Vec<_>>().await
+        busy.score_all(texts.into_iter().map(|text| (text, Features::default()))).collect::<Vec<_>>().await
     });
     until(|| metric(&metrics, "arom_queue_windows") > 20.0).await;
     let text = "ของแท้ไหมคะ ".repeat(20);
     // The first to ask leads the flight, and leaves at once.
-    let leader = tokio::time::timeout(Duration::from_millis(3), scorer.score(&text));
-    let (leader, follower) = tokio::join!(leader, scorer.score(&text));
+    let leader = tokio::time::timeout(Duration::from_millis(3), scorer.score(&text, Features::default()));
+    let (leader, follower) = tokio::join!(leader, scorer.score(&text, Features::default()));
     assert!(leader.is_err(), "its deadline passed");
     follower.expect("scored");
     assert!(batch.await.expect("no panic").iter().all(Result::is_ok));
@@ -90,7 +91,7 @@ async fn a_cache_of_no_bytes_keeps_nothing() {
     let metrics = Arc::<Metrics>::default();
     let scorer = open_scorer(&uncached(), Arc::clone(&metrics));
     for _ in 0..2 {
-        assert!(!scorer.score("ดีมาก").await.expect("scored").cache_hit);
+        assert!(!scorer.score("ดีมาก", Features::default()).await.expect("scored").cache_hit);
     }
     assert_eq!(scorer.cache_level().await, (0, 0));
     assert_eq!(metric(&metrics, "arom_batch_rows_sum"), 2.0);
@@ -102,7 +103,7 @@ async fn the_cache_stays_within_its_bytes() {
     let config = ScoringConfig { cache_bytes: 8192, ..uncached() };
     let scorer = open_scorer(&config, metrics);
     for id in 0..100 {
-        scorer.score(&format!("รอบที่ {id}")).await.expect("scored");
+        scorer.score(&format!("รอบที่ {id}"), Features::default()).await.expect("scored");
     }
     let (entries, bytes) = scorer.cache_level().await;
     assert!(bytes <= 8192 && entries > 5 && entries < 40, "{entries} entries of {bytes} bytes");

@@ -10,7 +10,7 @@ use arom::grpc::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResult, OffsetEncoding, SentimentLabel, TextContent,
 };
-use arom::scoring::{Scored, Scorer, ScoringConfig};
+use arom::scoring::{Features, Scored, Scorer, ScoringConfig};
 use futures_util::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -123,7 +123,8 @@ async fn batch_unary_and_scorer_agree_to_the_bit() {
         })
         .collect();
     let results = batch(&mut client, texts.iter().map(|t| text(t)).collect()).await.expect("answered");
-    let direct = scorer().score_all(texts.clone()).collect::<Vec<_>>().await;
+    let plain = texts.iter().map(|text| (text, Features::default()));
+    let direct = scorer().score_all(plain).collect::<Vec<_>>().await;
     for ((sample, result), direct) in texts.iter().zip(results).zip(direct) {
         let Some(Outcome::Response(batched)) = result.outcome else { panic!("no answer for {sample}") };
         let alone = one(&mut client, text(sample)).await.expect("scored");
@@ -159,6 +160,7 @@ async fn bad_requests_are_refused_with_every_field() {
         channel: i32::MIN,
         language_code: "ไทย".to_owned(),
         offset_encoding: i32::MAX,
+        features: None,
     };
     check(&mut client, all, &["text", "message_id", "language_code", "channel", "offset_encoding"]).await;
     // A text of exactly the limit is taken.

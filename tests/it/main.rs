@@ -11,6 +11,7 @@
 
 mod bundle;
 mod cache;
+mod clauses;
 mod cli;
 mod grpc;
 mod layering;

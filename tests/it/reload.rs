@@ -10,7 +10,7 @@ use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::stream_analyze_sentiment_response::Outcome;
 use arom::grpc::v1::{AnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
 use arom::model::Bundle;
-use arom::scoring::{Scorer, ScoringConfig};
+use arom::scoring::{Features, Scorer, ScoringConfig};
 use futures_util::{StreamExt, stream};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -160,7 +160,7 @@ async fn entries_of_the_cache_belong_to_their_model() {
     let second = first.successor(&bundle, &runtime()).expect("it fits");
     for (scorer, hit) in [(&first, false), (&first, true), (&second, false), (&second, true), (&first, true)]
     {
-        assert_eq!(scorer.score("คุ้มค่าคุ้มราคา").await.expect("scored").cache_hit, hit);
+        assert_eq!(scorer.score("คุ้มค่าคุ้มราคา", Features::default()).await.expect("scored").cache_hit, hit);
     }
 }
 
