@@ -102,6 +102,7 @@ impl Config {
             server: ServerConfig {
                 listen: values.get("server.listen"),
                 http_listen: values.find("server.http_listen"),
+                max_risk: values.get("scoring.max_risk"),
                 max_text_bytes: values.get(text),
                 max_batch_size: values.get("server.max_batch_size"),
                 max_message_bytes: values.get(message),

@@ -112,6 +112,11 @@ fn as_table(evaluation: &Evaluation, rate: f64, workers: usize, scorer: &Scorer)
             class.precision, class.recall, class.f1
         ));
     }
+    line(format!("\n{:<10} {:>9} {:>9}", "max risk", "answered", "wrong"));
+    for point in &evaluation.risk_coverage {
+        line(format!("{:<10} {:>9.4} {:>9.4}", point.max_risk, point.coverage, point.error));
+    }
+    line(format!("area under the risk-coverage curve  {:.4}", evaluation.risk_coverage_area));
     let names = Label::ALL.map(Label::name);
     let columns = |cells: [String; Label::COUNT]| cells.map(|cell| format!(" {cell:>9}")).concat();
     line(format!("\n{:<10}{}", "truth", columns(names.map(str::to_owned))));

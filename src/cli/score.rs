@@ -20,7 +20,7 @@ use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::{Label, Probabilities};
 use crate::scoring::{Content, Features, ScoreError, Scored, ScoredClause, Sentiment};
-use crate::text::Encoding;
+use crate::text::{Encoding, Modifiers};
 
 /// Texts that are scored together: enough to keep every worker busy, few enough to answer soon.
 const CHUNK: usize = 256;
@@ -28,7 +28,8 @@ const CHUNK: usize = 256;
 /// Score texts: a table on a terminal, JSON Lines when piped.
 ///
 /// Texts come from the arguments, a file, or stdin, one a line. A file that ends in .jsonl holds one JSON
-/// object a line with the text in its field `text`; its other fields are given back with --json.
+/// object a line with the text in its field `text`; its other fields are given back with --json. In the table a
+/// label with a question mark is one that is wrong with a higher probability than --max-risk.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom score 'อร่อยมากกก' 'รอนานเกินไป ไม่มาอีกแล้ว'\n  \
     arom score --clauses 'อาหารอร่อยแต่รอนาน'\n  arom score --input reviews.txt\n  arom score --json <chat.txt | jq .score\n  \
@@ -46,6 +47,9 @@ pub(super) struct ScoreArgs {
     /// Show the clauses of each text as well, each with its own sentiment; in JSON with offsets in characters.
     #[arg(long)]
     clauses: bool,
+    /// Count what colours each text: stretched words, laughter, emoji, negation, abuse.
+    #[arg(long)]
+    modifiers: bool,
     /// Print JSON Lines, also on a terminal.
     #[arg(long)]
     json: bool,
@@ -72,7 +76,8 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     } else {
         Box::new(BufWriter::new(io::stdout().lock()))
     };
-    let features = Features { clauses: args.clauses };
+    let features = Features { clauses: args.clauses, modifiers: args.modifiers };
+    let max_risk = config.server.max_risk;
     let progress = Progress::new(None);
     let mut failed = 0;
     if as_table && !written(writeln!(out, "{}", header()))? {
@@ -91,9 +96,9 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
             for (row, result) in rows.into_iter().zip(results) {
                 failed += usize::from(result.is_err());
                 let line = if as_table {
-                    table_lines(&row, &result)
+                    table_lines(&row, &result, max_risk)
                 } else {
-                    json_line(row, result, scorer.fingerprint())?
+                    json_line(row, result, scorer.fingerprint(), max_risk)?
                 };
                 if !written(writeln!(out, "{line}"))? {
                     return Ok(false);
@@ -170,12 +175,16 @@ enum Found<'a> {
         score: f32,
         magnitude: f32,
         mixed: bool,
+        entropy: f32,
+        abstain: bool,
         probabilities: Shares,
         content: &'static str,
         token_count: usize,
         window_count: usize,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         clauses: Vec<Clause<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        modifiers: Option<Modifiers>,
         model_fingerprint: &'a str,
     },
 }
@@ -210,25 +219,35 @@ impl Shares {
     }
 }
 
-fn json_line(row: Row, result: Result<Scored, ScoreError>, fingerprint: &str) -> Result<String> {
+fn json_line(
+    row: Row,
+    result: Result<Scored, ScoreError>,
+    fingerprint: &str,
+    max_risk: f32,
+) -> Result<String> {
     let mut input = row.object;
     if let Some(fields) = &mut input {
         fields.shift_remove("text");
     }
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },
-        Ok(Scored { sentiment, content, token_count, window_count, clauses, .. }) => Found::Scored {
-            label: sentiment.label.name(),
-            score: sentiment.score,
-            magnitude: sentiment.magnitude,
-            mixed: sentiment.mixed,
-            probabilities: Shares::of(sentiment.probabilities),
-            content: content_name(content),
-            token_count,
-            window_count,
-            clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
-            model_fingerprint: fingerprint,
-        },
+        Ok(Scored { sentiment, content, token_count, window_count, clauses, modifiers, .. }) => {
+            Found::Scored {
+                label: sentiment.label.name(),
+                score: sentiment.score,
+                magnitude: sentiment.magnitude,
+                mixed: sentiment.mixed,
+                entropy: sentiment.probabilities.entropy(),
+                abstain: sentiment.probabilities.risk() > max_risk,
+                probabilities: Shares::of(sentiment.probabilities),
+                content: content_name(content),
+                token_count,
+                window_count,
+                clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
+                modifiers,
+                model_fingerprint: fingerprint,
+            }
+        }
     };
     Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
 }
@@ -260,7 +279,7 @@ fn header() -> String {
 }
 
 /// The text's line, and one below it for each of several clauses.
-fn table_lines(row: &Row, result: &Result<Scored, ScoreError>) -> String {
+fn table_lines(row: &Row, result: &Result<Scored, ScoreError>, max_risk: f32) -> String {
     let scored = match result {
         Ok(scored) => scored,
         Err(error) => return format!("{:<9} {:>5} {:>6}  {error}", "error", "", ""),
@@ -270,26 +289,28 @@ fn table_lines(row: &Row, result: &Result<Scored, ScoreError>) -> String {
         Content::Empty => "(empty)",
         Content::NonLinguistic => "(no language) ",
     };
-    let mut lines = table_line(&scored.sentiment, note, &row.text);
+    let mut lines = table_line(&scored.sentiment, max_risk, note, &row.text);
     for clause in scored.clauses.iter().filter(|_| scored.clauses.len() > 1) {
         let text = row.text.get(clause.span.clone()).unwrap_or_default();
         lines.push('\n');
-        lines.push_str(&table_line(&clause.sentiment, "  · ", text));
+        lines.push_str(&table_line(&clause.sentiment, max_risk, "  · ", text));
     }
     lines
 }
 
-fn table_line(sentiment: &Sentiment, note: &str, text: &str) -> String {
+fn table_line(sentiment: &Sentiment, max_risk: f32, note: &str, text: &str) -> String {
     let colour = match sentiment.label {
         Label::Positive => AnsiColor::Green.on_default(),
         Label::Neutral => Style::new().dimmed(),
         Label::Negative => AnsiColor::Red.on_default(),
         Label::Question => AnsiColor::Cyan.on_default(),
     };
+    let doubt = if sentiment.probabilities.risk() > max_risk { "?" } else { "" };
+    let label = format!("{}{doubt}", sentiment.label.name());
     let sure = sentiment.probabilities.of(sentiment.label) * 100.0;
     format!(
         "{colour}{:<9}{colour:#} {sure:>4.0}% {:>+6.2}  {note}{}",
-        sentiment.label.name(),
+        label,
         sentiment.score,
         shorten(text, 70)
     )

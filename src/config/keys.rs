@@ -156,6 +156,14 @@ pub(super) const KEYS: &[Key] = &[
     )
     .common(),
     key(
+        "scoring.max_risk",
+        ("max-risk", "AROM_MAX_RISK"),
+        Kind::Number { least: 0.0, most: 1.0 },
+        "0.5",
+        "A label that is wrong with a higher probability than this is marked `abstain`",
+    )
+    .common(),
+    key(
         "scoring.inbox_tokens",
         ("inbox-tokens", "AROM_INBOX_TOKENS"),
         count(512, 1 << 30, "TOKENS"),

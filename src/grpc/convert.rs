@@ -9,7 +9,7 @@ use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
 use crate::scoring::{Content, Features, Scored, Sentiment};
-use crate::text::Encoding;
+use crate::text::{Encoding, Modifiers};
 
 const MAX_MESSAGE_ID_BYTES: usize = 128;
 const MAX_LANGUAGE_CODE_BYTES: usize = 35;
@@ -22,6 +22,7 @@ pub(super) struct Checked {
     language_code: String,
     encoding: Encoding,
     pub(super) features: Features,
+    max_risk: f32,
 }
 
 impl Checked {
@@ -55,12 +56,18 @@ impl Checked {
                 Encoding::Utf8
             }
         };
+        let max_risk = request.max_risk.unwrap_or(config.max_risk);
+        if !(0.0..=1.0).contains(&max_risk) {
+            let problem = format!("is {max_risk}; use a probability in [0, 1]");
+            violations.push(FieldViolation::new("max_risk", problem));
+        }
         if !violations.is_empty() {
             return Err(Failure::Invalid(violations));
         }
         let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
-        let v1::AnalysisFeatures { clauses } = features.unwrap_or_default();
-        Ok(Self { text, message_id, language_code, encoding, features: Features { clauses } })
+        let v1::AnalysisFeatures { clauses, modifiers } = features.unwrap_or_default();
+        let features = Features { clauses, modifiers };
+        Ok(Self { text, message_id, language_code, encoding, features, max_risk })
     }
 
     /// The answer to this request.
@@ -73,11 +80,11 @@ impl Checked {
         });
         let clauses = scored.clauses.into_iter().map(|clause| v1::ScoredClause {
             span: Some(self.span(clause.span)),
-            sentiment: Some(sentiment(&clause.sentiment)),
+            sentiment: Some(self.sentiment(&clause.sentiment)),
         });
         v1::AnalyzeSentimentResponse {
             content: content(scored.content).into(),
-            sentiment: Some(sentiment(&scored.sentiment)),
+            sentiment: Some(self.sentiment(&scored.sentiment)),
             language_code,
             language_supported,
             model_fingerprint: fingerprint.to_owned(),
@@ -85,6 +92,7 @@ impl Checked {
             window_count: count(scored.window_count),
             windows: windows.collect(),
             clauses: clauses.collect(),
+            modifiers: scored.modifiers.map(modifiers),
             timings: Some(v1::AnalysisTimings {
                 tokenize_duration: duration(scored.timings.tokenize),
                 queue_duration: duration(scored.timings.queue),
@@ -93,6 +101,18 @@ impl Checked {
             }),
             message_id: self.message_id,
             cache_hit: scored.cache_hit,
+        }
+    }
+
+    fn sentiment(&self, of: &Sentiment) -> v1::Sentiment {
+        v1::Sentiment {
+            label: label(of.label).into(),
+            probabilities: Some(probabilities(of.probabilities)),
+            score: of.score,
+            magnitude: of.magnitude,
+            mixed: of.mixed,
+            entropy: of.probabilities.entropy(),
+            abstain: of.probabilities.risk() > self.max_risk,
         }
     }
 
@@ -122,13 +142,13 @@ fn content(content: Content) -> v1::TextContent {
     }
 }
 
-fn sentiment(of: &Sentiment) -> v1::Sentiment {
-    v1::Sentiment {
-        label: label(of.label).into(),
-        probabilities: Some(probabilities(of.probabilities)),
-        score: of.score,
-        magnitude: of.magnitude,
-        mixed: of.mixed,
+fn modifiers(of: Modifiers) -> v1::Modifiers {
+    v1::Modifiers {
+        elongation_count: count(of.elongations),
+        laughter_count: count(of.laughs),
+        emoji_count: count(of.emoji),
+        negation_count: count(of.negations),
+        profanity_count: count(of.profanities),
     }
 }
 

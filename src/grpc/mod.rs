@@ -46,6 +46,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where to listen for metrics and probes over HTTP, if anywhere.
     pub http_listen: Option<SocketAddr>,
+    /// A label that is wrong with a higher probability is marked, unless a request says otherwise.
+    pub max_risk: f32,
     /// Most bytes in one text.
     pub max_text_bytes: usize,
     /// Most texts in one batch.
@@ -78,6 +80,7 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             http_listen: None,
+            max_risk: 0.5,
             max_text_bytes: 65_536,
             max_batch_size: 256,
             max_message_bytes: 4 << 20,

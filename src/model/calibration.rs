@@ -72,6 +72,18 @@ impl Probabilities {
         best.0
     }
 
+    /// The probability in [0, 0.75] that the most probable class is wrong.
+    pub fn risk(&self) -> f32 {
+        1.0 - self.of(self.label())
+    }
+
+    /// Shannon's entropy in bits: 0 if one class is certain, 2 if all four are as likely.
+    pub fn entropy(&self) -> f32 {
+        let certain = |p: &&f32| **p > 0.0;
+        // Without the sign of a zero.
+        self.0.iter().filter(certain).map(|p| -p * p.log2()).sum::<f32>().max(0.0)
+    }
+
     /// Polarity in [-1, 1]: the probability of positive less that of negative.
     pub fn polarity(&self) -> f32 {
         self.of(Label::Positive) - self.of(Label::Negative)

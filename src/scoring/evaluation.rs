@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::model::{Label, Probabilities};
 
+/// Where the risk-coverage curve is read.
+const MAX_RISKS: [f32; 7] = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0];
+
 /// Bins of the expected calibration error.
 const BINS: usize = 15;
 
@@ -21,10 +24,26 @@ pub struct Evaluation {
     pub expected_calibration_error: f64,
     /// How often a random positive text has a higher score than a random negative one; absent without both.
     pub polarity_auc: Option<f64>,
+    /// What is left, and how much of it is wrong, if what is too doubtful is not answered.
+    pub risk_coverage: Vec<RiskCoverage>,
+    /// Area under the risk-coverage curve: the mean error of answering only the k surest texts, over all k (Geifman
+    /// and El-Yaniv 2017). 0 if every error is among the last.
+    pub risk_coverage_area: f64,
     /// Per class, in the order of [`Label::ALL`].
     pub classes: Vec<ClassFigures>,
     /// Texts by true label (rows) and answer (columns), both in the order of [`Label::ALL`].
     pub confusion: [[usize; Label::COUNT]; Label::COUNT],
+}
+
+/// One point of the risk-coverage curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RiskCoverage {
+    /// The setting: answers that are wrong with a higher probability are marked.
+    pub max_risk: f32,
+    /// Share of the texts whose answer is not marked.
+    pub coverage: f64,
+    /// Share of those that are wrong; 0 if there is none.
+    pub error: f64,
 }
 
 /// The figures of one class. A ratio without a denominator is 0.
@@ -78,10 +97,31 @@ impl Evaluation {
             macro_f1: occurring.iter().sum::<f64>() / float(occurring.len().max(1)),
             expected_calibration_error: calibration_error(rows),
             polarity_auc: polarity_auc(rows),
+            risk_coverage: MAX_RISKS.iter().map(|max_risk| risk_coverage(rows, *max_risk)).collect(),
+            risk_coverage_area: risk_coverage_area(rows),
             classes,
             confusion,
         }
     }
+}
+
+fn risk_coverage(rows: &[(Label, Probabilities)], max_risk: f32) -> RiskCoverage {
+    let answered = || rows.iter().filter(|(_, answer)| answer.risk() <= max_risk);
+    let wrong = answered().filter(|(truth, answer)| answer.label() != *truth).count();
+    let answered = answered().count();
+    RiskCoverage { max_risk, coverage: ratio(answered, rows.len()), error: ratio(wrong, answered) }
+}
+
+fn risk_coverage_area(rows: &[(Label, Probabilities)]) -> f64 {
+    let mut by_risk: Vec<(f32, bool)> =
+        rows.iter().map(|(truth, answer)| (answer.risk(), answer.label() != *truth)).collect();
+    by_risk.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let mut wrong = 0;
+    let errors = by_risk.iter().zip(1..).map(|((_, is_wrong), answered)| {
+        wrong += usize::from(*is_wrong);
+        ratio(wrong, answered)
+    });
+    errors.sum::<f64>() / float(rows.len().max(1))
 }
 
 fn calibration_error(rows: &[(Label, Probabilities)]) -> f64 {

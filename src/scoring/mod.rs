@@ -8,7 +8,7 @@ mod sentiment;
 mod window;
 mod workers;
 
-pub use evaluation::{ClassFigures, Evaluation};
+pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
 pub use scorer::{Caller, MAX_CLAUSES, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
     Content, Features, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,

@@ -21,7 +21,7 @@ use crate::model::{
     TokenizerError,
 };
 use crate::telemetry::Metrics;
-use crate::text::{Normalized, clauses, is_linguistic, normalize, snap_to_graphemes, words};
+use crate::text::{Modifiers, Normalized, clauses, is_linguistic, normalize, snap_to_graphemes, words};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
@@ -323,6 +323,10 @@ impl Caller {
             Content::Linguistic if features.clauses => engine.clauses(&normalized).await?,
             Content::Linguistic | Content::Empty | Content::NonLinguistic => Vec::new(),
         };
+        let modifiers = match features.modifiers {
+            true => Some(engine.modifiers(text, &normalized).await?),
+            false => None,
+        };
         let prepared = arrived.elapsed();
         // The only clause of a text is the text.
         let alone = ranges.len() == 1;
@@ -356,6 +360,7 @@ impl Caller {
             window_count: whole.analysis.window_count,
             windows: windows(text, &normalized, &whole.analysis),
             clauses: clauses.collect(),
+            modifiers,
             cache_hit: whole.cache_hit,
             timings,
         };
@@ -450,6 +455,14 @@ impl Engine {
         }
         let text = Arc::clone(text);
         self.off_thread(move || found(&text)).await
+    }
+
+    async fn modifiers(&self, text: &str, normalized: &Arc<Normalized>) -> Result<Modifiers, ScoreError> {
+        if text.len() <= SHORT_BYTES {
+            return Ok(Modifiers::of(text, normalized));
+        }
+        let (text, normalized) = (text.to_owned(), Arc::clone(normalized));
+        self.off_thread(move || Modifiers::of(&text, &normalized)).await
     }
 
     /// Does what takes long away from the threads that serve sockets, as many at a time as there are CPUs.

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::model::{Label, Probabilities};
+use crate::text::Modifiers;
 
 /// Parts of a text disagree when one scores at least this and another at most its negative.
 pub const MIXED_MARGIN: f32 = 0.25;
@@ -40,6 +41,8 @@ pub struct Sentiment {
 pub struct Features {
     /// The clauses, each with a sentiment of its own: an inference for each, if there are several.
     pub clauses: bool,
+    /// What colours the text, as counts; no inference.
+    pub modifiers: bool,
 }
 
 /// One of the clauses of a text.
@@ -128,6 +131,8 @@ pub struct Scored {
     pub windows: Vec<ScoredWindow>,
     /// The clauses in their order, if they were asked for: one or more of a text with language.
     pub clauses: Vec<ScoredClause>,
+    /// What colours the text, if it was asked for.
+    pub modifiers: Option<Modifiers>,
     /// Whether the same text had been scored before, or was being scored for somebody else.
     pub cache_hit: bool,
     /// Where the time went.

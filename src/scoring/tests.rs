@@ -224,6 +224,31 @@ proptest! {
 }
 
 #[test]
+fn doubt_is_measured_and_what_is_left_is_counted() {
+    let sure = Probabilities([0.9, 0.05, 0.05, 0.0]);
+    let torn = Probabilities([0.25; 4]);
+    assert_eq!((torn.entropy(), torn.risk()), (2.0, 0.75));
+    assert_eq!((Probabilities::NEUTRAL.entropy(), Probabilities::NEUTRAL.risk()), (0.0, 0.0));
+    assert!((sure.entropy() - 0.569).abs() < 0.001 && (sure.risk() - 0.1).abs() < 1e-6);
+    let rows =
+        [(Label::Positive, sure), (Label::Negative, sure), (Label::Positive, torn), (Label::Question, torn)];
+    let found = Evaluation::of(&rows);
+    let at = |max_risk: f32| {
+        let point = found
+            .risk_coverage
+            .iter()
+            .find(|point| point.max_risk == max_risk)
+            .expect("a point of the curve");
+        (point.coverage, point.error)
+    };
+    assert_eq!(at(0.05), (0.0, 0.0));
+    assert_eq!(at(0.2), (0.5, 0.5));
+    assert_eq!(at(1.0), (1.0, 0.5));
+    // Wrong among the first 1, 2, 3, 4: 0, 1, 1, 2.
+    assert!((found.risk_coverage_area - (0.0 + 1.0 / 2.0 + 1.0 / 3.0 + 2.0 / 4.0) / 4.0).abs() < 1e-12);
+}
+
+#[test]
 fn windows_are_merged_by_their_tokens() {
     let (glad, angry) = (Probabilities([0.8, 0.1, 0.1, 0.0]), Probabilities([0.0, 0.2, 0.8, 0.0]));
     let both = Sentiment::of_windows(&[(glad, 300), (angry, 100)]);

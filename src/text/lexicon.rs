@@ -91,6 +91,18 @@ pub(super) const PARTICLES: &[&str] = &[
     "ฮ่า",
 ];
 
+/// Words that say no, beside all that begin with ไม่.
+#[rustfmt::skip]
+pub(super) const NEGATIONS: &[&str] = &["มิ", "มิได้", "มิใช่", "อย่า", "ไร้", "ไร้ซึ่ง", "ปราศจาก", "ห้าม", "บ่"];
+
+/// Words that insult whoever they are said of. Rude pronouns (กู, มึง) are not among them: between friends they are not.
+#[rustfmt::skip]
+pub(super) const PROFANITIES: &[&str] = &[
+    "เหี้ย", "เชี่ย", "เชี้ย", "ควย", "หี", "เย็ด", "เย็ดแม่", "สัส", "สัด", "ไอ้สัส", "ไอ้เหี้ย", "ไอ้ควาย", "ไอ้โง่", "อีดอก", "อีเหี้ย", "อีควาย", "แม่ง", "แม่งเอ๊ย",
+    "ระยำ", "จัญไร", "สันดาน", "ส้นตีน", "ตอแหล", "ดอกทอง", "กะหรี่", "หน้าหี", "หน้าตัวเมีย", "ชาติหมา", "ชิบหาย", "ฉิบหาย", "พ่อมึง", "แม่มึง", "ปัญญาอ่อน", "ห่าเหว",
+    "fuck", "shit", "ฟัค",
+];
+
 /// Words that begin a relative clause: the verb after one states nothing of its own.
 pub(super) const RELATIVES: &[&str] = &["ที่", "ซึ่ง", "อัน"];
 

@@ -4,12 +4,14 @@ mod clauses;
 mod lexicon;
 mod marks;
 mod masks;
+mod modifiers;
 mod normalize;
 mod offsets;
 mod words;
 
 pub use clauses::clauses;
 pub use masks::{Mask, is_linguistic};
+pub use modifiers::Modifiers;
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
 pub use words::words;

@@ -269,7 +269,7 @@ fn is_elongation(glyphs: &[Glyph], start: usize, end: usize) -> bool {
 }
 
 /// Whether a neighbour is a digit, touching or across one separator ("1,5555", "081 5555").
-fn beside_digit(near: Option<char>, far: Option<char>) -> bool {
+pub(super) fn beside_digit(near: Option<char>, far: Option<char>) -> bool {
     let digit = |ch: Option<char>| ch.is_some_and(char::is_numeric);
     digit(near) || (near.is_some_and(|ch| "-.,:/ ".contains(ch)) && digit(far))
 }

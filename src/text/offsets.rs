@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use unicode_segmentation::GraphemeCursor;
+use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
 /// What one step of an offset counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,4 +51,9 @@ pub fn snap_to_graphemes(text: &str, range: Range<usize>) -> Range<usize> {
 pub(super) fn is_grapheme_edge(text: &str, position: usize) -> bool {
     text.is_char_boundary(position)
         && GraphemeCursor::new(position, text.len(), true).is_boundary(text, 0).unwrap_or(true)
+}
+
+/// The grapheme clusters of a text.
+pub(super) fn graphemes(text: &str) -> impl Iterator<Item = &str> {
+    text.graphemes(true)
 }

@@ -301,6 +301,27 @@ proptest! {
     }
 }
 
+#[test]
+fn modifiers_are_counted() {
+    // stretched words, laughter, emoji, negation, abuse
+    for (text, wanted) in [
+        ("อาหารอร่อย", [0, 0, 0, 0, 0]),
+        ("อร่อยมากกกกก สุดยอดดดด", [2, 0, 0, 0, 0]),
+        ("ตลกมาก 55555+ ฮ่าๆ ฮ่า ๆ haha", [0, 4, 0, 0, 0]),
+        ("โทร 02 555 5555 ราคา 1,555 บาท", [0, 0, 0, 0, 0]),
+        ("😍😍 👨\u{200D}👩\u{200D}👧 🇹🇭 👍🏽 ❤\u{FE0F} © 1️⃣", [0, 0, 6, 0, 0]),
+        ("ไม่อร่อย ไม่ได้เรื่อง อย่าซื้อ", [0, 0, 0, 3, 0]),
+        ("แม่งโคตรห่วย เชี่ยยยย", [1, 0, 0, 0, 2]),
+        ("แม่งานยุ่ง สัสดี หีบห่อสวย", [0, 0, 0, 0, 0]),
+        ("", [0; 5]),
+    ] {
+        let found = Modifiers::of(text, &normalize(text));
+        let [elongations, laughs, emoji, negations, profanities] = wanted;
+        let wanted = Modifiers { elongations, laughs, emoji, negations, profanities };
+        assert_eq!(found, wanted, "in {text}");
+    }
+}
+
 mod segments {
     //! Words and clauses against rows of examples, and what holds for any text.
     #![allow(clippy::string_slice, clippy::indexing_slicing, reason = "a range that is wrong fails its test")]

@@ -161,8 +161,14 @@ async fn bad_requests_are_refused_with_every_field() {
         language_code: "ไทย".to_owned(),
         offset_encoding: i32::MAX,
         features: None,
+        max_risk: Some(1.5),
     };
-    check(&mut client, all, &["text", "message_id", "language_code", "channel", "offset_encoding"]).await;
+    check(
+        &mut client,
+        all,
+        &["text", "message_id", "language_code", "channel", "offset_encoding", "max_risk"],
+    )
+    .await;
     // A text of exactly the limit is taken.
     one(&mut client, text(&"ก ".repeat(16_384))).await.expect("65,536 bytes are taken");
 

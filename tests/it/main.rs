@@ -11,8 +11,9 @@
 
 mod bundle;
 mod cache;
-mod clauses;
+
 mod cli;
+mod features;
 mod grpc;
 mod layering;
 mod observe;

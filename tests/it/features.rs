@@ -1,11 +1,11 @@
-//! Clauses as callers see them: where they lie, what is said of each, and what they cost.
+//! What is said beside the sentiment of the whole: where it lies, whether it is right, and what it costs.
 
 use std::sync::Arc;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{
-    AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, OffsetEncoding, Sentiment,
-    TextContent,
+    AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, Modifiers, OffsetEncoding,
+    Sentiment, TextContent,
 };
 use arom::telemetry::Metrics;
 use tonic::transport::Channel;
@@ -24,7 +24,7 @@ async fn clauses(client: &mut Client, text: &str, encoding: OffsetEncoding) -> A
     let request = AnalyzeSentimentRequest {
         text: text.to_owned(),
         offset_encoding: encoding.into(),
-        features: Some(AnalysisFeatures { clauses: true }),
+        features: Some(AnalysisFeatures { clauses: true, modifiers: false }),
         ..AnalyzeSentimentRequest::default()
     };
     client.analyze_sentiment(request).await.expect("scored").into_inner()
@@ -121,5 +121,49 @@ async fn a_text_of_very_many_clauses_costs_no_more_than_sixty_four() {
     assert!(
         metric(&metrics, "arom_batch_rows_sum") <= whole + f64::from(u32::try_from(clauses).expect("few"))
     );
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn doubt_is_marked_at_the_level_that_the_caller_or_the_server_sets() {
+    let config = arom::grpc::ServerConfig { max_risk: 0.0, ..server_config() };
+    let (server, _) = Server::measured(config, &uncached()).await;
+    let mut client = Client::new(server.ready().await);
+    let ask = |max_risk| AnalyzeSentimentRequest {
+        text: "ก็โอเคนะ แต่แพงไปหน่อย".to_owned(),
+        max_risk,
+        ..AnalyzeSentimentRequest::default()
+    };
+    let marked = client.analyze_sentiment(ask(None)).await.expect("scored").into_inner().sentiment;
+    let sentiment = marked.expect("a sentiment");
+    assert!(sentiment.abstain, "the server takes no risk");
+    assert!(sentiment.entropy > 0.1 && sentiment.entropy <= 2.0);
+    let p = sentiment.probabilities.expect("four");
+    let risk = 1.0 - [p.positive, p.neutral, p.negative, p.question].into_iter().fold(0.0, f32::max);
+    for (max_risk, abstains) in [(risk, false), (risk - 0.001, true), (1.0, false)] {
+        let answer = client.analyze_sentiment(ask(Some(max_risk))).await.expect("scored").into_inner();
+        assert_eq!(answer.sentiment.expect("a sentiment").abstain, abstains, "{max_risk}");
+    }
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn modifiers_are_counted_if_asked_for_and_cost_no_inference() {
+    let (server, mut client, metrics) = served().await;
+    let request = AnalyzeSentimentRequest {
+        text: "ไม่ไหวแล้ววววว 5555 😡😡".to_owned(),
+        features: Some(AnalysisFeatures { clauses: false, modifiers: true }),
+        ..AnalyzeSentimentRequest::default()
+    };
+    let answer = client.analyze_sentiment(request).await.expect("scored").into_inner();
+    let wanted = Modifiers {
+        elongation_count: 1,
+        laughter_count: 1,
+        emoji_count: 2,
+        negation_count: 1,
+        profanity_count: 0,
+    };
+    assert_eq!(answer.modifiers, Some(wanted));
+    assert_eq!(metric(&metrics, "arom_batch_rows_sum"), 1.0);
     server.stop().await.expect("a clean stop");
 }
