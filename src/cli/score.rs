@@ -19,7 +19,10 @@ use super::rows::{Format, Lines, Row, format_of};
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::{Label, Probabilities};
-use crate::scoring::{Content, Features, ScoreError, Scored, ScoredClause, Sentiment};
+use crate::scoring::{
+    Content, Contribution, EXPLANATION_INFERENCES, Explanation, Features, ScoreError, Scored, ScoredClause,
+    Sentiment,
+};
 use crate::text::{Encoding, Modifiers};
 
 /// Texts that are scored together: enough to keep every worker busy, few enough to answer soon.
@@ -50,6 +53,10 @@ pub(super) struct ScoreArgs {
     /// Count what colours each text: stretched words, laughter, emoji, negation, abuse.
     #[arg(long)]
     modifiers: bool,
+    /// Show what each word adds to the score: green or red by its sign, underlined where it decided the label. About an
+    /// inference for each word.
+    #[arg(long)]
+    explain: bool,
     /// Print JSON Lines, also on a terminal.
     #[arg(long)]
     json: bool,
@@ -76,7 +83,11 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     } else {
         Box::new(BufWriter::new(io::stdout().lock()))
     };
-    let features = Features { clauses: args.clauses, modifiers: args.modifiers };
+    let features = Features {
+        clauses: args.clauses,
+        modifiers: args.modifiers,
+        explanation: args.explain.then_some(EXPLANATION_INFERENCES.2),
+    };
     let max_risk = config.server.max_risk;
     let progress = Progress::new(None);
     let mut failed = 0;
@@ -185,8 +196,19 @@ enum Found<'a> {
         clauses: Vec<Clause<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         modifiers: Option<Modifiers>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        explanation: Option<Vec<Word<'a>>>,
         model_fingerprint: &'a str,
     },
+}
+
+#[derive(Serialize)]
+struct Word<'a> {
+    text: &'a str,
+    begin_offset: usize,
+    end_offset: usize,
+    contribution: f32,
+    decisive: bool,
 }
 
 #[derive(Serialize)]
@@ -231,25 +253,40 @@ fn json_line(
     }
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },
-        Ok(Scored { sentiment, content, token_count, window_count, clauses, modifiers, .. }) => {
-            Found::Scored {
-                label: sentiment.label.name(),
-                score: sentiment.score,
-                magnitude: sentiment.magnitude,
-                mixed: sentiment.mixed,
-                entropy: sentiment.probabilities.entropy(),
-                abstain: sentiment.probabilities.risk() > max_risk,
-                probabilities: Shares::of(sentiment.probabilities),
-                content: content_name(content),
-                token_count,
-                window_count,
-                clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
-                modifiers,
-                model_fingerprint: fingerprint,
-            }
-        }
+        Ok(Scored {
+            sentiment, content, token_count, window_count, clauses, modifiers, explanation, ..
+        }) => Found::Scored {
+            label: sentiment.label.name(),
+            score: sentiment.score,
+            magnitude: sentiment.magnitude,
+            mixed: sentiment.mixed,
+            entropy: sentiment.probabilities.entropy(),
+            abstain: sentiment.probabilities.risk() > max_risk,
+            probabilities: Shares::of(sentiment.probabilities),
+            content: content_name(content),
+            token_count,
+            window_count,
+            clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
+            modifiers,
+            explanation: explanation.map(|explanation| json_words(&row.text, explanation)),
+            model_fingerprint: fingerprint,
+        },
     };
     Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
+}
+
+fn json_words(text: &str, explanation: Explanation) -> Vec<Word<'_>> {
+    let word = |word: Contribution| {
+        let characters = Encoding::Utf32.range(text, word.span.clone());
+        Word {
+            text: text.get(word.span).unwrap_or_default(),
+            begin_offset: characters.start,
+            end_offset: characters.end,
+            contribution: word.contribution,
+            decisive: word.decisive,
+        }
+    };
+    explanation.contributions.into_iter().map(word).collect()
 }
 
 fn json_clause(text: &str, clause: ScoredClause) -> Clause<'_> {
@@ -295,7 +332,28 @@ fn table_lines(row: &Row, result: &Result<Scored, ScoreError>, max_risk: f32) ->
         lines.push('\n');
         lines.push_str(&table_line(&clause.sentiment, max_risk, "  · ", text));
     }
+    if let Some(explanation) = &scored.explanation {
+        lines.push_str("\n    ");
+        lines.push_str(&shaded(&row.text, explanation));
+    }
     lines
+}
+
+/// What is worth a colour, and what a strong one.
+const SEEN: (f32, f32) = (0.05, 0.2);
+
+/// The words of a text with what they add to its score.
+fn shaded(text: &str, explanation: &Explanation) -> String {
+    let words = explanation.contributions.iter().map(|word| {
+        let strength = word.contribution.abs();
+        let colour = if word.contribution > 0.0 { AnsiColor::Green } else { AnsiColor::Red };
+        let style = if strength < SEEN.0 { Style::new() } else { colour.on_default() };
+        let style = if strength < SEEN.1 { style } else { style.bold() };
+        let style = if word.decisive { style.underline() } else { style };
+        let shown = shorten(text.get(word.span.clone()).unwrap_or_default(), usize::MAX);
+        format!("{style}{shown}{style:#} {:+.2}", word.contribution)
+    });
+    words.collect::<Vec<_>>().join("  ")
 }
 
 fn table_line(sentiment: &Sentiment, max_risk: f32, note: &str, text: &str) -> String {

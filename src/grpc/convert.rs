@@ -8,7 +8,7 @@ use tonic_types::FieldViolation;
 use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
-use crate::scoring::{Content, Features, Scored, Sentiment};
+use crate::scoring::{Content, EXPLANATION_INFERENCES, Features, Scored, Sentiment};
 use crate::text::{Encoding, Modifiers};
 
 const MAX_MESSAGE_ID_BYTES: usize = 128;
@@ -56,6 +56,15 @@ impl Checked {
                 Encoding::Utf8
             }
         };
+        let (least, most, default) = EXPLANATION_INFERENCES;
+        let asked = request.features.as_ref().map_or(0, |features| features.max_explanation_inferences);
+        let inferences = if asked == 0 { Some(default) } else { usize::try_from(asked).ok() };
+        let inferences =
+            inferences.filter(|inferences| (least..=most).contains(inferences)).unwrap_or_else(|| {
+                let problem = format!("is {asked}; use {least} to {most}, or 0 for {default}");
+                violations.push(FieldViolation::new("features.max_explanation_inferences", problem));
+                default
+            });
         let max_risk = request.max_risk.unwrap_or(config.max_risk);
         if !(0.0..=1.0).contains(&max_risk) {
             let problem = format!("is {max_risk}; use a probability in [0, 1]");
@@ -65,8 +74,8 @@ impl Checked {
             return Err(Failure::Invalid(violations));
         }
         let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
-        let v1::AnalysisFeatures { clauses, modifiers } = features.unwrap_or_default();
-        let features = Features { clauses, modifiers };
+        let v1::AnalysisFeatures { clauses, modifiers, explanation, .. } = features.unwrap_or_default();
+        let features = Features { clauses, modifiers, explanation: explanation.then_some(inferences) };
         Ok(Self { text, message_id, language_code, encoding, features, max_risk })
     }
 
@@ -82,6 +91,18 @@ impl Checked {
             span: Some(self.span(clause.span)),
             sentiment: Some(self.sentiment(&clause.sentiment)),
         });
+        let explanation = scored.explanation.map(|explanation| v1::Explanation {
+            inference_count: count(explanation.inference_count),
+            contributions: explanation
+                .contributions
+                .into_iter()
+                .map(|word| v1::WordContribution {
+                    span: Some(self.span(word.span)),
+                    contribution: word.contribution,
+                    decisive: word.decisive,
+                })
+                .collect(),
+        });
         v1::AnalyzeSentimentResponse {
             content: content(scored.content).into(),
             sentiment: Some(self.sentiment(&scored.sentiment)),
@@ -93,6 +114,7 @@ impl Checked {
             windows: windows.collect(),
             clauses: clauses.collect(),
             modifiers: scored.modifiers.map(modifiers),
+            explanation,
             timings: Some(v1::AnalysisTimings {
                 tokenize_duration: duration(scored.timings.tokenize),
                 queue_duration: duration(scored.timings.queue),

@@ -2,6 +2,7 @@
 
 mod cache;
 mod evaluation;
+mod explanation;
 mod queue;
 mod scorer;
 mod sentiment;
@@ -9,6 +10,7 @@ mod window;
 mod workers;
 
 pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
+pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use scorer::{Caller, MAX_CLAUSES, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
     Content, Features, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,

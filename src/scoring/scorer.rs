@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::cache::Cache;
+use super::explanation::{Contribution, DECIDING, Explanation, deciding, strongest, without};
 use super::queue::CallerId;
 use super::sentiment::{
     Analysis, AnalyzedWindow, Content, Features, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
@@ -344,6 +345,10 @@ impl Caller {
             span: snap_to_graphemes(text, normalized.original_range(range)),
             sentiment: part.analysis.sentiment.clone(),
         });
+        let explanation = match (content, features.explanation) {
+            (Content::Linguistic, Some(most)) => Some(self.explain(text, &normalized, &whole, most).await?),
+            _ => None,
+        };
         let flights = || parts.iter().chain([&whole]).map(|known| known.flight);
         let timings = Timings {
             tokenize: prepared + flights().map(|flight| flight.tokenize).sum::<Duration>(),
@@ -361,11 +366,56 @@ impl Caller {
             windows: windows(text, &normalized, &whole.analysis),
             clauses: clauses.collect(),
             modifiers,
+            explanation,
             cache_hit: whole.cache_hit,
             timings,
         };
         engine.metrics.text_scored(&scored);
         Ok(scored)
+    }
+
+    /// Takes away each word, and then the strongest together.
+    async fn explain(
+        &self,
+        text: &str,
+        normalized: &Arc<Normalized>,
+        whole: &Known,
+        most: usize,
+    ) -> Result<Explanation, ScoreError> {
+        let engine = &self.engine;
+        // Each of a long text's occlusions costs as many inferences as it has windows.
+        let texts = most / whole.analysis.window_count.max(1);
+        let words = engine.words(normalized, texts.saturating_sub(DECIDING).max(1)).await?;
+        let occluded = |parts: Vec<Range<usize>>| {
+            let rest = normalize(&without(normalized.as_str(), &parts));
+            async move { self.known(&Arc::new(rest)).await }
+        };
+        let one_less = words.iter().map(|word| occluded(vec![word.clone()]));
+        let one_less = future::try_join_all(one_less).await?;
+        let sentiments = |known: &[Known]| -> Vec<Sentiment> {
+            known.iter().map(|known| known.analysis.sentiment.clone()).collect()
+        };
+        let sentiment = &whole.analysis.sentiment;
+        let strongest = strongest(sentiment, &sentiments(&one_less));
+        // The first of them alone was taken away above.
+        let several = (2..=strongest.len()).map(|several| {
+            let gone = strongest.iter().take(several).filter_map(|word| words.get(*word).cloned());
+            occluded(gone.collect())
+        });
+        let several = future::try_join_all(several).await?;
+        let first = strongest.first().and_then(|word| one_less.get(*word));
+        let growing: Vec<Sentiment> =
+            first.into_iter().chain(&several).map(|known| known.analysis.sentiment.clone()).collect();
+        let decisive = strongest.get(..deciding(sentiment, &growing)).unwrap_or_default();
+        let contribution = |(number, (word, known)): (usize, (&Range<usize>, &Known))| Contribution {
+            span: snap_to_graphemes(text, normalized.original_range(word.clone())),
+            contribution: sentiment.score - known.analysis.sentiment.score,
+            decisive: decisive.contains(&number),
+        };
+        Ok(Explanation {
+            contributions: words.iter().zip(&one_less).enumerate().map(contribution).collect(),
+            inference_count: one_less.iter().chain(&several).map(|known| known.analysis.window_count).sum(),
+        })
     }
 
     /// What the model says of a text, remembered or asked.
@@ -450,6 +500,22 @@ impl Engine {
     /// Where the clauses of a text lie.
     async fn clauses(&self, text: &Arc<Normalized>) -> Result<Vec<Range<usize>>, ScoreError> {
         let found = |text: &Normalized| join_to(clauses(text.as_str(), &words(text.as_str())), MAX_CLAUSES);
+        if text.as_str().len() <= SHORT_BYTES {
+            return Ok(found(text));
+        }
+        let text = Arc::clone(text);
+        self.off_thread(move || found(&text)).await
+    }
+
+    /// Where the words of a text lie, neighbours joined if there are more than so many.
+    async fn words(&self, text: &Arc<Normalized>, most: usize) -> Result<Vec<Range<usize>>, ScoreError> {
+        let shows = |text: &str, word: &Range<usize>| {
+            text.get(word.clone()).is_some_and(|word| !word.trim().is_empty())
+        };
+        let found = move |text: &Normalized| {
+            let text = text.as_str();
+            join_to(words(text).into_iter().filter(|word| shows(text, word)).collect(), most)
+        };
         if text.as_str().len() <= SHORT_BYTES {
             return Ok(found(text));
         }

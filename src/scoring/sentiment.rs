@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::explanation::Explanation;
 use crate::model::{Label, Probabilities};
 use crate::text::Modifiers;
 
@@ -43,6 +44,8 @@ pub struct Features {
     pub clauses: bool,
     /// What colours the text, as counts; no inference.
     pub modifiers: bool,
+    /// What each word adds to the score, for at most so many inferences more.
+    pub explanation: Option<usize>,
 }
 
 /// One of the clauses of a text.
@@ -133,6 +136,8 @@ pub struct Scored {
     pub clauses: Vec<ScoredClause>,
     /// What colours the text, if it was asked for.
     pub modifiers: Option<Modifiers>,
+    /// Why the text has its score, if that was asked for and the text has language.
+    pub explanation: Option<Explanation>,
     /// Whether the same text had been scored before, or was being scored for somebody else.
     pub cache_hit: bool,
     /// Where the time went.

@@ -1,11 +1,13 @@
 //! What is said beside the sentiment of the whole: where it lies, whether it is right, and what it costs.
 
+#![allow(clippy::indexing_slicing, clippy::cast_sign_loss, reason = "an offset that is wrong fails its test")]
+
 use std::sync::Arc;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{
-    AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, Modifiers, OffsetEncoding,
-    Sentiment, TextContent,
+    AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, Explanation, Modifiers,
+    OffsetEncoding, Sentiment, TextContent,
 };
 use arom::telemetry::Metrics;
 use tonic::transport::Channel;
@@ -24,7 +26,7 @@ async fn clauses(client: &mut Client, text: &str, encoding: OffsetEncoding) -> A
     let request = AnalyzeSentimentRequest {
         text: text.to_owned(),
         offset_encoding: encoding.into(),
-        features: Some(AnalysisFeatures { clauses: true, modifiers: false }),
+        features: Some(AnalysisFeatures { clauses: true, ..AnalysisFeatures::default() }),
         ..AnalyzeSentimentRequest::default()
     };
     client.analyze_sentiment(request).await.expect("scored").into_inner()
@@ -152,7 +154,7 @@ async fn modifiers_are_counted_if_asked_for_and_cost_no_inference() {
     let (server, mut client, metrics) = served().await;
     let request = AnalyzeSentimentRequest {
         text: "ไม่ไหวแล้ววววว 5555 😡😡".to_owned(),
-        features: Some(AnalysisFeatures { clauses: false, modifiers: true }),
+        features: Some(AnalysisFeatures { modifiers: true, ..AnalysisFeatures::default() }),
         ..AnalyzeSentimentRequest::default()
     };
     let answer = client.analyze_sentiment(request).await.expect("scored").into_inner();
@@ -165,5 +167,135 @@ async fn modifiers_are_counted_if_asked_for_and_cost_no_inference() {
     };
     assert_eq!(answer.modifiers, Some(wanted));
     assert_eq!(metric(&metrics, "arom_batch_rows_sum"), 1.0);
+    server.stop().await.expect("a clean stop");
+}
+
+async fn explained(client: &mut Client, text: &str, most: i32) -> (AnalyzeSentimentResponse, Explanation) {
+    let features = AnalysisFeatures {
+        explanation: true,
+        max_explanation_inferences: most,
+        ..AnalysisFeatures::default()
+    };
+    let request = AnalyzeSentimentRequest {
+        text: text.to_owned(),
+        features: Some(features),
+        ..AnalyzeSentimentRequest::default()
+    };
+    let mut answer = client.analyze_sentiment(request).await.expect("scored").into_inner();
+    let explanation = answer.explanation.take().expect("asked for");
+    (answer, explanation)
+}
+
+async fn plain(client: &mut Client, text: &str) -> Sentiment {
+    let request = AnalyzeSentimentRequest { text: text.to_owned(), ..AnalyzeSentimentRequest::default() };
+    client.analyze_sentiment(request).await.expect("scored").into_inner().sentiment.expect("a sentiment")
+}
+
+/// The text without these of its words.
+fn without(text: &str, explanation: &Explanation, gone: &[usize]) -> String {
+    let span = |word: usize| explanation.contributions[word].span.expect("a span");
+    let inside =
+        |at: i32| gone.iter().any(|word| (span(*word).begin_offset..span(*word).end_offset).contains(&at));
+    text.char_indices()
+        .filter(|(at, _)| !inside(i32::try_from(*at).expect("small")))
+        .map(|(_, ch)| ch)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_word_contributes_what_the_text_loses_without_it() {
+    let (server, mut client, metrics) = served().await;
+    let text = "อาหารอร่อยมาก แต่พนักงานพูดไม่ดีเลยค่ะ";
+    let (answer, explanation) = explained(&mut client, text, 0).await;
+    assert_eq!(metric(&metrics, "arom_batch_rows_sum"), 1.0 + f64::from(explanation.inference_count));
+    let words: Vec<&str> = explanation
+        .contributions
+        .iter()
+        .map(|word| word.span.expect("a span"))
+        .map(|span| text.get(span.begin_offset as usize..span.end_offset as usize).expect("whole"))
+        .collect();
+    assert_eq!(words, ["อาหาร", "อร่อย", "มาก", "แต่", "พนักงาน", "พูด", "ไม่", "ดี", "เลย", "ค่ะ"]);
+    let whole = answer.sentiment.expect("a sentiment");
+    for (number, word) in explanation.contributions.iter().enumerate() {
+        let rest = plain(&mut client, &without(text, &explanation, &[number])).await;
+        assert_eq!(word.contribution, whole.score - rest.score, "{}", words[number]);
+    }
+    // Without those that decided it the label is another.
+    let decisive: Vec<usize> =
+        (0..words.len()).filter(|number| explanation.contributions[*number].decisive).collect();
+    assert!(!decisive.is_empty());
+    let rest = plain(&mut client, &without(text, &explanation, &decisive)).await;
+    assert_ne!(rest.label, whole.label);
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn an_explanation_costs_no_more_than_the_caller_allows() {
+    let (server, mut client, metrics) = served().await;
+    let long = "ร้านนี้บริการดีมากแต่ราคาแพงไปหน่อย ".repeat(20);
+    let (_, explanation) = explained(&mut client, &long, 16).await;
+    assert!(explanation.inference_count <= 16, "{}", explanation.inference_count);
+    assert!(metric(&metrics, "arom_batch_rows_sum") <= 17.0);
+    let covered: i32 = explanation
+        .contributions
+        .iter()
+        .map(|word| word.span.expect("a span"))
+        .map(|span| span.end_offset - span.begin_offset)
+        .sum();
+    assert!(covered as usize > long.len() * 9 / 10, "every word is in a part");
+    for most in [-1, 15, 257] {
+        let features = Some(AnalysisFeatures {
+            explanation: true,
+            max_explanation_inferences: most,
+            ..AnalysisFeatures::default()
+        });
+        let request = AnalyzeSentimentRequest { text: "ดี".to_owned(), features, ..Default::default() };
+        let refused = client.analyze_sentiment(request).await.expect_err("refused");
+        assert!(refused.message().contains("features.max_explanation_inferences"), "{refused}");
+    }
+    server.stop().await.expect("a clean stop");
+}
+
+/// Faithfulness by deletion (DeYoung et al. 2020, comprehensiveness): over the samples, two words that are said to
+/// matter most move the score more when they go than two others do on average.
+#[tokio::test]
+async fn words_that_are_said_to_matter_do() {
+    let (server, mut client, _) = served().await;
+    let samples = include_str!("../../examples/messages.jsonl");
+    let (mut top, mut others, mut seen) = (0.0, 0.0, 0);
+    for line in samples.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let text = line["text"].as_str().expect("a text");
+        let request = AnalyzeSentimentRequest {
+            text: text.to_owned(),
+            features: Some(AnalysisFeatures { explanation: true, ..AnalysisFeatures::default() }),
+            ..AnalyzeSentimentRequest::default()
+        };
+        let answer = client.analyze_sentiment(request).await.expect("scored").into_inner();
+        let Some(explanation) = answer.explanation else { continue };
+        if explanation.contributions.len() < 6 {
+            continue;
+        }
+        let score = answer.sentiment.expect("a sentiment").score;
+        let mut order: Vec<usize> = (0..explanation.contributions.len()).collect();
+        let strength = |word: &usize| explanation.contributions[*word].contribution.abs();
+        order.sort_by(|left, right| strength(right).total_cmp(&strength(left)));
+        let (strongest, rest) = order.split_at(2);
+        let moved = |rest: Sentiment| f64::from((score - rest.score).abs());
+        top += moved(plain(&mut client, &without(text, &explanation, strongest)).await);
+        let pairs: Vec<&[usize]> = rest.chunks_exact(2).take(4).collect();
+        let mut mean = 0.0;
+        for pair in &pairs {
+            mean += moved(plain(&mut client, &without(text, &explanation, pair)).await);
+        }
+        others += mean / f64::from(u32::try_from(pairs.len()).expect("few"));
+        seen += 1;
+    }
+    println!(
+        "two words that matter {:.3}, two others {:.3}, {seen} texts",
+        top / f64::from(seen),
+        others / f64::from(seen)
+    );
+    assert!(seen > 30 && top > 2.0 * others, "{top} beside {others} in {seen} texts");
     server.stop().await.expect("a clean stop");
 }
