@@ -106,8 +106,24 @@ fn the_python_stream_answers_each_line_as_it_comes() {
 }
 
 #[test]
+fn the_python_example_of_an_explanation_cuts_by_utf_16_units() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    // Characters of one and of two units, and one of several characters, before the words.
+    let text = "👨\u{200D}👩\u{200D}👧😍 อาหารอร่อย แต่พนักงานพูดไม่ดีเลย";
+    let shown = python("examples/python/explain.py", &[&server.address, text]);
+    let parts = |kind: &str| -> Vec<String> {
+        let lines = shown.lines().filter_map(|line| line.trim().strip_prefix(kind)?.trim().split_once(' '));
+        lines.map(|(_, part)| part.replace(" decided the label", "")).collect()
+    };
+    assert_eq!(parts("clause"), ["👨\u{200D}👩\u{200D}👧😍 อาหารอร่อย", "แต่พนักงานพูดไม่ดีเลย"], "{shown}");
+    assert_eq!(parts("word").concat(), text.replace(' ', ""), "{shown}");
+}
+
+#[test]
 fn the_python_examples_say_what_is_wrong_in_a_line() {
-    for (script, file) in [("client", &["examples/messages.jsonl"][..]), ("stream", &[])] {
+    for (script, file) in [("client", &["examples/messages.jsonl"][..]), ("stream", &[]), ("explain", &["ดี"])]
+    {
         let script = format!("examples/python/{script}.py");
         let mut example = command(&script, &[&["127.0.0.1:1"][..], file].concat());
         let output = example.stdin(Stdio::null()).output().expect("python3 is installed");
