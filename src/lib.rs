@@ -10,8 +10,9 @@
 //!
 //! 1. [`cli`]: one file per command; [`config`]: settings from defaults, file, environment and flags, one table of all
 //! 2. [`grpc`]: services, conversion at the edge, statuses, start, change of model and stop; [`http`]: metrics, probes
-//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, the figures of an evaluation
-//! 4. [`text`]: the normaliser and its map back to the original; offsets in the caller's unit
+//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, explanations, the figures of an
+//!    evaluation
+//! 4. [`text`]: the normaliser and its map back to the original; words, clauses, modifiers; offsets in the caller's unit
 //! 5. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 6. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
