@@ -20,8 +20,8 @@ use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::model::{Label, Probabilities};
 use crate::scoring::{
-    Content, Contribution, EXPLANATION_INFERENCES, Explanation, Features, ScoreError, Scored, ScoredClause,
-    Sentiment,
+    Content, Contribution, EXPLANATION_INFERENCES, Explanation, Features, Intent, ScoreError, Scored,
+    ScoredClause, Sentiment,
 };
 use crate::text::{Encoding, Modifiers};
 
@@ -53,6 +53,9 @@ pub(super) struct ScoreArgs {
     /// Count what colours each text: stretched words, laughter, emoji, negation, abuse.
     #[arg(long)]
     modifiers: bool,
+    /// Say whether each text asks something, and what it feels apart from that; in the table, "asks".
+    #[arg(long)]
+    intent: bool,
     /// Show what each word adds to the score: green or red by its sign, underlined where it decided the label. About an
     /// inference for each word.
     #[arg(long)]
@@ -86,6 +89,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     let features = Features {
         clauses: args.clauses,
         modifiers: args.modifiers,
+        intent: args.intent,
         explanation: args.explain.then_some(EXPLANATION_INFERENCES.2),
     };
     let max_risk = config.server.max_risk;
@@ -197,9 +201,17 @@ enum Found<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         modifiers: Option<Modifiers>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        intent: Option<Asked>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         explanation: Option<Vec<Word<'a>>>,
         model_fingerprint: &'a str,
     },
+}
+
+#[derive(Serialize)]
+struct Asked {
+    question: f32,
+    polarity: &'static str,
 }
 
 #[derive(Serialize)]
@@ -254,7 +266,15 @@ fn json_line(
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },
         Ok(Scored {
-            sentiment, content, token_count, window_count, clauses, modifiers, explanation, ..
+            sentiment,
+            content,
+            token_count,
+            window_count,
+            clauses,
+            modifiers,
+            intent,
+            explanation,
+            ..
         }) => Found::Scored {
             label: sentiment.label.name(),
             score: sentiment.score,
@@ -268,6 +288,7 @@ fn json_line(
             window_count,
             clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
             modifiers,
+            intent: intent.map(|Intent { question, polarity }| Asked { question, polarity: polarity.name() }),
             explanation: explanation.map(|explanation| json_words(&row.text, explanation)),
             model_fingerprint: fingerprint,
         },
@@ -326,7 +347,9 @@ fn table_lines(row: &Row, result: &Result<Scored, ScoreError>, max_risk: f32) ->
         Content::Empty => "(empty)",
         Content::NonLinguistic => "(no language) ",
     };
-    let mut lines = table_line(&scored.sentiment, max_risk, note, &row.text);
+    let asks = scored.intent.is_some_and(|intent| intent.question >= 0.5);
+    let note = if asks { format!("{note}(asks) ") } else { note.to_owned() };
+    let mut lines = table_line(&scored.sentiment, max_risk, &note, &row.text);
     for clause in scored.clauses.iter().filter(|_| scored.clauses.len() > 1) {
         let text = row.text.get(clause.span.clone()).unwrap_or_default();
         lines.push('\n');

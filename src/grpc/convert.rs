@@ -74,8 +74,10 @@ impl Checked {
             return Err(Failure::Invalid(violations));
         }
         let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
-        let v1::AnalysisFeatures { clauses, modifiers, explanation, .. } = features.unwrap_or_default();
-        let features = Features { clauses, modifiers, explanation: explanation.then_some(inferences) };
+        let v1::AnalysisFeatures { clauses, modifiers, explanation, intent, .. } =
+            features.unwrap_or_default();
+        let features =
+            Features { clauses, modifiers, intent, explanation: explanation.then_some(inferences) };
         Ok(Self { text, message_id, language_code, encoding, features, max_risk })
     }
 
@@ -115,6 +117,10 @@ impl Checked {
             clauses: clauses.collect(),
             modifiers: scored.modifiers.map(modifiers),
             explanation,
+            intent: scored.intent.map(|intent| v1::Intent {
+                question: intent.question,
+                polarity: label(intent.polarity).into(),
+            }),
             timings: Some(v1::AnalysisTimings {
                 tokenize_duration: duration(scored.timings.tokenize),
                 queue_duration: duration(scored.timings.queue),

@@ -13,7 +13,7 @@ pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use scorer::{Caller, MAX_CLAUSES, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
-    Content, Features, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
+    Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
 };
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::cache::Cache;
 use super::explanation::{Contribution, DECIDING, Explanation, deciding, strongest, without};
 use super::queue::CallerId;
 use super::sentiment::{
-    Analysis, AnalyzedWindow, Content, Features, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
+    Analysis, AnalyzedWindow, Content, Features, Intent, Scored, ScoredClause, ScoredWindow, Sentiment,
+    Timings,
 };
 use super::window::Windows;
 use super::workers::{Inferred, Ticket, Workers};
@@ -22,7 +23,7 @@ use crate::model::{
     TokenizerError,
 };
 use crate::telemetry::Metrics;
-use crate::text::{Modifiers, Normalized, clauses, is_linguistic, normalize, snap_to_graphemes, words};
+use crate::text::{Modifiers, Normalized, asks, clauses, is_linguistic, normalize, snap_to_graphemes, words};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
@@ -328,6 +329,10 @@ impl Caller {
             true => Some(engine.modifiers(text, &normalized).await?),
             false => None,
         };
+        let asks = match content {
+            Content::Linguistic if features.intent => Some(engine.asks(&normalized).await?),
+            Content::Linguistic | Content::Empty | Content::NonLinguistic => None,
+        };
         let prepared = arrived.elapsed();
         // The only clause of a text is the text.
         let alone = ranges.len() == 1;
@@ -345,6 +350,7 @@ impl Caller {
             span: snap_to_graphemes(text, normalized.original_range(range)),
             sentiment: part.analysis.sentiment.clone(),
         });
+        let intent = asks.map(|asks| Intent::of(whole.analysis.sentiment.probabilities, asks));
         let explanation = match (content, features.explanation) {
             (Content::Linguistic, Some(most)) => Some(self.explain(text, &normalized, &whole, most).await?),
             _ => None,
@@ -366,6 +372,7 @@ impl Caller {
             windows: windows(text, &normalized, &whole.analysis),
             clauses: clauses.collect(),
             modifiers,
+            intent,
             explanation,
             cache_hit: whole.cache_hit,
             timings,
@@ -516,6 +523,15 @@ impl Engine {
             let text = text.as_str();
             join_to(words(text).into_iter().filter(|word| shows(text, word)).collect(), most)
         };
+        if text.as_str().len() <= SHORT_BYTES {
+            return Ok(found(text));
+        }
+        let text = Arc::clone(text);
+        self.off_thread(move || found(&text)).await
+    }
+
+    async fn asks(&self, text: &Arc<Normalized>) -> Result<bool, ScoreError> {
+        let found = |text: &Normalized| asks(text.as_str(), &words(text.as_str()));
         if text.as_str().len() <= SHORT_BYTES {
             return Ok(found(text));
         }

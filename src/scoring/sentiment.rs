@@ -44,8 +44,35 @@ pub struct Features {
     pub clauses: bool,
     /// What colours the text, as counts; no inference.
     pub modifiers: bool,
+    /// Whether the text asks, and what it feels apart from that; no inference.
+    pub intent: bool,
     /// What each word adds to the score, for at most so many inferences more.
     pub explanation: Option<usize>,
+}
+
+/// Whether a text asks, apart from what it feels: a complaint put as a question is both.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Intent {
+    /// Probability that the text asks something.
+    pub question: f32,
+    /// The most probable of positive, neutral and negative, the class of questions left aside.
+    pub polarity: Label,
+}
+
+/// How much the words of a question are believed: a text that has them asks with at least this probability.
+const ASKING_WORDS: f32 = 0.9;
+
+impl Intent {
+    /// From what the model says and whether the text has the words of a question, two views that may each be right.
+    pub(super) fn of(probabilities: Probabilities, asks: bool) -> Self {
+        let model = probabilities.of(Label::Question);
+        let polarity = [Label::Positive, Label::Neutral, Label::Negative]
+            .into_iter()
+            .reduce(|best, label| if probabilities.of(label) > probabilities.of(best) { label } else { best })
+            .unwrap_or(Label::Neutral);
+        let question = if asks { 1.0 - (1.0 - model) * (1.0 - ASKING_WORDS) } else { model };
+        Self { question, polarity }
+    }
 }
 
 /// One of the clauses of a text.
@@ -136,6 +163,8 @@ pub struct Scored {
     pub clauses: Vec<ScoredClause>,
     /// What colours the text, if it was asked for.
     pub modifiers: Option<Modifiers>,
+    /// Whether the text asks something, if that was asked for and the text has language.
+    pub intent: Option<Intent>,
     /// Why the text has its score, if that was asked for and the text has language.
     pub explanation: Option<Explanation>,
     /// Whether the same text had been scored before, or was being scored for somebody else.

@@ -103,6 +103,18 @@ pub(super) const PROFANITIES: &[&str] = &[
     "fuck", "shit", "ฟัค",
 ];
 
+/// Words that make a question of what stands before them.
+#[rustfmt::skip]
+pub(super) const QUESTION_ENDS: &[&str] = &[
+    "ไหม", "มั้ย", "มัย", "ไม๊", "มะ", "หรือเปล่า", "หรือป่าว", "รึเปล่า", "รึป่าว", "ป่าว", "เปล่า", "เหรอ", "หรอ", "หรือไม่", "หรือยัง", "รึยัง", "ใช่ไหม", "ใช่มั้ย", "ไง",
+];
+
+/// Words that ask for a person, thing, time, place, amount, way or cause.
+#[rustfmt::skip]
+pub(super) const QUESTION_WORDS: &[&str] = &[
+    "ทำไม", "เมื่อไหร่", "เมื่อไร", "เท่าไหร่", "เท่าไร", "ที่ไหน", "ไหน", "วันไหน", "ตอนไหน", "ยังไง", "อย่างไร", "ไง", "ใคร", "อะไร", "กี่", "กี่โมง", "ไร",
+];
+
 /// Words that begin a relative clause: the verb after one states nothing of its own.
 pub(super) const RELATIVES: &[&str] = &["ที่", "ซึ่ง", "อัน"];
 

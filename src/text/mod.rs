@@ -7,6 +7,7 @@ mod masks;
 mod modifiers;
 mod normalize;
 mod offsets;
+mod questions;
 mod words;
 
 pub use clauses::clauses;
@@ -14,6 +15,7 @@ pub use masks::{Mask, is_linguistic};
 pub use modifiers::Modifiers;
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
+pub use questions::asks;
 pub use words::words;
 
 #[cfg(test)]

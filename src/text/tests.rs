@@ -387,6 +387,22 @@ mod segments {
         assert!(missed * 10 < wanted, "{missed} of {wanted} edges are not found");
     }
 
+    #[test]
+    fn questions_are_known_by_their_words() {
+        let rows = include_str!("../../tests/data/questions.txt").lines();
+        let rows = rows.filter_map(|line| line.split_once('|'));
+        let (mut wrong, mut seen) = (Vec::new(), 0);
+        for (kind, text) in rows {
+            let normalized = normalize(text);
+            seen += 1;
+            if asks(normalized.as_str(), &words(normalized.as_str())) != (kind != "n") {
+                let shown: Vec<&str> = words(text).into_iter().map(|range| &text[range]).collect();
+                wrong.push(format!("{kind} {}", shown.join("|")));
+            }
+        }
+        assert!(seen >= 70 && wrong.is_empty(), "{} of {seen}: {wrong:#?}", wrong.len());
+    }
+
     /// Thai with stacked marks, clusters of several characters, and line ends.
     fn awkward() -> impl Strategy<Value = String> {
         let piece = prop_oneof![

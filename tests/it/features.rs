@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{
     AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, Explanation, Modifiers,
-    OffsetEncoding, Sentiment, TextContent,
+    OffsetEncoding, Sentiment, SentimentLabel, TextContent,
 };
 use arom::telemetry::Metrics;
 use tonic::transport::Channel;
@@ -297,5 +297,29 @@ async fn words_that_are_said_to_matter_do() {
         others / f64::from(seen)
     );
     assert!(seen > 30 && top > 2.0 * others, "{top} beside {others} in {seen} texts");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_complaint_put_as_a_question_is_both() {
+    let (server, mut client, metrics) = served().await;
+    let mut asked = 0.0;
+    for (text, asks, polarity) in [
+        ("ทำไมพนักงานพูดจาแย่แบบนี้คะ", true, SentimentLabel::Negative),
+        ("ร้านเปิดกี่โมงคะ", true, SentimentLabel::Neutral),
+        ("พนักงานพูดจาแย่มากค่ะ", false, SentimentLabel::Negative),
+        ("อร่อยมากค่ะ", false, SentimentLabel::Positive),
+    ] {
+        let request = AnalyzeSentimentRequest {
+            text: text.to_owned(),
+            features: Some(AnalysisFeatures { intent: true, ..AnalysisFeatures::default() }),
+            ..AnalyzeSentimentRequest::default()
+        };
+        let intent = client.analyze_sentiment(request).await.expect("scored").into_inner().intent;
+        let intent = intent.expect("asked for");
+        assert_eq!((intent.question >= 0.5, intent.polarity()), (asks, polarity), "{text}");
+        asked += 1.0;
+    }
+    assert_eq!(metric(&metrics, "arom_batch_rows_sum"), asked, "no inference more");
     server.stop().await.expect("a clean stop");
 }
