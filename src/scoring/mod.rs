@@ -3,6 +3,7 @@
 mod cache;
 mod evaluation;
 mod explanation;
+mod prepared;
 mod queue;
 mod scorer;
 mod sentiment;
@@ -11,7 +12,8 @@ mod workers;
 
 pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
-pub use scorer::{Caller, MAX_CLAUSES, OpenError, ScoreError, Scorer, ScoringConfig};
+pub use prepared::MAX_CLAUSES;
+pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
     Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
 };

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::cache::Cache;
 use super::explanation::{Contribution, DECIDING, Explanation, deciding, strongest, without};
+use super::prepared::{Prepared, join_to};
 use super::queue::CallerId;
 use super::sentiment::{
     Analysis, AnalyzedWindow, Content, Features, Intent, Scored, ScoredClause, ScoredWindow, Sentiment,
@@ -23,13 +24,10 @@ use crate::model::{
     TokenizerError,
 };
 use crate::telemetry::Metrics;
-use crate::text::{Modifiers, Normalized, asks, clauses, is_linguistic, normalize, snap_to_graphemes, words};
+use crate::text::{Normalized, normalize, snap_to_graphemes};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
-
-/// Most clauses of one text; of a text with more, neighbours are scored together.
-pub const MAX_CLAUSES: usize = 64;
 
 /// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
 const SHORT_BYTES: usize = 1024;
@@ -319,20 +317,9 @@ impl Caller {
     pub async fn score(&self, text: &str, features: Features) -> Result<Scored, ScoreError> {
         let arrived = Instant::now();
         let engine = &self.engine;
-        let normalized = Arc::new(engine.normalize(text).await?);
-        let content = content(&normalized);
-        let ranges = match content {
-            Content::Linguistic if features.clauses => engine.clauses(&normalized).await?,
-            Content::Linguistic | Content::Empty | Content::NonLinguistic => Vec::new(),
-        };
-        let modifiers = match features.modifiers {
-            true => Some(engine.modifiers(text, &normalized).await?),
-            false => None,
-        };
-        let asks = match content {
-            Content::Linguistic if features.intent => Some(engine.asks(&normalized).await?),
-            Content::Linguistic | Content::Empty | Content::NonLinguistic => None,
-        };
+        let asked = text.to_owned();
+        let Prepared { normalized, content, words, clauses: ranges, asks, modifiers } =
+            engine.prepare(text.len(), move || Prepared::of(&asked, features)).await?;
         let prepared = arrived.elapsed();
         // The only clause of a text is the text.
         let alone = ranges.len() == 1;
@@ -352,7 +339,9 @@ impl Caller {
         });
         let intent = asks.map(|asks| Intent::of(whole.analysis.sentiment.probabilities, asks));
         let explanation = match (content, features.explanation) {
-            (Content::Linguistic, Some(most)) => Some(self.explain(text, &normalized, &whole, most).await?),
+            (Content::Linguistic, Some(most)) => {
+                Some(self.explain(text, &normalized, words, &whole, most).await?)
+            }
             _ => None,
         };
         let flights = || parts.iter().chain([&whole]).map(|known| known.flight);
@@ -385,14 +374,14 @@ impl Caller {
     async fn explain(
         &self,
         text: &str,
-        normalized: &Arc<Normalized>,
+        normalized: &Normalized,
+        words: Vec<Range<usize>>,
         whole: &Known,
         most: usize,
     ) -> Result<Explanation, ScoreError> {
-        let engine = &self.engine;
         // Each of a long text's occlusions costs as many inferences as it has windows.
         let texts = most / whole.analysis.window_count.max(1);
-        let words = engine.words(normalized, texts.saturating_sub(DECIDING).max(1)).await?;
+        let words = join_to(words, texts.saturating_sub(DECIDING).max(1));
         let occluded = |parts: Vec<Range<usize>>| {
             let rest = normalize(&without(normalized.as_str(), &parts));
             async move { self.known(&Arc::new(rest)).await }
@@ -434,7 +423,7 @@ impl Caller {
             flight.get_or_init(|| times);
             Ok(Arc::new(analysis))
         };
-        let (analysis, cache_hit) = match (content(text), &engine.cache) {
+        let (analysis, cache_hit) = match (Content::of(text), &engine.cache) {
             (Content::Empty | Content::NonLinguistic, _) => (Arc::new(Analysis::neutral()), false),
             (Content::Linguistic, None) => (work.await?, false),
             (Content::Linguistic, Some(cache)) => {
@@ -451,12 +440,8 @@ impl Caller {
         let engine = &self.engine;
         let turn = self.turn.lock().await;
         let started = Instant::now();
-        let rows = if text.as_str().len() <= SHORT_BYTES {
-            engine.tokenize(text)?
-        } else {
-            let (task, text) = (Arc::clone(engine), Arc::clone(text));
-            engine.off_thread(move || task.tokenize(&text)).await??
-        };
+        let (task, text) = (Arc::clone(engine), Arc::clone(text));
+        let rows = engine.prepare(text.as_str().len(), move || task.tokenize(&text)).await??;
         let tokenize = started.elapsed();
         let (tickets, _flying) = self.queue(&rows.rows).await?;
         drop(turn);
@@ -496,62 +481,16 @@ impl Caller {
 }
 
 impl Engine {
-    async fn normalize(self: &Arc<Self>, text: &str) -> Result<Normalized, ScoreError> {
-        if text.len() <= SHORT_BYTES {
-            return Ok(normalize(text));
-        }
-        let text = text.to_owned();
-        self.off_thread(move || normalize(&text)).await
-    }
-
-    /// Where the clauses of a text lie.
-    async fn clauses(&self, text: &Arc<Normalized>) -> Result<Vec<Range<usize>>, ScoreError> {
-        let found = |text: &Normalized| join_to(clauses(text.as_str(), &words(text.as_str())), MAX_CLAUSES);
-        if text.as_str().len() <= SHORT_BYTES {
-            return Ok(found(text));
-        }
-        let text = Arc::clone(text);
-        self.off_thread(move || found(&text)).await
-    }
-
-    /// Where the words of a text lie, neighbours joined if there are more than so many.
-    async fn words(&self, text: &Arc<Normalized>, most: usize) -> Result<Vec<Range<usize>>, ScoreError> {
-        let shows = |text: &str, word: &Range<usize>| {
-            text.get(word.clone()).is_some_and(|word| !word.trim().is_empty())
-        };
-        let found = move |text: &Normalized| {
-            let text = text.as_str();
-            join_to(words(text).into_iter().filter(|word| shows(text, word)).collect(), most)
-        };
-        if text.as_str().len() <= SHORT_BYTES {
-            return Ok(found(text));
-        }
-        let text = Arc::clone(text);
-        self.off_thread(move || found(&text)).await
-    }
-
-    async fn asks(&self, text: &Arc<Normalized>) -> Result<bool, ScoreError> {
-        let found = |text: &Normalized| asks(text.as_str(), &words(text.as_str()));
-        if text.as_str().len() <= SHORT_BYTES {
-            return Ok(found(text));
-        }
-        let text = Arc::clone(text);
-        self.off_thread(move || found(&text)).await
-    }
-
-    async fn modifiers(&self, text: &str, normalized: &Arc<Normalized>) -> Result<Modifiers, ScoreError> {
-        if text.len() <= SHORT_BYTES {
-            return Ok(Modifiers::of(text, normalized));
-        }
-        let (text, normalized) = (text.to_owned(), Arc::clone(normalized));
-        self.off_thread(move || Modifiers::of(&text, &normalized)).await
-    }
-
-    /// Does what takes long away from the threads that serve sockets, as many at a time as there are CPUs.
-    async fn off_thread<T: Send + 'static>(
+    /// Does what a text needs before it is queued: at once if it is short, else away from the threads that serve sockets,
+    /// as many at a time as there are CPUs.
+    async fn prepare<T: Send + 'static>(
         &self,
+        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ScoreError> {
+        if bytes <= SHORT_BYTES {
+            return Ok(work());
+        }
         let _permit = self.preparing.acquire().await.map_err(|_| ScoreError::WorkerLost)?;
         tokio::task::spawn_blocking(work).await.map_err(|_| ScoreError::WorkerLost)
     }
@@ -609,16 +548,6 @@ impl Engine {
     }
 }
 
-fn content(text: &Normalized) -> Content {
-    if text.as_str().is_empty() {
-        Content::Empty
-    } else if is_linguistic(text) {
-        Content::Linguistic
-    } else {
-        Content::NonLinguistic
-    }
-}
-
 /// Where the windows lie in the text as it was sent.
 fn windows(text: &str, normalized: &Normalized, analysis: &Analysis) -> Vec<ScoredWindow> {
     let window = |window: &AnalyzedWindow| ScoredWindow {
@@ -627,10 +556,4 @@ fn windows(text: &str, normalized: &Normalized, analysis: &Analysis) -> Vec<Scor
         token_count: window.token_count,
     };
     analysis.windows.iter().map(window).collect()
-}
-
-/// Joins neighbours so that no more than so many are left.
-fn join_to(ranges: Vec<Range<usize>>, most: usize) -> Vec<Range<usize>> {
-    let size = ranges.len().div_ceil(most).max(1);
-    ranges.chunks(size).filter_map(|some| Some(some.first()?.start..some.last()?.end)).collect()
 }

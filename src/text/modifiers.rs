@@ -1,5 +1,6 @@
 //! What colours a text: counts for those who want them as features.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use super::lexicon;
 use super::normalize::{Normalized, beside_digit};
 use super::offsets::graphemes;
-use super::words::{Squeezed, words};
+use super::words::Squeezed;
 
 /// How often each is seen in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,10 +38,10 @@ static LAUGHTER: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 impl Modifiers {
-    /// Those of a text and what normalising it gave.
-    pub fn of(original: &str, normalized: &Normalized) -> Self {
+    /// Those of a text, from what normalising it gave and where the words of that lie.
+    pub fn of(original: &str, normalized: &Normalized, words: &[Range<usize>]) -> Self {
         let text = normalized.as_str();
-        let words: Vec<&str> = words(text).into_iter().filter_map(|range| text.get(range)).collect();
+        let words: Vec<&str> = words.iter().filter_map(|range| text.get(range.clone())).collect();
         let count = |is: fn(&str) -> bool| words.iter().filter(|word| is(&Squeezed::of(word).text)).count();
         Self {
             elongations: words.iter().filter(|word| Squeezed::of(word).text.len() < word.len()).count(),

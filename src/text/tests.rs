@@ -315,7 +315,8 @@ fn modifiers_are_counted() {
         ("แม่งานยุ่ง สัสดี หีบห่อสวย", [0, 0, 0, 0, 0]),
         ("", [0; 5]),
     ] {
-        let found = Modifiers::of(text, &normalize(text));
+        let normalized = normalize(text);
+        let found = Modifiers::of(text, &normalized, &words(normalized.as_str()));
         let [elongations, laughs, emoji, negations, profanities] = wanted;
         let wanted = Modifiers { elongations, laughs, emoji, negations, profanities };
         assert_eq!(found, wanted, "in {text}");
