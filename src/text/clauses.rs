@@ -29,6 +29,10 @@ enum Verdict {
     Continues,
 }
 
+/// How many words on either side of a place the rules look at, so that a long text without a cut is no more work for each
+/// word than a short one.
+pub(super) const REACH: usize = 64;
+
 /// The shortest laughter: five is "ha" in Thai.
 const LAUGHTER: &str = "555";
 
@@ -48,11 +52,11 @@ const RULES: [Rule; 7] = [
 /// A place between two words of a text.
 #[derive(Debug)]
 struct Edge<'a> {
-    /// The clause so far; never empty.
+    /// The clause so far, at most the last [`REACH`] words of it; never empty.
     before: &'a [Word<'a>],
     last: &'a Word<'a>,
     next: &'a Word<'a>,
-    /// What follows on the same line, `next` first.
+    /// What follows on the same line, `next` first, at most so many words.
     after: &'a [Word<'a>],
 }
 
@@ -100,10 +104,12 @@ pub fn clauses(text: &str, words: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut clauses = Vec::new();
     let mut start = 0;
     for at in 1..=words.len() {
-        let (Some(before), Some(rest)) = (words.get(start..at), words.get(at..)) else { continue };
-        let (Some(first), Some(last)) = (before.first(), before.last()) else { continue };
+        let near = start.max(at.saturating_sub(REACH));
+        let (Some(before), Some(rest)) = (words.get(near..at), words.get(at..)) else { continue };
+        let (Some(first), Some(last)) = (words.get(start), before.last()) else { continue };
         let opens = rest.first().is_none_or(|next| {
-            let line = rest.iter().skip(1).take_while(|word| word.gap != Gap::LineBreak).count() + 1;
+            let line =
+                rest.iter().take(REACH).skip(1).take_while(|word| word.gap != Gap::LineBreak).count() + 1;
             let edge = Edge { before, last, next, after: rest.get(..line).unwrap_or(rest) };
             RULES.iter().find_map(|rule| rule(&edge)) == Some(Verdict::Opens)
         });

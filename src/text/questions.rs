@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::clauses::REACH;
 use super::lexicon;
 use super::words::Squeezed;
 
@@ -35,7 +36,7 @@ fn inquires(words: &[String], at: usize) -> bool {
     let none = before.iter().rev().take_while(line).filter(shown).take(4).any(|word| word.starts_with("ไม่"));
     // "There is something to": asks only if a particle says so.
     let some = before.last().is_some_and(|word| word == "มี")
-        && !after.iter().any(|word| matches!(word.as_str(), "บ้าง" | "คะ" | "ครับ"));
+        && !after.iter().take(REACH).any(|word| matches!(word.as_str(), "บ้าง" | "คะ" | "ครับ"));
     word == "ทำไม" || !(any || none || some)
 }
 

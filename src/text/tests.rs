@@ -389,6 +389,17 @@ mod segments {
     }
 
     #[test]
+    fn a_long_text_without_a_cut_is_small_work() {
+        // Were the work of each word to grow with the text, this would take minutes.
+        for part in ["ก ", "ส่วนใหญ่", "มีอะไร"] {
+            let text = part.repeat(200_000);
+            let words = words(&text);
+            assert_eq!(clauses(&text, &words).len(), 1, "of {part}");
+            asks(&text, &words);
+        }
+    }
+
+    #[test]
     fn questions_are_known_by_their_words() {
         let rows = include_str!("../../tests/data/questions.txt").lines();
         let rows = rows.filter_map(|line| line.split_once('|'));
