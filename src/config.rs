@@ -4,14 +4,16 @@ mod keys;
 mod layers;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::grpc::ServerConfig;
-use crate::scoring::ScoringConfig;
+use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::telemetry::{LogFormat, TelemetryConfig};
 use keys::KEYS;
 use layers::Said;
@@ -89,6 +91,9 @@ impl Config {
         if !faults.is_empty() {
             return Err(ConfigError::Invalid(faults));
         }
+        let catalogue = values.find::<PathBuf>("scoring.catalogue");
+        let catalogue = catalogue.map_or_else(|| Ok(Catalogue::default()), |file| read_catalogue(&file));
+        let catalogue = Arc::new(catalogue.map_err(ConfigError::Invalid)?);
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             bundle: values.find("model.bundle").unwrap_or_else(shipped_bundle),
@@ -98,6 +103,7 @@ impl Config {
                 inbox_tokens: values.get("scoring.inbox_tokens"),
                 max_wait: Duration::from_millis(values.get("scoring.max_wait_ms")),
                 cache_bytes: values.get("scoring.cache_bytes"),
+                catalogue,
             },
             server: ServerConfig {
                 listen: values.get("server.listen"),
@@ -174,6 +180,19 @@ impl Values<'_> {
     fn seconds(&self, name: &str) -> Duration {
         Duration::from_secs(self.get(name))
     }
+}
+
+/// The catalogue in a file, or all that is wrong with it.
+fn read_catalogue(file: &Path) -> Result<Catalogue, Vec<String>> {
+    let name = file.display();
+    let text = fs::read_to_string(file)
+        .map_err(|cause| vec![format!("scoring.catalogue: cannot read {name}: {cause}")])?;
+    Catalogue::parse(&text).map_err(|error| match error {
+        CatalogueError::Parse(cause) => vec![format!("{name}: {cause}")],
+        CatalogueError::Invalid(faults) => {
+            faults.into_iter().map(|fault| format!("{name}, {fault}")).collect()
+        }
+    })
 }
 
 /// Installed, the bundle lies in `../share/arom` of the executable; in a checkout, in `models`.

@@ -9,6 +9,7 @@ mod progress;
 mod rows;
 mod score;
 mod serve;
+mod targets;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ enum Command {
     // The help of each is the comment of its arguments.
     Score(score::ScoreArgs),
     Serve(serve::ServeArgs),
+    Targets(targets::TargetsArgs),
     Health(health::HealthArgs),
     Evaluate(evaluate::EvaluateArgs),
     Normalize(normalize::NormalizeArgs),
@@ -63,6 +65,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             start(common)?;
             normalize::run(args)
         }
+        Command::Targets(args) => targets::run(args, &start(common)?),
         Command::Model(command) => model::run(command, &start(common)?),
     }
 }

@@ -1,6 +1,7 @@
 //! `arom score`: texts with their sentiment.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::model::{Label, Probabilities};
 use crate::scoring::{
     Content, Contribution, EXPLANATION_INFERENCES, Explanation, Features, Intent, ScoreError, Scored,
-    ScoredClause, Sentiment,
+    ScoredClause, ScoredMention, Sentiment, TargetKind,
 };
 use crate::text::{Encoding, Modifiers};
 
@@ -50,6 +51,9 @@ pub(super) struct ScoreArgs {
     /// Show the clauses of each text as well, each with its own sentiment; in JSON with offsets in characters.
     #[arg(long)]
     clauses: bool,
+    /// Show the brands and aspects that each text speaks of and what it says of each; --catalogue names the brands.
+    #[arg(long)]
+    targets: bool,
     /// Count what colours each text: stretched words, laughter, emoji, negation, abuse.
     #[arg(long)]
     modifiers: bool,
@@ -88,6 +92,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
     };
     let features = Features {
         clauses: args.clauses,
+        targets: args.targets,
         modifiers: args.modifiers,
         intent: args.intent,
         explanation: args.explain.then_some(EXPLANATION_INFERENCES.2),
@@ -198,6 +203,8 @@ enum Found<'a> {
         window_count: usize,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         clauses: Vec<Clause<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        targets: Vec<Spoken<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         modifiers: Option<Modifiers>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,21 +223,52 @@ struct Asked {
 
 #[derive(Serialize)]
 struct Word<'a> {
-    text: &'a str,
-    begin_offset: usize,
-    end_offset: usize,
+    #[serde(flatten)]
+    part: Part<'a>,
     contribution: f32,
     decisive: bool,
 }
 
+/// A brand or aspect that the text speaks of.
 #[derive(Serialize)]
-struct Clause<'a> {
-    text: &'a str,
-    begin_offset: usize,
-    end_offset: usize,
+struct Spoken<'a> {
+    target: String,
+    kind: TargetKind,
+    #[serde(flatten)]
+    named: Part<'a>,
+    statement: Part<'a>,
+    compared: bool,
     label: &'static str,
     score: f32,
     probabilities: Shares,
+}
+
+#[derive(Serialize)]
+struct Clause<'a> {
+    #[serde(flatten)]
+    part: Part<'a>,
+    label: &'static str,
+    score: f32,
+    probabilities: Shares,
+}
+
+/// A part of a text, with offsets in characters.
+#[derive(Serialize)]
+struct Part<'a> {
+    text: &'a str,
+    begin_offset: usize,
+    end_offset: usize,
+}
+
+impl<'a> Part<'a> {
+    fn of(text: &'a str, span: Range<usize>) -> Self {
+        let characters = Encoding::Utf32.range(text, span.clone());
+        Self {
+            text: text.get(span).unwrap_or_default(),
+            begin_offset: characters.start,
+            end_offset: characters.end,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -271,6 +309,7 @@ fn json_line(
             token_count,
             window_count,
             clauses,
+            mentions,
             modifiers,
             intent,
             explanation,
@@ -287,6 +326,7 @@ fn json_line(
             token_count,
             window_count,
             clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
+            targets: mentions.into_iter().map(|mention| json_mention(&row.text, mention)).collect(),
             modifiers,
             intent: intent.map(|Intent { question, polarity }| Asked { question, polarity: polarity.name() }),
             explanation: explanation.map(|explanation| json_words(&row.text, explanation)),
@@ -297,26 +337,32 @@ fn json_line(
 }
 
 fn json_words(text: &str, explanation: Explanation) -> Vec<Word<'_>> {
-    let word = |word: Contribution| {
-        let characters = Encoding::Utf32.range(text, word.span.clone());
-        Word {
-            text: text.get(word.span).unwrap_or_default(),
-            begin_offset: characters.start,
-            end_offset: characters.end,
-            contribution: word.contribution,
-            decisive: word.decisive,
-        }
+    let word = |word: Contribution| Word {
+        part: Part::of(text, word.span),
+        contribution: word.contribution,
+        decisive: word.decisive,
     };
     explanation.contributions.into_iter().map(word).collect()
 }
 
 fn json_clause(text: &str, clause: ScoredClause) -> Clause<'_> {
     let ScoredClause { span, sentiment } = clause;
-    let characters = Encoding::Utf32.range(text, span.clone());
     Clause {
-        text: text.get(span).unwrap_or_default(),
-        begin_offset: characters.start,
-        end_offset: characters.end,
+        part: Part::of(text, span),
+        label: sentiment.label.name(),
+        score: sentiment.score,
+        probabilities: Shares::of(sentiment.probabilities),
+    }
+}
+
+fn json_mention(text: &str, mention: ScoredMention) -> Spoken<'_> {
+    let ScoredMention { target, span, statement, sentiment, compared } = mention;
+    Spoken {
+        target: target.id.clone(),
+        kind: target.kind,
+        named: Part::of(text, span),
+        statement: Part::of(text, statement),
+        compared,
         label: sentiment.label.name(),
         score: sentiment.score,
         probabilities: Shares::of(sentiment.probabilities),
@@ -354,6 +400,13 @@ fn table_lines(row: &Row, result: &Result<Scored, ScoreError>, max_risk: f32) ->
         let text = row.text.get(clause.span.clone()).unwrap_or_default();
         lines.push('\n');
         lines.push_str(&table_line(&clause.sentiment, max_risk, "  · ", text));
+    }
+    for mention in &scored.mentions {
+        let said = row.text.get(mention.statement.clone()).unwrap_or_default();
+        let sign = if mention.compared { "≠ " } else { "" };
+        lines.push('\n');
+        let note = format!("  @ {}: {sign}", mention.target.id);
+        lines.push_str(&table_line(&mention.sentiment, max_risk, &note, said));
     }
     if let Some(explanation) = &scored.explanation {
         lines.push_str("\n    ");

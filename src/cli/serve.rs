@@ -18,9 +18,9 @@ use crate::telemetry::{self, Metrics};
 /// Serve gRPC.
 ///
 /// The port answers at once; calls are UNAVAILABLE until the model has answered a warm-up. SIGTERM and SIGINT stop
-/// accepting and finish what was accepted; a second one ends at once. SIGHUP loads the model bundle again, from
-/// where the settings then say, and swaps it in without a failed call; a bad bundle is refused and the old one
-/// stays. Every flag has a key in the settings file: see examples/arom.toml.
+/// accepting and finish what was accepted; a second one ends at once. SIGHUP reads the model bundle and the
+/// catalogue again, from where the settings then say, and swaps them in without a failed call; if either is bad both
+/// stay as they were. Every flag has a key in the settings file: see examples/arom.toml.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:\n  arom serve\n  arom serve --listen 0.0.0.0:50051 --log-format json\n  \
     arom serve --http-listen 127.0.0.1:9464\n  arom serve --config examples/arom.toml")]
@@ -104,12 +104,12 @@ async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> 
     })
 }
 
-/// The bundle that the settings name now. Of these only the bundle is read again: the rest needs a restart.
+/// The bundle and catalogue that the settings name now. Only these are read again: the rest needs a restart.
 fn reopen(current: &Scorer, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
     let config = Config::resolve(common, flags)?;
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
     let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
-    Ok(current.successor(&bundle, &runtime)?)
+    Ok(current.successor(&bundle, &runtime, config.scoring.catalogue)?)
 }
 
 /// Carries an error chain through the server.

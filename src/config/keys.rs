@@ -164,6 +164,14 @@ pub(super) const KEYS: &[Key] = &[
     )
     .common(),
     key(
+        "scoring.catalogue",
+        ("catalogue", "AROM_CATALOGUE"),
+        Kind::Path("FILE"),
+        "",
+        "Brands and aspects to look for (TOML); by default the aspects that `arom targets` shows",
+    )
+    .common(),
+    key(
         "scoring.inbox_tokens",
         ("inbox-tokens", "AROM_INBOX_TOKENS"),
         count(512, 1 << 30, "TOKENS"),

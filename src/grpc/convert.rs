@@ -8,7 +8,7 @@ use tonic_types::FieldViolation;
 use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
-use crate::scoring::{Content, EXPLANATION_INFERENCES, Features, Scored, Sentiment};
+use crate::scoring::{Content, EXPLANATION_INFERENCES, Features, Scored, Sentiment, TargetKind};
 use crate::text::{Encoding, Modifiers};
 
 const MAX_MESSAGE_ID_BYTES: usize = 128;
@@ -74,10 +74,10 @@ impl Checked {
             return Err(Failure::Invalid(violations));
         }
         let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
-        let v1::AnalysisFeatures { clauses, modifiers, explanation, intent, .. } =
+        let v1::AnalysisFeatures { clauses, targets, modifiers, explanation, intent, .. } =
             features.unwrap_or_default();
         let features =
-            Features { clauses, modifiers, intent, explanation: explanation.then_some(inferences) };
+            Features { clauses, targets, modifiers, intent, explanation: explanation.then_some(inferences) };
         Ok(Self { text, message_id, language_code, encoding, features, max_risk })
     }
 
@@ -92,6 +92,15 @@ impl Checked {
         let clauses = scored.clauses.into_iter().map(|clause| v1::ScoredClause {
             span: Some(self.span(clause.span)),
             sentiment: Some(self.sentiment(&clause.sentiment)),
+        });
+        let mentions = scored.mentions.into_iter().map(|mention| v1::TargetMention {
+            target_id: mention.target.id.clone(),
+            kind: kind(mention.target.kind).into(),
+            display_name: mention.target.name.clone(),
+            span: Some(self.span(mention.span)),
+            statement: Some(self.span(mention.statement)),
+            sentiment: Some(self.sentiment(&mention.sentiment)),
+            compared: mention.compared,
         });
         let explanation = scored.explanation.map(|explanation| v1::Explanation {
             inference_count: count(explanation.inference_count),
@@ -115,6 +124,7 @@ impl Checked {
             window_count: count(scored.window_count),
             windows: windows.collect(),
             clauses: clauses.collect(),
+            target_mentions: mentions.collect(),
             modifiers: scored.modifiers.map(modifiers),
             explanation,
             intent: scored.intent.map(|intent| v1::Intent {
@@ -167,6 +177,13 @@ fn content(content: Content) -> v1::TextContent {
         Content::Linguistic => v1::TextContent::Linguistic,
         Content::Empty => v1::TextContent::Empty,
         Content::NonLinguistic => v1::TextContent::NonLinguistic,
+    }
+}
+
+fn kind(kind: TargetKind) -> v1::TargetKind {
+    match kind {
+        TargetKind::Brand => v1::TargetKind::Brand,
+        TargetKind::Aspect => v1::TargetKind::Aspect,
     }
 }
 

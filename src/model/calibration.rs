@@ -72,6 +72,15 @@ impl Probabilities {
         best.0
     }
 
+    /// Positive and negative in each other's place.
+    pub fn opposite(&self) -> Self {
+        Self(Label::ALL.map(|label| match label {
+            Label::Positive => self.of(Label::Negative),
+            Label::Negative => self.of(Label::Positive),
+            Label::Neutral | Label::Question => self.of(label),
+        }))
+    }
+
     /// The probability in [0, 0.75] that the most probable class is wrong.
     pub fn risk(&self) -> f32 {
         1.0 - self.of(self.label())

@@ -1,21 +1,25 @@
 //! From a text to its sentiment: cache, windows, the queue of work, the workers, and the figures of an evaluation.
 
 mod cache;
+mod catalogue;
 mod evaluation;
 mod explanation;
 mod prepared;
 mod queue;
 mod scorer;
 mod sentiment;
+mod targets;
 mod window;
 mod workers;
 
+pub use catalogue::{Catalogue, CatalogueError, Target, TargetKind};
 pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use prepared::MAX_CLAUSES;
 pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
-    Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredWindow, Sentiment, Timings,
+    Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredMention, ScoredWindow, Sentiment,
+    Timings,
 };
 
 #[cfg(test)]

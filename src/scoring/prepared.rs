@@ -1,10 +1,14 @@
 //! What is worked out of a text before the model is asked. Pure.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::catalogue::Catalogue;
+use super::explanation::without;
 use super::sentiment::{Content, Features};
-use crate::text::{Modifiers, Normalized, asks, clauses, is_linguistic, normalize, words};
+use super::targets::{Mention, mentions};
+use crate::text::{Modifiers, Normalized, Reading, asks, is_linguistic, normalize, words};
 
 /// Most clauses of one text; of a text with more, neighbours are scored together.
 pub const MAX_CLAUSES: usize = 64;
@@ -16,31 +20,79 @@ pub(super) struct Prepared {
     pub(super) content: Content,
     /// Where the words that show lie in the normalised text, if a feature needs them and it has language.
     pub(super) words: Vec<Range<usize>>,
-    /// Where the clauses lie, if they were asked for and the text has language.
-    pub(super) clauses: Vec<Range<usize>>,
+    /// What is scored: the whole, and then each part once, however often it is asked for.
+    pub(super) parts: Vec<Arc<Normalized>>,
+    /// Which part each clause is and where it lies, if they were asked for and the text has language.
+    pub(super) clauses: Vec<(usize, Range<usize>)>,
+    /// Which part is said of each target that it speaks of, if they were asked for and the text has language.
+    pub(super) mentions: Vec<(usize, Mention)>,
     /// Whether it has the words of a question, if that was asked for.
     pub(super) asks: Option<bool>,
     pub(super) modifiers: Option<Modifiers>,
 }
 
 impl Prepared {
-    pub(super) fn of(text: &str, features: Features) -> Self {
-        let normalized = normalize(text);
+    pub(super) fn of(text: &str, features: Features, catalogue: &Catalogue) -> Self {
+        let normalized = Arc::new(normalize(text));
         let shown = normalized.as_str();
         let content = Content::of(&normalized);
-        let Features { clauses: parts, modifiers, intent, explanation } = features;
         let language = content == Content::Linguistic;
-        let wanted = modifiers || (language && (parts || intent || explanation.is_some()));
+        let Features { clauses: each, targets, modifiers, intent, explanation } = features;
+        let parted = language && (each || targets);
+        let wanted = modifiers || parted || (language && (intent || explanation.is_some()));
         let found = if wanted { words(shown) } else { Vec::new() };
-        let clauses = if language && parts { clauses(shown, &found) } else { Vec::new() };
+        let mut parts = Parts::of(&normalized);
+        let (mut clauses, mut said) = (Vec::new(), Vec::new());
+        if parted {
+            let reading = Reading::of(shown, &found);
+            let ranges = join_to(reading.clauses(), MAX_CLAUSES);
+            if targets {
+                let mentions = mentions(&reading, &ranges, catalogue.find(shown, &found), catalogue);
+                let mut part = |mention: &Mention| parts.add(&mention.statement, &mention.except);
+                said = mentions.into_iter().map(|mention| (part(&mention), mention)).collect();
+            }
+            if each {
+                clauses = ranges.into_iter().map(|range| (parts.add(&range, &[]), range)).collect();
+            }
+        }
         Self {
-            clauses: join_to(clauses, MAX_CLAUSES),
+            parts: parts.texts,
+            clauses,
+            mentions: said,
             asks: (language && intent).then(|| asks(shown, &found)),
             modifiers: modifiers.then(|| Modifiers::of(text, &normalized, &found)),
             words: found.into_iter().filter(|word| shows(shown, word)).collect(),
-            normalized: Arc::new(normalized),
+            normalized,
             content,
         }
+    }
+}
+
+/// A text and parts of it, each once.
+struct Parts<'a> {
+    whole: &'a Normalized,
+    texts: Vec<Arc<Normalized>>,
+    numbers: HashMap<String, usize>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(whole: &'a Arc<Normalized>) -> Self {
+        let numbers = HashMap::from([(whole.as_str().to_owned(), 0)]);
+        Self { whole, texts: vec![Arc::clone(whole)], numbers }
+    }
+
+    /// The number of the part that lies there, less what lies in `except`.
+    fn add(&mut self, range: &Range<usize>, except: &[Range<usize>]) -> usize {
+        let shift = |at: usize| at.saturating_sub(range.start);
+        let gone: Vec<_> = except.iter().map(|gone| shift(gone.start)..shift(gone.end)).collect();
+        let part = self.whole.as_str().get(range.clone()).unwrap_or_default();
+        let part = normalize(&without(part, &gone));
+        let next = self.texts.len();
+        let number = *self.numbers.entry(part.as_str().to_owned()).or_insert(next);
+        if number == next {
+            self.texts.push(Arc::new(part));
+        }
+        number
     }
 }
 

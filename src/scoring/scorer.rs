@@ -10,12 +10,13 @@ use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::cache::Cache;
+use super::catalogue::Catalogue;
 use super::explanation::{Contribution, DECIDING, Explanation, deciding, strongest, without};
 use super::prepared::{Prepared, join_to};
 use super::queue::CallerId;
 use super::sentiment::{
-    Analysis, AnalyzedWindow, Content, Features, Intent, Scored, ScoredClause, ScoredWindow, Sentiment,
-    Timings,
+    Analysis, AnalyzedWindow, Content, Features, Intent, Scored, ScoredClause, ScoredMention, ScoredWindow,
+    Sentiment, Timings,
 };
 use super::window::Windows;
 use super::workers::{Inferred, Ticket, Workers};
@@ -43,6 +44,8 @@ pub struct ScoringConfig {
     pub max_wait: Duration,
     /// Most memory for answers that may be asked for again; 0 keeps none.
     pub cache_bytes: u64,
+    /// The brands and aspects that are looked for in texts.
+    pub catalogue: Arc<Catalogue>,
 }
 
 impl Default for ScoringConfig {
@@ -53,6 +56,7 @@ impl Default for ScoringConfig {
             inbox_tokens: 131_072,
             max_wait: Duration::from_millis(150),
             cache_bytes: 64 << 20,
+            catalogue: Arc::default(),
         }
     }
 }
@@ -127,15 +131,21 @@ impl Scorer {
         Self::with_cache(bundle, runtime, config, metrics, cache)
     }
 
-    /// A scorer of another bundle with the same settings, to take this one's place. They share the cache, whose
-    /// entries know which model made them.
+    /// A scorer of another bundle and catalogue with the same settings, to take this one's place. They share the cache,
+    /// whose entries know which model made them.
     ///
     /// # Errors
     ///
     /// As [`Scorer::open`]; this one is left as it is.
-    pub fn successor(&self, bundle: &Bundle, runtime: &Runtime) -> Result<Self, OpenError> {
+    pub fn successor(
+        &self,
+        bundle: &Bundle,
+        runtime: &Runtime,
+        catalogue: Arc<Catalogue>,
+    ) -> Result<Self, OpenError> {
         let Engine { config, metrics, cache, .. } = self.engine.as_ref();
-        Self::with_cache(bundle, runtime, config, Arc::clone(metrics), cache.clone())
+        let config = ScoringConfig { catalogue, ..config.clone() };
+        Self::with_cache(bundle, runtime, &config, Arc::clone(metrics), cache.clone())
     }
 
     fn with_cache(
@@ -318,33 +328,44 @@ impl Caller {
         let arrived = Instant::now();
         let engine = &self.engine;
         let asked = text.to_owned();
-        let Prepared { normalized, content, words, clauses: ranges, asks, modifiers } =
-            engine.prepare(text.len(), move || Prepared::of(&asked, features)).await?;
+        let task = Arc::clone(engine);
+        let prepared =
+            engine.prepare(text.len(), move || Prepared::of(&asked, features, &task.config.catalogue));
+        let Prepared { normalized, content, words, parts, clauses, mentions, asks, modifiers } =
+            prepared.await?;
         let prepared = arrived.elapsed();
-        // The only clause of a text is the text.
-        let alone = ranges.len() == 1;
-        let parts = ranges.iter().filter(|_| !alone).map(|range| {
-            let part = normalize(normalized.as_str().get(range.clone()).unwrap_or_default());
-            async move { self.known(&Arc::new(part)).await }
+        let parts = future::try_join_all(parts.iter().map(|part| self.known(part))).await?;
+        let Some(whole) = parts.first() else { return Err(ScoreError::WorkerLost) };
+        let sentiment = |part: usize| parts.get(part).unwrap_or(whole).analysis.sentiment.clone();
+        let span = |range: Range<usize>| snap_to_graphemes(text, normalized.original_range(range));
+        let clauses: Vec<ScoredClause> = clauses
+            .into_iter()
+            .map(|(part, range)| ScoredClause { span: span(range), sentiment: sentiment(part) })
+            .collect();
+        let mentions = mentions.into_iter().filter_map(|(part, mention)| {
+            let said = sentiment(part);
+            Some(ScoredMention {
+                target: Arc::clone(engine.config.catalogue.target(mention.target)?),
+                span: span(mention.named),
+                statement: span(mention.statement),
+                sentiment: if mention.opposite { said.opposite() } else { said },
+                compared: mention.opposite,
+            })
         });
-        let (whole, parts) = future::try_join(self.known(&normalized), future::try_join_all(parts)).await?;
-        let mut sentiment = whole.analysis.sentiment.clone();
-        if !parts.is_empty() {
-            sentiment = sentiment.with_parts(parts.iter().map(|part| part.analysis.sentiment.score));
-        }
-        let of_clauses = if alone { std::slice::from_ref(&whole) } else { &parts };
-        let clauses = ranges.into_iter().zip(of_clauses).map(|(range, part)| ScoredClause {
-            span: snap_to_graphemes(text, normalized.original_range(range)),
-            sentiment: part.analysis.sentiment.clone(),
-        });
+        let mentions = mentions.collect();
         let intent = asks.map(|asks| Intent::of(whole.analysis.sentiment.probabilities, asks));
         let explanation = match (content, features.explanation) {
             (Content::Linguistic, Some(most)) => {
-                Some(self.explain(text, &normalized, words, &whole, most).await?)
+                Some(self.explain(text, &normalized, words, whole, most).await?)
             }
             _ => None,
         };
-        let flights = || parts.iter().chain([&whole]).map(|known| known.flight);
+        let flights = || parts.iter().map(|known| known.flight);
+        let sentiment = match clauses.len() {
+            // The only clause of a text is the text.
+            0 | 1 => sentiment(0),
+            _ => sentiment(0).with_parts(clauses.iter().map(|clause| clause.sentiment.score)),
+        };
         let timings = Timings {
             tokenize: prepared + flights().map(|flight| flight.tokenize).sum::<Duration>(),
             queue: flights().map(|flight| flight.queue).max().unwrap_or_default(),
@@ -359,7 +380,8 @@ impl Caller {
             unknown_count: whole.analysis.unknown_count,
             window_count: whole.analysis.window_count,
             windows: windows(text, &normalized, &whole.analysis),
-            clauses: clauses.collect(),
+            clauses,
+            mentions,
             modifiers,
             intent,
             explanation,

@@ -1,8 +1,10 @@
 //! What a caller gets for a text. Pure.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalogue::Target;
 use super::explanation::Explanation;
 use crate::model::{Label, Probabilities};
 use crate::text::Modifiers;
@@ -42,6 +44,8 @@ pub struct Sentiment {
 pub struct Features {
     /// The clauses, each with a sentiment of its own: an inference for each, if there are several.
     pub clauses: bool,
+    /// The brands and aspects it speaks of, with what is said of each: an inference for each statement about one.
+    pub targets: bool,
     /// What colours the text, as counts; no inference.
     pub modifiers: bool,
     /// Whether the text asks, and what it feels apart from that; no inference.
@@ -82,6 +86,21 @@ pub struct ScoredClause {
     pub span: Range<usize>,
     /// What the model says of the clause alone.
     pub sentiment: Sentiment,
+}
+
+/// A brand or aspect that a text speaks of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredMention {
+    /// What is spoken of.
+    pub target: Arc<Target>,
+    /// Where it is named, in the text as sent, in bytes, on edges of grapheme clusters.
+    pub span: Range<usize>,
+    /// Where the words lie that are said of it, as above.
+    pub statement: Range<usize>,
+    /// What the model says of these words; of the other side of a comparison, the opposite.
+    pub sentiment: Sentiment,
+    /// Whether it is the other side of a comparison: `ข` in `ก อร่อยกว่า ข`.
+    pub compared: bool,
 }
 
 /// One of the overlapping parts of a long text.
@@ -161,6 +180,8 @@ pub struct Scored {
     pub windows: Vec<ScoredWindow>,
     /// The clauses in their order, if they were asked for: one or more of a text with language.
     pub clauses: Vec<ScoredClause>,
+    /// The brands and aspects it speaks of in their order, if they were asked for.
+    pub mentions: Vec<ScoredMention>,
     /// What colours the text, if it was asked for.
     pub modifiers: Option<Modifiers>,
     /// Whether the text asks something, if that was asked for and the text has language.
@@ -194,6 +215,13 @@ impl Sentiment {
             mixed: false,
         };
         whole.with_parts(windows.iter().map(|(window, _)| window.polarity()))
+    }
+
+    /// What is felt if the opposite is meant: praise is blame.
+    pub(super) fn opposite(&self) -> Self {
+        let probabilities = self.probabilities.opposite();
+        let (label, score) = (probabilities.label(), probabilities.polarity());
+        Self { label, probabilities, score, ..self.clone() }
     }
 
     /// The same with the magnitude and disagreement of these parts.

@@ -1,3 +1,5 @@
+mod targets;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -60,11 +60,17 @@ struct Edge<'a> {
     after: &'a [Word<'a>],
 }
 
+/// The words of a normalised text that show, as the rules see them.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    pub(super) words: Vec<Word<'a>>,
+}
+
 /// A word, and what stands before it.
 #[derive(Debug)]
-struct Word<'a> {
-    range: Range<usize>,
-    text: &'a str,
+pub(super) struct Word<'a> {
+    pub(super) range: Range<usize>,
+    pub(super) text: &'a str,
     kind: Kind,
     gap: Gap,
 }
@@ -96,45 +102,45 @@ enum Kind {
     Mark,
 }
 
-/// Byte ranges of the clauses of a normalised text, in order, without the white space between them.
-///
-/// `words` are the ranges of its words, as [`words`](super::words) gives them. Every word is in one clause.
-pub fn clauses(text: &str, words: &[Range<usize>]) -> Vec<Range<usize>> {
-    let words = read(text, words);
-    let mut clauses = Vec::new();
-    let mut start = 0;
-    for at in 1..=words.len() {
-        let near = start.max(at.saturating_sub(REACH));
-        let (Some(before), Some(rest)) = (words.get(near..at), words.get(at..)) else { continue };
-        let (Some(first), Some(last)) = (words.get(start), before.last()) else { continue };
-        let opens = rest.first().is_none_or(|next| {
-            let line =
-                rest.iter().take(REACH).skip(1).take_while(|word| word.gap != Gap::LineBreak).count() + 1;
-            let edge = Edge { before, last, next, after: rest.get(..line).unwrap_or(rest) };
-            RULES.iter().find_map(|rule| rule(&edge)) == Some(Verdict::Opens)
-        });
-        if opens {
-            clauses.push(first.range.start..last.range.end);
-            start = at;
+impl<'a> Reading<'a> {
+    /// `words` are the ranges of the words of `text`, as [`words`](super::words) gives them.
+    pub fn of(text: &'a str, words: &[Range<usize>]) -> Self {
+        let mut gap = Gap::None;
+        let mut read = Vec::with_capacity(words.len());
+        for range in words {
+            let word = text.get(range.clone()).unwrap_or_default();
+            if word.trim().is_empty() {
+                gap = if word.contains('\n') { Gap::LineBreak } else { Gap::Space };
+                continue;
+            }
+            read.push(Word { range: range.clone(), text: word, kind: kind(word), gap });
+            gap = Gap::None;
         }
+        Self { words: read }
     }
-    clauses
-}
 
-/// The words that show, each with its kind.
-fn read<'a>(text: &'a str, words: &[Range<usize>]) -> Vec<Word<'a>> {
-    let mut gap = Gap::None;
-    let mut read = Vec::with_capacity(words.len());
-    for range in words {
-        let word = text.get(range.clone()).unwrap_or_default();
-        if word.trim().is_empty() {
-            gap = if word.contains('\n') { Gap::LineBreak } else { Gap::Space };
-            continue;
+    /// Byte ranges of the clauses, in order, without the white space between them. Every word is in one clause.
+    pub fn clauses(&self) -> Vec<Range<usize>> {
+        let words = &self.words;
+        let mut clauses = Vec::new();
+        let mut start = 0;
+        for at in 1..=words.len() {
+            let near = start.max(at.saturating_sub(REACH));
+            let (Some(before), Some(rest)) = (words.get(near..at), words.get(at..)) else { continue };
+            let (Some(first), Some(last)) = (words.get(start), before.last()) else { continue };
+            let opens = rest.first().is_none_or(|next| {
+                let same_line = |word: &&Word<'_>| word.gap != Gap::LineBreak;
+                let line = rest.iter().take(REACH).skip(1).take_while(same_line).count() + 1;
+                let edge = Edge { before, last, next, after: rest.get(..line).unwrap_or(rest) };
+                RULES.iter().find_map(|rule| rule(&edge)) == Some(Verdict::Opens)
+            });
+            if opens {
+                clauses.push(first.range.start..last.range.end);
+                start = at;
+            }
         }
-        read.push(Word { range: range.clone(), text: word, kind: kind(word), gap });
-        gap = Gap::None;
+        clauses
     }
-    read
 }
 
 fn kind(word: &str) -> Kind {
@@ -156,7 +162,7 @@ fn kind(word: &str) -> Kind {
         (lexicon::PREDICATES, Kind::Predicate),
     ];
     let found = table.iter().find(|(words, _)| words.contains(&word)).map(|(_, kind)| *kind);
-    let connective = || lexicon::CONNECTIVES.iter().any(|one| one.phrase == word);
+    let connective = || connectives().any(|one| one.phrase == word);
     found.unwrap_or_else(|| if connective() { Kind::Connective } else { Kind::Plain })
 }
 
@@ -175,7 +181,7 @@ fn line_break(edge: &Edge<'_>) -> Option<Verdict> {
 
 fn connective(edge: &Edge<'_>) -> Option<Verdict> {
     let found = |one: &&Connective| phrase(edge.after, one.phrase).is_some();
-    let Connective { phrase: words, not_after, not_before } = lexicon::CONNECTIVES.iter().find(found)?;
+    let Connective { phrase: words, not_after, not_before } = connectives().find(found)?;
     let rest = phrase(edge.after, words)?;
     let next = rest.first()?;
     let only_looks_like_one =
@@ -183,8 +189,12 @@ fn connective(edge: &Edge<'_>) -> Option<Verdict> {
     (!only_looks_like_one && says_something(edge.before) && says_something(rest)).then_some(Verdict::Opens)
 }
 
+fn connectives() -> impl Iterator<Item = &'static Connective> {
+    lexicon::CONTRASTS.iter().chain(lexicon::CAUSES)
+}
+
 /// What follows the phrase, if the words begin with it and it ends where one of them does.
-fn phrase<'a, 'b>(words: &'b [Word<'a>], phrase: &str) -> Option<&'b [Word<'a>]> {
+pub(super) fn phrase<'a, 'b>(words: &'b [Word<'a>], phrase: &str) -> Option<&'b [Word<'a>]> {
     let mut left = phrase;
     let mut taken = 0;
     for word in words {
@@ -237,7 +247,7 @@ fn says_something(words: &[Word<'_>]) -> bool {
 }
 
 /// Whether words have a verb or an adjective beside those that follow ที่ and only say which one is meant.
-fn is_statement(words: &[Word<'_>]) -> bool {
+pub(super) fn is_statement(words: &[Word<'_>]) -> bool {
     let mut relative = false;
     words.iter().any(|word| {
         let predicate = word.kind == Kind::Predicate;

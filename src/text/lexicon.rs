@@ -13,9 +13,8 @@ const fn opens(phrase: &'static str) -> Connective {
     Connective { phrase, not_after: &[], not_before: &[] }
 }
 
-/// The longer of two that begin alike comes first.
-pub(super) const CONNECTIVES: &[Connective] = &[
-    // Contrast
+/// Words of contrast. The longer of two that begin alike comes first.
+pub(super) const CONTRASTS: &[Connective] = &[
     opens("แต่ว่า"),
     Connective {
         phrase: "แต่",
@@ -55,7 +54,10 @@ pub(super) const CONNECTIVES: &[Connective] = &[
     opens("กลับได้"),
     opens("กลับเป็น"),
     opens("กลับโดน"),
-    // Cause and result
+];
+
+/// Words of cause, result and condition, ordered alike.
+pub(super) const CAUSES: &[Connective] = &[
     opens("เพราะว่า"),
     Connective {
         phrase: "เพราะ",
@@ -68,7 +70,6 @@ pub(super) const CONNECTIVES: &[Connective] = &[
     opens("เลยไม่"),
     opens("ดังนั้น"),
     opens("จึง"),
-    // Condition
     Connective { phrase: "ถ้า", not_after: &["ว่า"], not_before: &[] },
     opens("หาก"),
     opens("ไม่อย่างนั้น"),
@@ -117,6 +118,39 @@ pub(super) const QUESTION_WORDS: &[&str] = &[
 
 /// Words that begin a relative clause: the verb after one states nothing of its own.
 pub(super) const RELATIVES: &[&str] = &["ที่", "ซึ่ง", "อัน"];
+
+/// Words that join what follows to what stands before.
+#[rustfmt::skip]
+pub(super) const JOINING: &[&str] = &[
+    "เท่า", "เท่ากับ", "เหมือน", "เหมือนกับ", "กับ", "และ", "หรือ", "ของ", "จาก", "ที่", "ซึ่ง", "ใน", "ว่า", "คือ", "เป็น", "ทั้ง", "สม", "เกิน", "สู้", "ชนะ", "แพ้", "แซง", "ตาม",
+    "ต่อ", "ถึง", "ด้าน", "เรื่อง", "ทุก", "หลาย", "บาง", "ให้", "โดย", "ตรง", "แบบ", "ยัง", "ไม่ใช่", "พวก", "ส่วน", "การ", "ความ", "น้อง", "พี่", "ค่า", "ร้าน", "แถม",
+];
+
+/// Verbs whose object follows.
+#[rustfmt::skip]
+pub(super) const TAKING_OBJECTS: &[&str] = &[
+    "ชอบ", "รัก", "เกลียด", "ประทับใจ", "ปลื้ม", "มี", "ไม่มี", "เจอ", "พบ", "ใช้", "สั่ง", "ซื้อ", "ได้", "ไม่ได้", "กิน", "ทาน", "ดื่ม", "ชิม", "ลอง", "จ่าย", "โดน", "ถูก", "ชม", "ด่า", "ติ",
+    "เบื่อ", "กลัว", "เสียดาย", "เสีย", "รอ", "หา", "ขอ", "เอา", "เห็น", "เรียก", "ถาม", "แจ้ง", "โทร", "โหลด", "เปิด", "ปิด", "เข้า", "ใส่", "ขาด", "ลด", "เพิ่ม", "เปลี่ยน", "แก้", "ปรับปรุง", "ปรับ",
+    "ไป", "มา", "อยู่", "ไว้ใจ", "เชื่อ", "แนะนำ", "ผิดหวัง", "รำคาญ", "ขอบคุณ", "ขอชม", "คิดถึง", "สมัคร", "ยกเลิก",
+];
+
+/// Words that stand before a verb and belong to it.
+#[rustfmt::skip]
+pub(super) const BEFORE_VERBS: &[&str] = &[
+    "ไม่", "ไม่ค่อย", "ค่อย", "ก็", "จะ", "ได้", "ต้อง", "อยาก", "เคย", "กำลัง", "น่าจะ", "ควร", "เพิ่ง", "โคตร", "เลย",
+];
+
+/// What may stand between กว่า and who is compared with.
+#[rustfmt::skip]
+pub(super) const COMPARED_FILLERS: &[&str] = &[
+    "ของ", "ที่", "ร้าน", "เจ้า", "ยี่ห้อ", "แบรนด์", "ค่าย", "สาขา", "ฝั่ง", "ทาง", "ใน", "ตอน", "กิน", "ใช้", "สั่ง", "ซื้อ", "ไป", "อยู่", "กับ", "ธนาคาร", "แบงก์", "ส่ง", "ฝาก", "เก่า", "เดิม",
+];
+
+/// Verbs of leaving one thing for another.
+pub(super) const LEAVING: &[&str] = &["เปลี่ยน", "ย้าย", "หนี", "เปลี่ยนใจ", "ย้ายค่าย"];
+
+/// What follows the name of what was left: `ย้ายจาก ข มา ก`.
+pub(super) const ARRIVING: &[&str] = &["มา", "ไป", "เป็น", "สู่"];
 
 /// Words after which a clause is not over.
 #[rustfmt::skip]

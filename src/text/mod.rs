@@ -1,4 +1,4 @@
-//! Thai text: repairs with a map back to the original, words, clauses, and offsets in the caller's units. Pure.
+//! Thai text: repairs with a map back to the original, words, clauses, statements, and offsets in the caller's units. Pure.
 
 mod clauses;
 mod lexicon;
@@ -7,14 +7,17 @@ mod masks;
 mod modifiers;
 mod normalize;
 mod offsets;
+mod phrases;
 mod questions;
+mod statements;
 mod words;
 
-pub use clauses::clauses;
+pub use clauses::Reading;
 pub use masks::{Mask, is_linguistic};
 pub use modifiers::Modifiers;
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
+pub use phrases::Phrases;
 pub use questions::asks;
 pub use words::words;
 

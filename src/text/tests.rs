@@ -338,7 +338,7 @@ mod segments {
     /// The clauses of a text as it was sent.
     fn clauses_of(text: &str) -> Vec<String> {
         let normalized = normalize(text);
-        let ranges = clauses(normalized.as_str(), &words(normalized.as_str()));
+        let ranges = Reading::of(normalized.as_str(), &words(normalized.as_str())).clauses();
         let span = |range| snap_to_graphemes(text, normalized.original_range(range));
         ranges.into_iter().map(|range| text[span(range)].to_owned()).collect()
     }
@@ -394,7 +394,7 @@ mod segments {
         for part in ["ก ", "ส่วนใหญ่", "มีอะไร"] {
             let text = part.repeat(200_000);
             let words = words(&text);
-            assert_eq!(clauses(&text, &words).len(), 1, "of {part}");
+            assert_eq!(Reading::of(&text, &words).clauses().len(), 1, "of {part}");
             asks(&text, &words);
         }
     }
@@ -455,7 +455,7 @@ mod segments {
             let shown = normalized.as_str();
             let words = words(shown);
             prop_assert_eq!(words.iter().map(|range| &shown[range.clone()]).collect::<String>(), shown);
-            let clauses = clauses(shown, &words);
+            let clauses = Reading::of(shown, &words).clauses();
             prop_assert!(clauses.iter().zip(clauses.iter().skip(1)).all(|(left, right)| left.end <= right.start));
             let mut outside = shown.to_owned();
             for range in clauses.iter().rev() {
@@ -468,7 +468,7 @@ mod segments {
         #[test]
         fn spans_of_clauses_are_in_order_in_every_unit_and_split_no_cluster(text in awkward()) {
             let normalized = normalize(&text);
-            let clauses = clauses(normalized.as_str(), &words(normalized.as_str()));
+            let clauses = Reading::of(normalized.as_str(), &words(normalized.as_str())).clauses();
             let spans: Vec<_> = clauses
                 .into_iter()
                 .map(|range| snap_to_graphemes(&text, normalized.original_range(range)))

@@ -31,11 +31,12 @@ const ADDED: &[&str] = &[
 /// means them ("โป|รดี" for "โปร|ดี").
 #[rustfmt::skip]
 const LEFT_OUT: &[&str] = &[
-    "ที่ไหนบ้าง", "นคะ",
+    "ที่ไหนบ้าง", "นคะ", "พนักงานบริการ", "คุณภาพดี", "คุณภาพต่ำ",
     "ดีแต่", "แล้วก็", "นะคะ", "ดีมาก", "แย่มาก", "ใช้แล้ว", "ดีแล้ว", "พอแล้ว", "ชอบแล้ว", "ไม่ต้อง",
     "ไม่เลย", "ไม่เลว", "ไม่ต้องการ", "ได้ดี", "ก็ดี", "ก็ได้", "ฟังเพราะ", "ฟังได้", "ได้ที่",
     "ได้ส่วน", "มีส่วน", "ทุกครั้งที่", "แต่กลับ", "แต่ยังไง", "เอาแต่", "ราคาแพง", "ใช้ได้",
-    "เพราะอะไร", "ได้กัน", "ไม่เป็นอะไร", "กับดี", "รดี", "ขับรถ", "เหมาะกับ",
+    "เพราะอะไร", "ได้กัน", "ไม่เป็นอะไร", "กับดี", "รดี", "บดี", "มดี", "วดี", "สดี", "ชคดี", "ถบดี", "ปรดี", "มมาก", "หาไม่", "น้ำดี", "ทนดี", "จุดดี", "มันดี",
+    "จองแล้ว", "คิดแพง", "ถูกน้อย", "ขับรถ", "เหมาะกับ",
 ];
 
 static TOKENIZER: LazyLock<NewmmTokenizer> = LazyLock::new(|| {
@@ -60,7 +61,7 @@ pub fn words(text: &str) -> Vec<Range<usize>> {
     let (mut from, mut at) = (0, 0);
     for word in found {
         at += word.len();
-        let to = squeezed.origins.get(at).copied().unwrap_or(text.len());
+        let to = squeezed.origin(at);
         if to > from && is_grapheme_edge(text, to) {
             words.push(from..to);
             from = to;
@@ -95,6 +96,11 @@ impl Squeezed {
         }
         squeezed.origins.push(text.len());
         squeezed
+    }
+
+    /// Where a byte position of it lies in the original.
+    pub(super) fn origin(&self, at: usize) -> usize {
+        self.origins.get(at).or(self.origins.last()).copied().unwrap_or_default()
     }
 }
 

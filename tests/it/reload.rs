@@ -42,7 +42,7 @@ fn in_turn(bundles: [Bundle; 2]) -> impl Fn(Option<&Scorer>) -> Result<Scorer, s
         let bundle = &bundles[turn.fetch_add(1, Ordering::Relaxed) % 2];
         match current {
             None => Scorer::open(bundle, &runtime(), &uncached(), Arc::default()),
-            Some(current) => current.successor(bundle, &runtime()),
+            Some(current) => current.successor(bundle, &runtime(), Arc::default()),
         }
         .map_err(std::io::Error::other)
     }
@@ -157,7 +157,7 @@ async fn entries_of_the_cache_belong_to_their_model() {
     let config = ScoringConfig { cache_bytes: 1 << 20, ..uncached() };
     let first = open_scorer(&config, Arc::default());
     let bundle = Bundle::read(folder.path()).expect("whole");
-    let second = first.successor(&bundle, &runtime()).expect("it fits");
+    let second = first.successor(&bundle, &runtime(), Arc::default()).expect("it fits");
     for (scorer, hit) in [(&first, false), (&first, true), (&second, false), (&second, true), (&first, true)]
     {
         assert_eq!(scorer.score("คุ้มค่าคุ้มราคา", Features::default()).await.expect("scored").cache_hit, hit);
