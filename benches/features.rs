@@ -31,29 +31,29 @@ fn main() {
         max_wait: Duration::from_secs(600),
         ..ScoringConfig::default()
     };
-    let scorer = Scorer::open(&bundle(), &runtime(), &config, Arc::<Metrics>::default()).expect("it fits");
+    let metrics = Arc::<Metrics>::default();
+    let scorer = Scorer::open(&bundle(), &runtime(), &config, Arc::clone(&metrics)).expect("it fits");
     let waiting = tokio::runtime::Runtime::new().expect("a runtime");
     let plain = Features::default();
     let asked = [
         ("plain", plain),
         ("modifiers", Features { modifiers: true, ..plain }),
         ("clauses", Features { clauses: true, ..plain }),
+        ("targets", Features { targets: true, ..plain }),
+        ("clauses and targets", Features { clauses: true, targets: true, ..plain }),
         ("explanation", Features { explanation: Some(EXPLANATION_INFERENCES.2), ..plain }),
     ];
     let measured = asked.map(|(name, features)| {
-        let (mut rates, mut inferences) = (Vec::new(), 0);
+        let (mut rates, mut inferences) = (Vec::new(), 0.0);
         for _ in 0..ROUNDS {
             let started = Instant::now();
             let scored = scorer.score_all(texts.iter().map(|text| (text, features)));
-            inferences = waiting.block_on(scored.fold(0, async |sum, scored| {
-                let scored = scored.expect("scored");
-                let clauses = if scored.clauses.len() > 1 { scored.clauses.len() } else { 0 };
-                let words = scored.explanation.map_or(0, |explanation| explanation.inference_count);
-                sum + scored.window_count + clauses + words
-            }));
+            let before = inferred(&metrics);
+            waiting.block_on(scored.for_each(async |scored| drop(scored.expect("scored"))));
+            inferences = inferred(&metrics) - before;
             rates.push(started.elapsed().as_secs_f64() * 1e3 / texts.len() as f64);
         }
-        (name, median(&rates), inferences as f64 / texts.len() as f64)
+        (name, median(&rates), inferences / texts.len() as f64)
     });
     let mut figures = Vec::new();
     let [(_, base, base_inferences), ..] = measured;
@@ -63,4 +63,11 @@ fn main() {
         figures.push(Figure::beside(name, inferences, "per text", ("plain", base_inferences)));
     }
     report("features", &figures);
+}
+
+/// Rows that the model has been run on.
+fn inferred(metrics: &Metrics) -> f64 {
+    let text = metrics.render();
+    let sum = text.lines().find_map(|line| line.strip_prefix("arom_batch_rows_sum "));
+    sum.and_then(|sum| sum.parse().ok()).expect("the metric is there")
 }

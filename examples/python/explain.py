@@ -1,4 +1,4 @@
-"""Shows why a message has its score: its clauses, and what each word adds.
+"""Shows why a message has its score: its clauses, what it speaks of, and what each word adds.
 
 Set up as client.py says; then, from the top of the repository:
 
@@ -26,7 +26,7 @@ def main(address: str, text: str) -> None:
     request = sentiment_pb2.AnalyzeSentimentRequest(
         text=text,
         offset_encoding=sentiment_pb2.OFFSET_ENCODING_UTF16,
-        features=sentiment_pb2.AnalysisFeatures(clauses=True, explanation=True),
+        features=sentiment_pb2.AnalysisFeatures(clauses=True, targets=True, explanation=True),
     )
     with grpc.insecure_channel(address) as channel:
         client = sentiment_service_pb2_grpc.SentimentServiceStub(channel)
@@ -36,6 +36,10 @@ def main(address: str, text: str) -> None:
     print(f"{label} {answer.sentiment.score:+.2f}{' (unsure)' if answer.sentiment.abstain else ''}")
     for clause in answer.clauses:
         print(f"  clause {clause.sentiment.score:+.2f} {part(units, clause.span)}")
+    for mention in answer.target_mentions:
+        of = f"{mention.display_name} ({part(units, mention.span)})"
+        against = "against " if mention.compared else ""
+        print(f"  target {mention.sentiment.score:+.2f} {of}: {against}{part(units, mention.statement)}")
     for word in answer.explanation.contributions:
         decided = " decided the label" if word.decisive else ""
         print(f"  word   {word.contribution:+.2f} {part(units, word.span)}{decided}")

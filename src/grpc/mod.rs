@@ -318,7 +318,7 @@ where
         }
         Err(error) => {
             let error = telemetry::chain(&error);
-            tracing::error!(error, "the new model is refused; the old one serves on");
+            tracing::error!(error, "the new model or catalogue is refused; the old one serves on");
         }
     }
 }

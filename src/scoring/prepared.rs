@@ -47,7 +47,7 @@ impl Prepared {
             let reading = Reading::of(shown, &found);
             let ranges = join_to(reading.clauses(), MAX_CLAUSES);
             if targets {
-                let mentions = mentions(&reading, &ranges, catalogue.find(shown, &found), catalogue);
+                let mentions = mentions(&reading, &ranges, &catalogue.find(shown, &found), catalogue);
                 let mut part = |mention: &Mention| parts.add(&mention.statement, &mention.except);
                 said = mentions.into_iter().map(|mention| (part(&mention), mention)).collect();
             }
@@ -77,8 +77,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(whole: &'a Arc<Normalized>) -> Self {
-        let numbers = HashMap::from([(whole.as_str().to_owned(), 0)]);
-        Self { whole, texts: vec![Arc::clone(whole)], numbers }
+        Self { whole, texts: vec![Arc::clone(whole)], numbers: HashMap::new() }
     }
 
     /// The number of the part that lies there, less what lies in `except`.
@@ -87,6 +86,9 @@ impl<'a> Parts<'a> {
         let gone: Vec<_> = except.iter().map(|gone| shift(gone.start)..shift(gone.end)).collect();
         let part = self.whole.as_str().get(range.clone()).unwrap_or_default();
         let part = normalize(&without(part, &gone));
+        if part.as_str() == self.whole.as_str() {
+            return 0;
+        }
         let next = self.texts.len();
         let number = *self.numbers.entry(part.as_str().to_owned()).or_insert(next);
         if number == next {

@@ -29,6 +29,9 @@ pub(super) struct Mention {
     pub(super) opposite: bool,
 }
 
+/// A target, and where it is named.
+type Named = (usize, Range<usize>);
+
 /// One statement and what it names.
 #[derive(Debug)]
 struct Statement {
@@ -43,20 +46,16 @@ struct Statement {
 pub(super) fn mentions(
     text: &Reading<'_>,
     clauses: &[Range<usize>],
-    found: Vec<(usize, Range<usize>)>,
+    found: &[Named],
     catalogue: &Catalogue,
 ) -> Vec<Mention> {
-    if found.is_empty() {
-        return Vec::new();
-    }
-    let mut found = found.into_iter().peekable();
-    let all: Vec<_> = found.clone().collect();
-    let statements: Vec<Statement> = join_to(text.statements(clauses, &all), MAX_STATEMENTS)
+    let mut rest = found.iter().peekable();
+    let statements: Vec<Statement> = join_to(text.statements(clauses, found), MAX_STATEMENTS)
         .into_iter()
         .map(|range| {
             let mut statement = Statement { named: Vec::new(), other_sides: Vec::new(), range };
-            while let Some((target, named)) = found.next_if(|(_, named)| named.start < statement.range.end) {
-                statement.name(text, target, named);
+            while let Some((target, named)) = rest.next_if(|(_, named)| named.start < statement.range.end) {
+                statement.name(text, *target, named);
             }
             statement
         })
@@ -86,26 +85,24 @@ pub(super) fn mentions(
 }
 
 impl Statement {
-    fn name(&mut self, text: &Reading<'_>, target: usize, named: Range<usize>) {
-        let other_side = text.other_side(&self.range, &named);
+    fn name(&mut self, text: &Reading<'_>, target: usize, named: &Range<usize>) {
+        let other_side = text.other_side(&self.range, named);
         let opposite = other_side.is_some();
         self.other_sides.extend(other_side);
         if !self.named.iter().any(|(seen, _, _)| *seen == target) {
-            self.named.push((target, named, opposite));
+            self.named.push((target, named.clone(), opposite));
         }
     }
 }
 
 /// Brands with all that is said of each, from where it is named to where another is.
 fn of_brands(text: &Reading<'_>, statements: &[Statement], is_brand: impl Fn(usize) -> bool) -> Vec<Mention> {
-    let mut topics: Vec<(Vec<(usize, Range<usize>)>, Range<usize>)> = Vec::new();
+    let mut topics: Vec<(Vec<Named>, Range<usize>)> = Vec::new();
     for (at, statement) in statements.iter().enumerate() {
         let brands = statement.named.iter().filter(|(target, _, opposite)| !opposite && is_brand(*target));
-        let brands: Vec<(usize, Range<usize>)> =
-            brands.map(|(target, named, _)| (*target, named.clone())).collect();
-        let known = |topic: &[(usize, Range<usize>)]| {
-            brands.iter().all(|(target, _)| topic.iter().any(|(known, _)| known == target))
-        };
+        let brands: Vec<Named> = brands.map(|(target, named, _)| (*target, named.clone())).collect();
+        let known =
+            |topic: &[Named]| brands.iter().all(|(target, _)| topic.iter().any(|(known, _)| known == target));
         match topics.last_mut() {
             Some((topic, said)) if known(topic) => said.end = at + 1,
             _ if brands.is_empty() => {}

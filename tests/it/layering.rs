@@ -62,7 +62,7 @@ fn each_foreign_api_is_named_in_one_place() {
         ("prometheus_client", vec!["telemetry/metrics.rs"]),
         ("axum", vec!["http.rs"]),
         ("moka", vec!["scoring/cache.rs"]),
-        ("unicode_segmentation", vec!["text/offsets.rs", "cli/score.rs"]),
+        ("unicode_segmentation", vec!["text/offsets.rs", "cli/score/table.rs"]),
         ("tracing_subscriber", vec!["telemetry.rs"]),
         ("nlpo3", vec!["text/words.rs"]),
         ("aho_corasick", vec!["text/phrases.rs"]),

@@ -11,7 +11,6 @@
 
 mod bundle;
 mod cache;
-
 mod cli;
 mod features;
 mod grpc;
@@ -22,6 +21,7 @@ mod python;
 mod reload;
 mod stream;
 mod support;
+mod targets;
 
 #[path = "../../examples/client.rs"]
 #[allow(dead_code, unreachable_pub, reason = "an example has a main of its own")]

@@ -117,6 +117,11 @@ fn the_python_example_of_an_explanation_cuts_by_utf_16_units() {
         lines.map(|(_, part)| part.replace(" decided the label", "")).collect()
     };
     assert_eq!(parts("clause"), ["👨\u{200D}👩\u{200D}👧😍 อาหารอร่อย", "แต่พนักงานพูดไม่ดีเลย"], "{shown}");
+    assert_eq!(
+        parts("target"),
+        ["รสชาติ (อาหาร): 👨\u{200D}👩\u{200D}👧😍 อาหารอร่อย", "พนักงาน (พนักงาน): แต่พนักงานพูดไม่ดีเลย"],
+        "{shown}"
+    );
     assert_eq!(parts("word").concat(), text.replace(' ', ""), "{shown}");
 }
 

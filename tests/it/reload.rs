@@ -184,7 +184,7 @@ async fn sighup_loads_the_bundle_again_and_a_bad_one_is_refused() {
 
     fs::write(bundle.join("tokenizer.json"), "{}").expect("written");
     hangup(&server);
-    let line = server.wait_for("the new model is refused; the old one serves on");
+    let line = server.wait_for("the new model or catalogue is refused; the old one serves on");
     let error = line.get("error").and_then(serde_json::Value::as_str).expect("a cause");
     assert!(error.contains("tokenizer.json") && error.contains("sha256"), "{error}");
     assert!(model().await.starts_with("before@"));
