@@ -48,11 +48,15 @@ impl Prepared {
             let ranges = join_to(reading.clauses(), MAX_CLAUSES);
             if targets {
                 let mentions = mentions(&reading, &ranges, &catalogue.find(shown, &found), catalogue);
-                let mut part = |mention: &Mention| parts.add(&mention.statement, &mention.except);
+                let mut part =
+                    |mention: &Mention| parts.add(&reading.untied(&mention.statement), &mention.except);
                 said = mentions.into_iter().map(|mention| (part(&mention), mention)).collect();
             }
             if each {
-                clauses = ranges.into_iter().map(|range| (parts.add(&range, &[]), range)).collect();
+                clauses = ranges
+                    .into_iter()
+                    .map(|range| (parts.add(&reading.untied(&range), &[]), range))
+                    .collect();
             }
         }
         Self {

@@ -56,6 +56,9 @@ pub(super) const CONTRASTS: &[Connective] = &[
     opens("กลับโดน"),
 ];
 
+/// Words of contrast that colour what they open and say nothing of it: a model that hears one alone expects blame.
+pub(super) const BUT: &[&str] = &["แต่ว่า", "แต่"];
+
 /// Words of cause, result and condition, ordered alike.
 pub(super) const CAUSES: &[Connective] = &[
     opens("เพราะว่า"),

@@ -51,6 +51,14 @@ impl Reading<'_> {
         is_statement(self.within(part))
     }
 
+    /// A part of the text as it is to be judged alone: without the แต่ that ties it to what stands before.
+    pub fn untied(&self, part: &Range<usize>) -> Range<usize> {
+        let words = self.within(part);
+        let rest = lexicon::BUT.iter().find_map(|but| phrase(words, but));
+        let first = rest.filter(|_| part.start > 0).and_then(<[Word<'_>]>::first);
+        first.map_or(part.start, |word| word.range.start)..part.end
+    }
+
     /// Whether a name is a hashtag.
     pub fn is_tag(&self, name: &Range<usize>) -> bool {
         let at = self.words.partition_point(|word| word.range.start < name.start);

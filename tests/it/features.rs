@@ -77,7 +77,9 @@ async fn magnitude_and_disagreement_come_from_clauses_and_each_is_scored_as_if_a
     assert!(whole.mixed);
     assert_eq!(whole.magnitude, scores.iter().map(|score| score.abs()).sum::<f32>());
     for (span, sentiment) in spans(&answer).into_iter().zip(sentiments(&answer)) {
-        let alone = clauses(&mut client, text.get(span).expect("whole"), OffsetEncoding::Utf8).await;
+        // The แต่ that ties it to what stands before is not heard.
+        let part = text.get(span).expect("whole").trim_start_matches("แต่");
+        let alone = clauses(&mut client, part, OffsetEncoding::Utf8).await;
         assert_eq!(alone.clauses.len(), 1, "a clause is one clause");
         assert_eq!(alone.sentiment.as_ref(), Some(sentiment), "to the bit");
     }

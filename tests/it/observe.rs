@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use arom::grpc::v1::AnalyzeSentimentRequest;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+use arom::grpc::v1::{AnalysisFeatures, AnalyzeSentimentRequest};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -48,6 +48,41 @@ async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
         "# EOF",
     ] {
         assert!(metrics.contains(part), "{part} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_text_and_no_id_is_in_the_log_or_the_metrics() {
+    let mut server = Process::start(&["--http-listen", "127.0.0.1:0", "--log", "info,arom=trace"]);
+    server.wait_for("ready");
+    let http = server.http_address.clone().expect("it says where");
+    let mut client =
+        SentimentServiceClient::connect(format!("http://{}", server.address)).await.expect("it listens");
+    let asked = |text: &str, max_risk| AnalyzeSentimentRequest {
+        text: text.to_owned(),
+        message_id: "id-of-somchai".to_owned(),
+        features: Some(AnalysisFeatures {
+            clauses: true,
+            targets: true,
+            modifiers: true,
+            explanation: true,
+            intent: true,
+            ..AnalysisFeatures::default()
+        }),
+        max_risk,
+        ..AnalyzeSentimentRequest::default()
+    };
+    let text = "คุณสมชายบอกว่าอาหารอร่อย แต่แพงมาก โทร 081-234-5678";
+    client.analyze_sentiment(asked(text, None)).await.expect("scored");
+    client.analyze_sentiment(asked(text, Some(2.0))).await.expect_err("refused");
+    let long = text.repeat(2000);
+    client.analyze_sentiment(asked(&long, None)).await.expect_err("too long");
+    let (_, metrics) = get(&http, "/metrics").await;
+    drop(client);
+    let logged = server.stop();
+    assert!(logged.contains("stopped"), "{logged}");
+    for secret in ["สมชาย", "อร่อย", "somchai", "081", "5678"] {
+        assert!(!logged.contains(secret) && !metrics.contains(secret), "{secret} is in {logged}{metrics}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the tests share: paths, the shipped bundle, a scorer, servers in this process and in another.
 
 use std::future::Future;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -225,6 +225,16 @@ impl Process {
 
     pub fn wait_for(&mut self, message: &str) -> serde_json::Value {
         wait_for_line(&mut self.log, message)
+    }
+
+    /// Stops it with SIGTERM and gives what it has logged since it was last waited for.
+    pub fn stop(mut self) -> String {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        let mut logged = String::new();
+        self.log.read_to_string(&mut logged).expect("the log is readable");
+        assert!(self.child.wait().expect("it ends").success(), "{logged}");
+        logged
     }
 }
 

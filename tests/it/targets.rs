@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{
     AnalysisFeatures, AnalyzeSentimentRequest, AnalyzeSentimentResponse, OffsetEncoding, Sentiment,
-    TargetKind, TargetMention, TextSpan,
+    SentimentLabel, TargetKind, TargetMention, TextSpan,
 };
 use arom::scoring::{Catalogue, ScoringConfig};
 use arom::telemetry::Metrics;
@@ -63,7 +63,8 @@ async fn a_target_has_the_sentiment_of_what_is_said_of_it() {
     let mut found = Vec::new();
     for mention in &answer.target_mentions {
         let statement = part(text, mention.statement);
-        let alone = score(&mut client, statement).await;
+        // The แต่ that ties it to what stands before is not heard.
+        let alone = score(&mut client, statement.trim_start_matches("แต่")).await;
         assert_eq!(sentiment(mention), &alone, "{statement}: to the bit");
         assert!(!mention.compared);
         let brand = mention.kind() == TargetKind::Brand;
