@@ -10,9 +10,10 @@
 //!
 //! 1. [`cli`]: one file per command; [`config`]: settings from defaults, file, environment and flags, one table of all
 //! 2. [`grpc`]: services, conversion at the edge, statuses, start, change of model and stop; [`http`]: metrics, probes
-//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, explanations, the figures of an
-//!    evaluation
-//! 4. [`text`]: the normaliser and its map back to the original; words, clauses, modifiers; offsets in the caller's unit
+//! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, explanations, targets and their
+//!    catalogue, the figures of an evaluation
+//! 4. [`text`]: the normaliser and its map back to the original; words, clauses, statements, modifiers; offsets in the
+//!    caller's unit
 //! 5. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 6. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
@@ -23,12 +24,13 @@
 //! - Training reads its text through `arom normalize`, which is [`text::normalize`].
 //! - The queue is bounded in tokens and in waiting time, says when it is full, and drops at once what nobody waits for.
 //! - A caller's deadline ends the caller's wait, never work that others share.
-//! - The scorer that serves is swapped between two calls; a call keeps the one it began with.
+//! - The scorer that serves, and with it the catalogue, is swapped between two calls; a call keeps the one it began with.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
 //! - `text`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
-//!   `grpc/status.rs` alone tonic's codes. `tests/it/layering.rs` checks this.
+//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `grpc/status.rs` alone tonic's codes.
+//!   `tests/it/layering.rs` checks this.
 
 pub mod cli;
 pub mod config;

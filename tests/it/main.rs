@@ -18,6 +18,7 @@ mod layering;
 mod observe;
 mod overload;
 mod python;
+mod readme;
 mod reload;
 mod stream;
 mod support;
