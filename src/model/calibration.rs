@@ -81,6 +81,13 @@ impl Probabilities {
         }))
     }
 
+    /// The probability of neutral given out to the classes as `around` has them.
+    pub fn amid(&self, around: &Self) -> Self {
+        let open = self.of(Label::Neutral);
+        let own = |label| if label == Label::Neutral { 0.0 } else { self.of(label) };
+        Self(Label::ALL.map(|label| own(label) + open * around.of(label)))
+    }
+
     /// The probability in [0, 0.75] that the most probable class is wrong.
     pub fn risk(&self) -> f32 {
         1.0 - self.of(self.label())

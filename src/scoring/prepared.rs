@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::catalogue::Catalogue;
 use super::explanation::without;
 use super::sentiment::{Content, Features};
-use super::targets::{Mention, mentions};
+use super::targets::{Mention, Said, mentions};
 use crate::text::{Modifiers, Normalized, Reading, asks, is_linguistic, normalize, words};
 
 /// Most clauses of one text; of a text with more, neighbours are scored together.
@@ -24,8 +24,9 @@ pub(super) struct Prepared {
     pub(super) parts: Vec<Arc<Normalized>>,
     /// Which part each clause is and where it lies, if they were asked for and the text has language.
     pub(super) clauses: Vec<(usize, Range<usize>)>,
-    /// Which part is said of each target that it speaks of, if they were asked for and the text has language.
-    pub(super) mentions: Vec<(usize, Mention)>,
+    /// The targets it speaks of, if they were asked for and the text has language; of each first which part is said, then
+    /// which part is what stands around that.
+    pub(super) mentions: Vec<(usize, usize, Mention)>,
     /// Whether it has the words of a question, if that was asked for.
     pub(super) asks: Option<bool>,
     pub(super) modifiers: Option<Modifiers>,
@@ -48,9 +49,9 @@ impl Prepared {
             let ranges = join_to(reading.clauses(), MAX_CLAUSES);
             if targets {
                 let mentions = mentions(&reading, &ranges, &catalogue.find(shown, &found), catalogue);
-                let mut part =
-                    |mention: &Mention| parts.add(&reading.untied(&mention.statement), &mention.except);
-                said = mentions.into_iter().map(|mention| (part(&mention), mention)).collect();
+                let mut part = |said: &Said| parts.add(&reading.untied(&said.range), &said.except);
+                let prepared = |mention: Mention| (part(&mention.said), part(&mention.around), mention);
+                said = mentions.into_iter().map(prepared).collect();
             }
             if each {
                 clauses = ranges

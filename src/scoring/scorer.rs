@@ -342,12 +342,13 @@ impl Caller {
             .into_iter()
             .map(|(part, range)| ScoredClause { span: span(range), sentiment: sentiment(part) })
             .collect();
-        let mentions = mentions.into_iter().filter_map(|(part, mention)| {
-            let said = sentiment(part);
+        let mentions = mentions.into_iter().filter_map(|(said, around, mention)| {
+            let said =
+                if said == around { sentiment(said) } else { sentiment(said).amid(&sentiment(around)) };
             Some(ScoredMention {
                 target: Arc::clone(engine.config.catalogue.target(mention.target)?),
                 span: span(mention.named),
-                statement: span(mention.statement),
+                statement: span(mention.said.range),
                 sentiment: if mention.opposite { said.opposite() } else { said },
                 compared: mention.opposite,
             })

@@ -219,9 +219,12 @@ impl Sentiment {
 
     /// What is felt if the opposite is meant: praise is blame.
     pub(super) fn opposite(&self) -> Self {
-        let probabilities = self.probabilities.opposite();
-        let (label, score) = (probabilities.label(), probabilities.polarity());
-        Self { label, probabilities, score, ..self.clone() }
+        Self::of_windows(&[(self.probabilities.opposite(), 1)])
+    }
+
+    /// What is felt if it is said amid that: what would be neutral alone is as probably this or that as the whole is.
+    pub(super) fn amid(&self, around: &Self) -> Self {
+        Self::of_windows(&[(self.probabilities.amid(&around.probabilities), 1)])
     }
 
     /// The same with the magnitude and disagreement of these parts.

@@ -362,6 +362,33 @@ mod segments {
         assert!(wrong.is_empty(), "{} of {seen} rows\n{}", wrong.len(), wrong.join("\n"));
     }
 
+    /// Nothing was mended by these rows: they only measure (`cargo test --release unseen -- --nocapture`).
+    #[test]
+    fn most_cuts_of_unseen_texts_are_found() {
+        let (mut wanted, mut found, mut both, mut whole, mut rows_seen) = (0, 0, 0, 0, 0);
+        for row in rows(include_str!("../../tests/data/clauses_unseen.txt")) {
+            let starts = |parts: &mut dyn Iterator<Item = usize>| {
+                let start = parts.scan(0, |at, length| {
+                    *at += length;
+                    Some(*at)
+                });
+                start.collect::<Vec<usize>>()
+            };
+            // A cut is counted by the letters before it: white space belongs to either side.
+            let letters = |text: &str| text.chars().filter(|ch| !ch.is_whitespace()).count();
+            let gold = starts(&mut row.iter().map(|part| letters(part)));
+            let clauses = clauses_of(&row.concat());
+            let mine = starts(&mut clauses.iter().map(|part| letters(part)));
+            // The end of the text is no cut.
+            (wanted, found) = (wanted + gold.len() - 1, found + mine.len() - 1);
+            both += gold.iter().filter(|cut| mine.contains(cut)).count() - 1;
+            whole += usize::from(gold == mine);
+            rows_seen += 1;
+        }
+        println!("cuts: {wanted} marked, {found} made, {both} both; {whole} of {rows_seen} rows right");
+        assert!(rows_seen >= 60 && both * 10 > found * 8, "{both} of {found} cuts are right");
+    }
+
     #[test]
     fn words_are_those_of_a_reader_but_for_compounds() {
         let (mut wanted, mut within, mut missed) = (0, Vec::new(), 0);

@@ -58,7 +58,7 @@ fn sentiment(mention: &TargetMention) -> &Sentiment {
 #[tokio::test]
 async fn a_target_has_the_sentiment_of_what_is_said_of_it() {
     let (server, mut client, _) = served().await;
-    let text = "เพิ่งไปกาแฟดอยมา อาหารอร่อยยยยมาก😍 แต่เเพงไปหน่อย พนักงานพูดจาไม่ดีเลย";
+    let text = "กาแฟดอยอร่อยยยยมาก😍 แต่เเพงไปหน่อย ส่วนพนักงานพูดจาไม่ดีเลย";
     let answer = ask(&mut client, text).await;
     let mut found = Vec::new();
     for mention in &answer.target_mentions {
@@ -72,7 +72,7 @@ async fn a_target_has_the_sentiment_of_what_is_said_of_it() {
     }
     let wanted = [
         ("doi", "กาแฟดอย", true, false),
-        ("taste", "อาหาร", false, true),
+        ("taste", "อร่อยยยย", false, true),
         ("price", "เเพง", false, false),
         ("staff", "พนักงาน", false, false),
     ];
@@ -80,6 +80,29 @@ async fn a_target_has_the_sentiment_of_what_is_said_of_it() {
     assert_eq!(answer.target_mentions.first().expect("one").display_name, "กาแฟดอย");
     // Nothing of the whole depends on whether targets are asked for.
     assert_eq!(answer.sentiment, Some(score(&mut client, text).await));
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn what_sounds_neutral_alone_leans_to_what_stands_around_it() {
+    let (server, mut client, _) = served().await;
+    let text = "แย่มาก ผิดหวัง หมอนแข็ง แต่อาหารอร่อยมาก";
+    let answer = ask(&mut client, text).await;
+    let pillow = answer.target_mentions.first().expect("a mention");
+    assert_eq!(part(text, pillow.statement), "หมอนแข็ง");
+    let chances = |sentiment: &Sentiment| sentiment.probabilities.expect("four");
+    let alone = chances(&score(&mut client, "หมอนแข็ง").await);
+    let around = chances(&score(&mut client, "แย่มาก ผิดหวัง หมอนแข็ง").await);
+    let leaning = chances(sentiment(pillow));
+    assert!(alone.neutral > 0.5 && leaning.neutral < 0.5 && leaning.negative > 0.5, "{alone:?} {leaning:?}");
+    for (leaning, alone, around, open) in [
+        (leaning.positive, alone.positive, around.positive, alone.neutral),
+        (leaning.neutral, 0.0, around.neutral, alone.neutral),
+        (leaning.negative, alone.negative, around.negative, alone.neutral),
+        (leaning.question, alone.question, around.question, alone.neutral),
+    ] {
+        assert!((leaning - (alone + open * around)).abs() < 1e-6);
+    }
     server.stop().await.expect("a clean stop");
 }
 
@@ -311,5 +334,7 @@ async fn labelled_mentions_are_found_and_their_signs_beat_that_of_the_message() 
     let Figures { marked, shown, found, right, right_of_whole } = figures;
     assert!(marked >= 200, "{marked}");
     assert!(share(found, marked) > 0.95 && share(found, shown) > 0.95);
-    assert!(share(right, marked) > 0.85 && right > right_of_whole);
+    assert!(share(right, marked) > 0.87 && right > right_of_whole);
+    // Nothing was mended by these: they only measure.
+    measured("mentions_unseen.txt", include_str!("../data/mentions_unseen.txt")).await;
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use crate::scoring::catalogue::{Catalogue, CatalogueError};
 use crate::scoring::prepared::Prepared;
 use crate::scoring::sentiment::Features;
+use crate::scoring::targets::Mention;
 
 const BRANDS: &str = include_str!("../../../examples/catalogue.toml");
 
@@ -19,7 +20,7 @@ fn prepared(text: &str, catalogue: &Catalogue) -> Prepared {
 /// Each target with what is said of it: `taste: อาหารอร่อย`, `punsuk ≠ กาแฟดอยอร่อย`.
 fn said(text: &str, catalogue: &Catalogue) -> Vec<String> {
     let Prepared { parts, mentions, .. } = prepared(text, catalogue);
-    let line = |(part, mention): &(usize, super::super::targets::Mention)| {
+    let line = |(part, _, mention): &(usize, usize, Mention)| {
         let id = &catalogue.target(mention.target).expect("a number of this catalogue").id;
         let said = parts.get(*part).expect("a part of this text").as_str();
         format!("{id}{} {said}", if mention.opposite { " ≠" } else { ":" })
@@ -129,9 +130,9 @@ fn a_long_text_has_few_statements() {
     let catalogue = catalogue();
     let text = "กาแฟดอยดีกว่าปันสุข แต่แพง พนักงานแย่\n".repeat(1500);
     let prepared = prepared(&text, &catalogue);
-    assert!(prepared.parts.len() <= 65, "{}", prepared.parts.len());
+    assert!(prepared.parts.len() <= 129, "{}", prepared.parts.len());
     let last = prepared.mentions.last().expect("mentions");
-    assert!(last.1.statement.end > text.trim_end().len() - 40, "the end is spoken of, too");
+    assert!(last.2.said.range.end > text.trim_end().len() - 40, "the end is spoken of, too");
 }
 
 proptest! {
@@ -147,16 +148,17 @@ proptest! {
         let inside = |inner: &std::ops::Range<usize>, outer: &std::ops::Range<usize>| {
             outer.start <= inner.start && inner.end <= outer.end
         };
-        for (part, mention) in &mentions {
-            prop_assert!(inside(&mention.named, &mention.statement));
-            prop_assert!(mention.statement.end <= normalized.as_str().len());
-            prop_assert!(*part < parts.len());
-            prop_assert_eq!(mention.except.iter().any(|gone| inside(&mention.named, gone)), mention.opposite);
-            for gone in &mention.except {
-                prop_assert!(inside(gone, &mention.statement), "{} {mention:?}", text);
+        for (part, context, mention) in &mentions {
+            let Mention { named, said, around, opposite, .. } = mention;
+            prop_assert!(inside(named, &said.range) && inside(&said.range, &around.range), "{} {mention:?}", text);
+            prop_assert!(around.range.end <= normalized.as_str().len());
+            prop_assert!(*part < parts.len() && *context < parts.len());
+            prop_assert_eq!(said.except.iter().any(|gone| inside(named, gone)), *opposite);
+            for gone in &said.except {
+                prop_assert!(inside(gone, &said.range) && around.except.contains(gone), "{} {mention:?}", text);
             }
         }
-        prop_assert!(mentions.is_sorted_by_key(|(_, mention)| mention.named.start));
+        prop_assert!(mentions.is_sorted_by_key(|(_, _, mention)| mention.named.start));
     }
 }
 
