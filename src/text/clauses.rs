@@ -11,6 +11,7 @@
 //! | emoji and laughter end one | `ส่งช้า😡|ไม่ซื้อแล้ว` |
 //! | polite particles end one | `อร่อยค่ะ|จะมาอีก` |
 //! | a space between two statements parts them | `ส่งไว |แพ็กดี`; not `ราคา 590 บาท` |
+//! | a word of degree ends a statement before another | `นุ่มมาก|ไส้เยอะ`; not `อร่อยมากร้านนี้` |
 //!
 //! A statement is known by a verb or an adjective of [`lexicon`](super::lexicon): where that has none, a space cuts
 //! nothing.
@@ -39,7 +40,7 @@ const LAUGHTER: &str = "555";
 type Rule = fn(&Edge<'_>) -> Option<Verdict>;
 
 /// In this order.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     line_break,
     connective,
     belongs_to_what_it_follows,
@@ -47,6 +48,7 @@ const RULES: [Rule; 7] = [
     after_a_face,
     after_a_polite_particle,
     space_between_statements,
+    after_a_word_of_degree,
 ];
 
 /// A place between two words of a text.
@@ -230,7 +232,12 @@ fn after_a_face(edge: &Edge<'_>) -> Option<Verdict> {
 }
 
 fn after_a_polite_particle(edge: &Edge<'_>) -> Option<Verdict> {
-    let ends = edge.last.kind == Kind::Polite && !(edge.last.text == "ครับ" && edge.next.text == "ผม");
+    let ends = match edge.last.text {
+        "ครับ" => edge.next.text != "ผม",
+        // ค่าไฟ is what the current costs.
+        "ค่า" => edge.next.gap != Gap::None,
+        _ => edge.last.kind == Kind::Polite,
+    };
     (ends && says_something(edge.before) && says_something(edge.after)).then_some(Verdict::Opens)
 }
 
@@ -240,6 +247,18 @@ fn space_between_statements(edge: &Edge<'_>) -> Option<Verdict> {
         || lexicon::NEVER_FIRST.contains(&edge.next.text);
     let parts = edge.next.gap == Gap::Space && !joined;
     (parts && is_statement(edge.before) && is_statement(edge.after)).then_some(Verdict::Opens)
+}
+
+fn after_a_word_of_degree(edge: &Edge<'_>) -> Option<Verdict> {
+    let ends = lexicon::DEGREES.contains(&Squeezed::of(edge.last.text).text.as_str());
+    let runs_on = edge.next.gap == Gap::None
+        && edge.next.kind == Kind::Plain
+        && !lexicon::NEVER_FIRST.contains(&edge.next.text)
+        && !lexicon::JOINING.contains(&edge.next.text)
+        && !lexicon::AFTER_DEGREES.contains(&edge.next.text);
+    let together = edge.after.iter().skip(1).take_while(|word| word.gap == Gap::None).count() + 1;
+    let after = edge.after.get(..together)?;
+    (ends && runs_on && is_statement(edge.before) && is_statement(after)).then_some(Verdict::Opens)
 }
 
 fn says_something(words: &[Word<'_>]) -> bool {
