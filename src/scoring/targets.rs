@@ -88,8 +88,11 @@ pub(super) fn mentions(
         let follows = |(next, contrasts): &(&Statement, &bool)| next.named.is_empty() && !**contrasts;
         let after = statements.iter().zip(&contrasts).skip(at + 1).take_while(follows).count();
         for (named, opposite) in &statement.named {
-            if *opposite || !is_brand(named.0) {
-                add(named, *opposite, at..at + 1 + after);
+            if *opposite {
+                // What follows is said of the first side.
+                add(named, true, at..at + 1);
+            } else if !is_brand(named.0) {
+                add(named, false, at..at + 1 + after);
             }
         }
     }

@@ -160,7 +160,7 @@ pub(super) const AFTER_DEGREES: &[&str] = &["สำหรับ", "เมื่�
 pub(super) const LEAVING: &[&str] = &["เปลี่ยน", "ย้าย", "หนี", "เปลี่ยนใจ", "ย้ายค่าย"];
 
 /// What follows the name of what was left: `ย้ายจาก ข มา ก`.
-pub(super) const ARRIVING: &[&str] = &["มา", "ไป", "เป็น", "สู่"];
+pub(super) const ARRIVING: &[&str] = &["มา", "ไป", "เป็น", "สู่", "แล้ว", "หันมา"];
 
 /// Words after which a clause is not over.
 #[rustfmt::skip]

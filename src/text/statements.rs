@@ -89,7 +89,7 @@ impl Reading<'_> {
             "ชนะ" | "แพ้" | "แซง" => word.range.end,
             "เท่า" | "เท่ากับ" if ahead.iter().any(denies) => word.range.start,
             "จาก"
-                if ahead.last().is_some_and(|word| lexicon::LEAVING.contains(&word.text))
+                if ahead.iter().rev().take(2).any(|word| lexicon::LEAVING.contains(&word.text))
                     && after.iter().any(|word| lexicon::ARRIVING.contains(&word.text)) =>
             {
                 word.range.start
@@ -131,8 +131,10 @@ fn opening(words: &[Word<'_>], start: usize, at: usize) -> Option<usize> {
 
 /// Whether something is left for what follows.
 fn leaves(words: &[Word<'_>]) -> bool {
-    let from = |pair: &[Word<'_>]| matches!(pair, [verb, from] if lexicon::LEAVING.contains(&verb.text) && from.text == "จาก");
-    words.windows(2).any(from)
+    let from = |at: usize| {
+        words.get(at + 1..).is_some_and(|after| after.iter().take(2).any(|word| word.text == "จาก"))
+    };
+    words.iter().enumerate().any(|(at, verb)| lexicon::LEAVING.contains(&verb.text) && from(at))
 }
 
 fn hull(words: &[Word<'_>]) -> Option<Range<usize>> {
