@@ -32,8 +32,16 @@ pub struct Contribution {
 
 /// A text without some parts of it.
 pub(super) fn without(text: &str, parts: &[Range<usize>]) -> String {
-    let gone = |at: usize| parts.iter().any(|part| part.contains(&at));
-    text.char_indices().filter(|(at, _)| !gone(*at)).map(|(_, ch)| ch).collect()
+    let mut gone = parts.to_vec();
+    gone.sort_unstable_by_key(|part| part.start);
+    let mut kept = String::with_capacity(text.len());
+    let mut from = 0;
+    for part in gone {
+        kept.push_str(text.get(from..part.start.max(from)).unwrap_or_default());
+        from = from.max(part.end);
+    }
+    kept.push_str(text.get(from..).unwrap_or_default());
+    kept
 }
 
 /// The words that hold up the label most, by how much less probable it is without each.

@@ -131,6 +131,10 @@ fn a_long_text_has_few_statements() {
     let text = "กาแฟดอยดีกว่าปันสุข แต่แพง พนักงานแย่\n".repeat(1500);
     let prepared = prepared(&text, &catalogue);
     assert!(prepared.parts.len() <= 129, "{}", prepared.parts.len());
+    // Work grows with the text, not with its square: these would take minutes.
+    for text in ["กว่าปันสุข", "ราคาเมนู", "เท่าราคา"] {
+        self::prepared(&text.repeat(60_000), &catalogue);
+    }
     let last = prepared.mentions.last().expect("mentions");
     assert!(last.2.said.range.end > text.trim_end().len() - 40, "the end is spoken of, too");
 }
