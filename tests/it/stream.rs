@@ -165,7 +165,8 @@ async fn a_caller_who_cancels_frees_the_work() {
         send.send(long(id)).await.expect("the stream is open");
     }
     let level = || metric(&metrics, "arom_queue_windows");
-    until(|| level() > 100.0).await;
+    // More than are asked for below: some are run before all are dropped.
+    until(|| level() > 150.0).await;
     drop((send, answers));
     until(|| level() == 0.0).await;
     let cancelled = metric(&metrics, "arom_queue_cancelled_windows_total");
