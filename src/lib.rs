@@ -34,6 +34,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod conversation;
 pub mod grpc;
 pub mod http;
 pub mod model;

@@ -28,6 +28,7 @@ fn code(path: &Path) -> String {
 fn pure_code_names_no_runtime_no_transport_no_clock_and_no_file() {
     let src = repository().join("src");
     let mut pure = sources(&src.join("text"));
+    pure.extend(sources(&src.join("conversation")));
     for file in [
         "queue.rs",
         "window.rs",

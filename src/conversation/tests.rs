@@ -1,0 +1,346 @@
+//! Exports of every kind, and what is read out of them.
+
+use super::*;
+
+/// One line for each message: time in Bangkok, sender, what it is.
+fn shown(transcript: &Transcript) -> Vec<String> {
+    let line = |message: &Message| {
+        let time = message
+            .time
+            .map(|time| jiff::tz::offset(7).to_datetime(time).strftime("%Y-%m-%d %H:%M").to_string());
+        let sender = message.sender.name().unwrap_or("-");
+        let body = match &message.body {
+            Body::Text(text) => text.replace('\n', "⏎"),
+            Body::Sticker(_) => "(sticker)".to_owned(),
+            Body::Media(media) => format!("({media:?})"),
+            Body::Notice(text) => format!("(notice) {text}"),
+            Body::Unsent => "(unsent)".to_owned(),
+        };
+        format!("{} {sender}: {body}", time.unwrap_or_default())
+    };
+    transcript.messages.iter().map(line).collect()
+}
+
+fn check(text: &str, format: Format, wanted: &[&str]) {
+    let transcript = read(text.as_bytes(), None).expect("a chat history");
+    assert_eq!(transcript.format, format);
+    assert_eq!(shown(&transcript), wanted, "of {text}");
+    assert_eq!(transcript.skipped, [], "of {text}");
+}
+
+#[test]
+fn a_thai_export_with_tabs_is_read() {
+    let text = "[LINE] ประวัติการแชทในกลุ่ม \"ร้านดอกไม้\"\nบันทึกเมื่อ 04/09/2569 07:48\n\nศ. 28/11/2568\n08:54\t\tสมชาย เพิ่ม สมหญิง เข้ากลุ่ม\n\
+        08:55\tสมชาย\tสวัสดีครับ\n09:00\tสมหญิง\t[รูป]\n09:01\tสมหญิง\t[สติกเกอร์]\n09:02\tสมชาย\t\"บรรทัดแรก\n10:30 บรรทัดสอง\n\nบรรทัดสี่\"\n\
+        09:03\tสมชาย\t\"ไม่ปิด\n09:04\t\tสมหญิงยกเลิกข้อความแล้ว\n\nส. 29/11/2568\n00:10\tสมหญิง\tดึกแล้ว\n";
+    check(
+        text,
+        Format::LineTabs,
+        &[
+            "2025-11-28 08:54 -: (notice) สมชาย เพิ่ม สมหญิง เข้ากลุ่ม",
+            "2025-11-28 08:55 สมชาย: สวัสดีครับ",
+            "2025-11-28 09:00 สมหญิง: (Image)",
+            "2025-11-28 09:01 สมหญิง: (sticker)",
+            "2025-11-28 09:02 สมชาย: บรรทัดแรก⏎10:30 บรรทัดสอง⏎⏎บรรทัดสี่",
+            "2025-11-28 09:03 สมชาย: \"ไม่ปิด",
+            "2025-11-28 09:04 -: (unsent)",
+            "2025-11-29 00:10 สมหญิง: ดึกแล้ว",
+        ],
+    );
+}
+
+#[test]
+fn dates_and_times_of_every_kind_are_read() {
+    // head, date line, time; all are the same minute
+    for (head, date, time) in [
+        ("[LINE] ประวัติการแชทกับ สมชาย\nบันทึกเมื่อ: 2026/09/20 14:30\n", "ศ. 25/09/2569", "21:03"),
+        ("[LINE] ประวัติแชทกับ สมชาย\nบันทึกวันที่ 2024/01/15 10:30\n", "2026/09/25 (ศ)", "21:03"),
+        ("[LINE] ประวัติการสนทนากับ สมชาย\nบันทึกเมื่อ 04/09/2569 07:48\n", "2026/09/25 ศุกร์", "21:03"),
+        ("[LINE] Chat history with Somchai\nSaved on: 2020/12/31 23:59\n", "Fri, 9/25/2026", "21:03"),
+        ("[LINE] Chat history with Somchai\nSaved on: 9/26/2026, 11:00\n", "Fri, 9/25/2026", "9:03 PM"),
+        ("Chat history in Team\nSaved on: 26/09/2026, 11:00\n", "Fri, 25/9/2026", "09:03PM"),
+        ("Chat history in Team\n", "2026/09/25(Fri)", "9:03 pm"),
+        ("Chat history in Team\n", "2026.09.25 Friday", "21:03"),
+        ("\u{FEFF}[LINE] Chat history with \u{2068}Somchai\u{2069}\r\n", "วันศุกร์ที่ 25/09/2569", "21:03"),
+    ] {
+        for newline in ["\n", "\r\n"] {
+            let text =
+                format!("{head}\n{date}\n{time}\tสมชาย\tสวัสดี\n").replace("\r\n", "\n").replace('\n', newline);
+            check(&text, Format::LineTabs, &["2026-09-25 21:03 สมชาย: สวัสดี"]);
+        }
+    }
+    // Midnight and noon of twelve hours.
+    for (time, wanted) in [("12:05 AM", "00:05"), ("12:05 PM", "12:05"), ("11:59 PM", "23:59")] {
+        let text = format!("[LINE] Chat history with A\n\nFri, 9/25/2026\n{time}\tA\thi\n");
+        check(&text, Format::LineTabs, &[&format!("2026-09-25 {wanted} A: hi")]);
+    }
+}
+
+#[test]
+fn the_order_of_day_and_month_is_that_of_the_weekdays_of_the_file() {
+    // 3 April 2026 was a Friday; 4 March a Wednesday.
+    let of = |dates: [&str; 2]| {
+        let text = format!("Chat history with A\n\n{}\n10:00\tA\tx\n{}\n10:00\tA\ty\n", dates[0], dates[1]);
+        shown(&read(text.as_bytes(), None).expect("a chat history"))
+    };
+    assert_eq!(of(["Fri, 4/3/2026", "Sun, 4/5/2026"]), ["2026-04-03 10:00 A: x", "2026-04-05 10:00 A: y"]);
+    assert_eq!(of(["Fri, 3/4/2026", "Sun, 5/4/2026"]), ["2026-04-03 10:00 A: x", "2026-04-05 10:00 A: y"]);
+}
+
+#[test]
+fn exports_with_spaces_are_read_by_the_names_they_repeat() {
+    let thai = "2025.05.15 วันพฤหัสบดี\n08:35 สมหญิง สวัสดีค่ะ\n08:37 สมหญิง รูป\n08:38 สมหญิง ขอสอบถามค่ะ\n08:39 พี่ แอน ร้านดอกไม้ ได้เลยค่ะ\n\
+        08:40 ยกเลิกข้อความแล้ว\n08:41 สมชาย ไม่ได้รับสาย\n08:42 พี่ แอน ร้านดอกไม้ บรรทัดแรก\nบรรทัดสอง\n\n08:43 พี่ แอน ร้านดอกไม้ โทรกลับนะคะ\n08:44 สมชาย ครับ\n";
+    check(
+        thai,
+        Format::LineSpaces,
+        &[
+            "2025-05-15 08:35 สมหญิง: สวัสดีค่ะ",
+            "2025-05-15 08:37 สมหญิง: (Image)",
+            "2025-05-15 08:38 สมหญิง: ขอสอบถามค่ะ",
+            "2025-05-15 08:39 พี่ แอน ร้านดอกไม้: ได้เลยค่ะ",
+            "2025-05-15 08:40 -: (unsent)",
+            "2025-05-15 08:41 สมชาย: (Call)",
+            "2025-05-15 08:42 พี่ แอน ร้านดอกไม้: บรรทัดแรก⏎บรรทัดสอง",
+            "2025-05-15 08:43 พี่ แอน ร้านดอกไม้: โทรกลับนะคะ",
+            "2025-05-15 08:44 สมชาย: ครับ",
+        ],
+    );
+    let english = "2017.09.03 Sunday\n09:30 Ann Photos\n09:31 Ann Stickers\n09:32 Ann hello there\n09:33 Bob unsent a message.\n09:34 Bob Missed call\n";
+    check(
+        english,
+        Format::LineSpaces,
+        &[
+            "2017-09-03 09:30 Ann: (Image)",
+            "2017-09-03 09:31 Ann: (sticker)",
+            "2017-09-03 09:32 Ann: hello there",
+            "2017-09-03 09:33 -: (unsent)",
+            "2017-09-03 09:34 Bob: (Call)",
+        ],
+    );
+}
+
+#[test]
+fn placeholders_are_known_and_words_like_them_are_words() {
+    for (text, wanted) in [
+        ("[วิดีโอ]", "(Video)"),
+        ("[Voice message]", "(Audio)"),
+        ("[ไฟล์]", "(File)"),
+        ("[ตำแหน่ง]", "(Location)"),
+        ("https://maps.google.com/maps?q=13.7,100.5", "(Location)"),
+        ("[ผู้ติดต่อ]", "(Contact)"),
+        ("[โหวต]", "(Other)"),
+        ("☎ 1:23", "(Call)"),
+        ("ยกเลิกข้อความแล้ว", "(unsent)"),
+        ("[สติกเกอร์]", "(sticker)"),
+        ("รูปสวยมาก", "รูปสวยมาก"),
+        ("ส่งไฟล์ให้แล้วค่ะ", "ส่งไฟล์ให้แล้วค่ะ"),
+    ] {
+        let line = format!("[LINE] Chat history with A\n\nFri, 9/25/2026\n10:00\tA\t{text}\n");
+        check(&line, Format::LineTabs, &[&format!("2026-09-25 10:00 A: {wanted}")]);
+    }
+    for notice in ["A joined the chat.", "A left the group.", "A made an announcement."] {
+        let line = format!("[LINE] Chat history in B\n\nFri, 9/25/2026\n10:00\t{notice}\n");
+        check(&line, Format::LineTabs, &[&format!("2026-09-25 10:00 -: (notice) {notice}")]);
+    }
+}
+
+#[test]
+fn the_letters_of_a_file_are_found_out() {
+    let text = "[LINE] ประวัติการแชทกับ สมชาย\n\nศ. 25/09/2569\n21:03\tสมชาย\tสวัสดีครับ\n";
+    let utf16 = |big: bool, mark: bool| -> Vec<u8> {
+        let units = mark.then_some(0xFEFF).into_iter().chain(text.encode_utf16());
+        units.flat_map(|unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    };
+    let cp874 = encoding_rs::WINDOWS_874.encode(text).0.into_owned();
+    for (bytes, charset) in [
+        (text.as_bytes().to_vec(), Charset::Utf8),
+        ([b"\xEF\xBB\xBF", text.as_bytes()].concat(), Charset::Utf8),
+        (cp874, Charset::Cp874),
+        (utf16(false, true), Charset::Utf16Le),
+        (utf16(true, true), Charset::Utf16Be),
+        (utf16(false, false), Charset::Utf16Le),
+        (utf16(true, false), Charset::Utf16Be),
+    ] {
+        let transcript = read(&bytes, None).expect("a chat history");
+        assert_eq!(transcript.charset, charset);
+        assert_eq!(shown(&transcript), ["2026-09-25 21:03 สมชาย: สวัสดีครับ"]);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_counted_with_its_line() {
+    let text = "[LINE] Chat history with A\n\n09:00\tA\ttoo early\nFri, 9/25/2026\nloose words\n10:00\tA\t[Photo]\nafter a photo\n10:01\tA\tok\n";
+    let transcript = read(text.as_bytes(), None).expect("a chat history");
+    assert_eq!(shown(&transcript), ["2026-09-25 10:00 A: (Image)", "2026-09-25 10:01 A: ok"]);
+    let skipped: Vec<_> = transcript.skipped.iter().map(|skipped| (skipped.line, skipped.reason)).collect();
+    assert_eq!(
+        skipped,
+        [
+            (3, "a message before the first date"),
+            (5, "text before the first message"),
+            (7, "text after what holds no text"),
+        ]
+    );
+    for text in ["", "hello", "Fri, 9/25/2026", "10:00\tA\tno date", "\u{0}\u{1}"] {
+        assert_eq!(read(text.as_bytes(), None), Err(ReadError::Unknown), "{text:?}");
+    }
+}
+
+#[test]
+fn downloads_of_official_accounts_are_read_in_their_own_zone() {
+    let text = "\u{FEFF}Account name,ร้านดอกไม้\r\nTime zone,'+09:00'\r\nDownloaded on,2026/09/26 10:00\r\n\
+        Sender type,Sender name,Date,Time,Message\r\nUser,Somchai,2026/09/25,11:00:05,\"สวัสดีค่ะ\nมีของไหมคะ\"\r\n\
+        Account,Auto-response,2026/09/25,11:00:06,ขอบคุณที่ติดต่อเรา\r\nAccount,Unknown,2026/09/25,11:00:07,โปรวันนี้\r\n\
+        Account,แอน,2026/09/25,11:05:00,มีค่ะ\r\nUser,Somchai,2026/09/25,11:06:00,You sent a sticker.\r\n\
+        User,Somchai,2026/13/45,11:06:00,bad date\r\nSomebody,X,2026/09/25,11:06:00,bad type\r\nUser,Somchai\r\n";
+    let transcript = read(text.as_bytes(), None).expect("a download");
+    assert_eq!(transcript.format, Format::OfficialAccount);
+    assert_eq!(
+        shown(&transcript),
+        [
+            "2026-09-25 09:00 Somchai: สวัสดีค่ะ⏎มีของไหมคะ",
+            "2026-09-25 09:00 Auto-response: ขอบคุณที่ติดต่อเรา",
+            "2026-09-25 09:00 Unknown: โปรวันนี้",
+            "2026-09-25 09:05 แอน: มีค่ะ",
+            "2026-09-25 09:06 Somchai: (sticker)",
+        ]
+    );
+    let kinds: Vec<_> = transcript.messages.iter().map(|message| &message.sender).collect();
+    assert!(matches!(
+        kinds.as_slice(),
+        [Sender::User(_), Sender::Bot(_), Sender::Bot(_), Sender::Account(_), Sender::User(_)]
+    ));
+    let skipped: Vec<_> = transcript.skipped.iter().map(|skipped| skipped.line).collect();
+    assert_eq!(skipped, [11, 12, 13], "{:?}", transcript.skipped);
+    let bad = "Account name,x\nTime zone,'Tokyo'\n";
+    assert_eq!(read(bad.as_bytes(), None), Err(ReadError::TimeZone { line: 2 }));
+    assert!(matches!(read(b"Account name,x\n", None), Err(ReadError::Columns { .. })));
+}
+
+#[test]
+fn webhooks_are_read_once_and_what_is_taken_back_is_gone() {
+    let event = |id: &str, rest: &str| {
+        format!(
+            r#"{{"mode":"active","timestamp":1790000000000,"webhookEventId":"{id}","source":{{"type":"user","userId":"U1"}},{rest}}}"#
+        )
+    };
+    let text = |id: &str, words: &str| {
+        event(id, &format!(r#""type":"message","message":{{"type":"text","id":"m{id}","text":"{words}"}}"#))
+    };
+    let sticker =
+        event("2", r#""type":"message","message":{"type":"sticker","id":"m2","keywords":["Happy","Yes"]}"#);
+    let unsend = event("3", r#""type":"unsend","unsend":{"messageId":"m1"}"#);
+    let follow = event("4", r#""type":"follow""#);
+    let nobody = event("5", r#""type":"unsend","unsend":{"messageId":"m9"}"#);
+    let calls = [
+        format!(r#"{{"destination":"U0","events":[{},{sticker}]}}"#, text("1", "แย่มาก")),
+        r#"{"destination":"U0","events":[]}"#.to_owned(),
+        format!(
+            r#"{{"destination":"U0","events":[{},{unsend},{follow},{nobody},{{}}]}}"#,
+            text("1", "แย่มาก")
+        ),
+        format!(r#"{{"destination":"U0","events":[{}]}}"#, text("6", "ขอบคุณค่ะ")),
+    ];
+    for joined in [calls.join("\n"), format!("[{}]", calls.join(","))] {
+        let transcript = read(joined.as_bytes(), None).expect("webhook calls");
+        assert_eq!(transcript.format, Format::Webhook);
+        let bodies: Vec<_> = transcript.messages.iter().map(|message| message.body.clone()).collect();
+        let moods = vec!["Happy".to_owned(), "Yes".to_owned()];
+        assert_eq!(bodies, [Body::Unsent, Body::Sticker(moods), Body::Text("ขอบคุณค่ะ".to_owned())]);
+        let skipped: Vec<_> = transcript.skipped.iter().map(|skipped| skipped.line).collect();
+        assert_eq!(skipped, [6, 7], "{:?}", transcript.skipped);
+    }
+}
+
+#[test]
+fn tables_of_messages_are_read_whatever_their_marks() {
+    let json = r#"[{"role":"customer","time":"2026-09-25T09:00:00+07:00","text":"สวัสดี"},{"role":"agent","sender":"แอน","time":1790301600,"text":"ค่ะ"}]"#;
+    let lines = json.trim_matches(['[', ']']).replace("},{", "}\n{");
+    let csv = "role,sender,time,text\ncustomer,,2026-09-25 09:00,สวัสดี\nagent,แอน,2026-09-25T02:00:00Z,ค่ะ\n";
+    for (text, format) in [
+        (json.to_owned(), Format::Json),
+        (lines, Format::Json),
+        (csv.to_owned(), Format::Csv),
+        (csv.replace(',', ";"), Format::Csv),
+        (csv.replace(',', "\t"), Format::Csv),
+    ] {
+        let transcript = read(text.as_bytes(), None).expect("a table");
+        assert_eq!(transcript.format, format);
+        assert_eq!(shown(&transcript), ["2026-09-25 09:00 : สวัสดี", "2026-09-25 09:00 แอน: ค่ะ"], "of {text}");
+    }
+    let bad = "sender,text,time\nA,hi,yesterday\nA,,2026-09-25 09:00\n,hi,2026-09-25 09:00\nA,hi,2026-09-25 09:00\n";
+    let transcript = read(bad.as_bytes(), None).expect("a table");
+    assert_eq!(transcript.messages.len(), 1);
+    assert_eq!(transcript.skipped.iter().map(|skipped| skipped.line).collect::<Vec<_>>(), [2, 3, 4]);
+    assert!(matches!(read(b"{\"a\": }", None), Err(ReadError::Json { line: 1, .. })));
+}
+
+mod anything {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What lines are made of, in an order that nobody wrote.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("[LINE] Chat history with A\n"),
+            Just("Fri, 9/25/2026\n"),
+            Just("ศ. 28/11/2568\n"),
+            Just("2025.05.15 วันพฤหัสบดี\n"),
+            Just("99/99/9999 จ\n"),
+            Just("10:00\tA\t"),
+            Just("25:61\t"),
+            Just("9:30 PM "),
+            Just("10:00 "),
+            Just("สมชาย "),
+            Just("\""),
+            Just("\n"),
+            Just("\r\n"),
+            Just("\t"),
+            Just("[รูป]"),
+            Just("ยกเลิกข้อความแล้ว"),
+            Just("Account name,x\n"),
+            Just("Time zone,'+99:99'\n"),
+            Just("Time zone,'-2147483648:9'\n"),
+            Just("Sender type,Sender name,Date,Time,Message\n"),
+            Just("User,A,2026/09/25,11:00:05,hi\n"),
+            Just("role,text\n"),
+            Just("a;text;time\n"),
+            Just("x;y;9e99\n"),
+            Just("{\"events\":["),
+            Just("{\"type\":\"message\",\"timestamp\":9223372036854775807}"),
+            Just("]}"),
+            Just("[{\"text\":1,\"role\":\"user\",\"time\":-9223372036854775808}]"),
+            Just(","),
+        ];
+        let piece = prop_oneof![6 => piece.prop_map(str::to_owned), 1 => any::<String>()];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    const FORMATS: [Option<Format>; 7] = [
+        None,
+        Some(Format::LineTabs),
+        Some(Format::LineSpaces),
+        Some(Format::OfficialAccount),
+        Some(Format::Webhook),
+        Some(Format::Json),
+        Some(Format::Csv),
+    ];
+
+    proptest! {
+        #[test]
+        fn no_file_makes_a_reader_panic(text in pieces(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let lines = text.lines().count() + bytes.len();
+            for format in FORMATS {
+                for file in [text.as_bytes(), &bytes] {
+                    if let Ok(transcript) = read(file, format) {
+                        let numbers = transcript.messages.iter().map(|message| message.line);
+                        let mut numbers = numbers.chain(transcript.skipped.iter().map(|skipped| skipped.line));
+                        prop_assert!(numbers.all(|line| line <= lines + 1));
+                    }
+                }
+            }
+        }
+    }
+}
