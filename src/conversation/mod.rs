@@ -2,9 +2,13 @@
 
 mod message;
 mod read;
+mod trajectory;
 
 pub use message::{Body, Media, Message, Sender};
 pub use read::{Charset, Format, ReadError, Skipped, Transcript, read};
+pub use trajectory::{
+    ENDS, Felt, Role, RoleTrajectory, SMOOTHING, Trajectory, TurningPoint, Waits, change_points,
+};
 
 #[cfg(test)]
 mod tests;

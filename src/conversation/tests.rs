@@ -344,3 +344,115 @@ mod anything {
         }
     }
 }
+
+mod trajectories {
+    #![allow(clippy::indexing_slicing, reason = "the slow way is written the short way")]
+
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn felt(role: Role, minute: i64, score: f64) -> Felt {
+        Felt { role, time: Timestamp::from_second(minute * 60).ok(), score: Some(score) }
+    }
+
+    #[test]
+    fn levels_are_told_from_noise() {
+        for (values, wanted) in [
+            (vec![], vec![]),
+            (vec![0.5], vec![]),
+            (vec![0.0; 50], vec![]),
+            (vec![0.3, 0.2, 0.25, 0.3, -0.8, -0.9, -0.85, -0.8], vec![4]),
+            (vec![0.2, 0.3, 0.2, -0.9, -0.8, -0.9, 0.7, 0.8, 0.9], vec![3, 6]),
+            // One angry word is no new level.
+            (vec![0.2, 0.3, 0.2, -0.9, 0.3, 0.2, 0.3, 0.2], vec![]),
+            // A slow wave within the noise.
+            ((0..40).map(|at| f64::from(at % 5) * 0.05).collect(), vec![]),
+        ] {
+            assert_eq!(change_points(&values), wanted, "of {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_chat_that_goes_wrong_and_is_rescued_turns_twice() {
+        use Role::{Agent, Bot, Customer};
+        let chat = [
+            felt(Customer, 0, 0.2),
+            felt(Bot, 0, 0.4),
+            felt(Customer, 1, 0.1),
+            felt(Customer, 2, 0.2),
+            felt(Agent, 32, 0.1),
+            felt(Customer, 33, -0.9),
+            felt(Customer, 34, -0.8),
+            felt(Customer, 35, -0.9),
+            Felt { score: None, ..felt(Customer, 36, 0.0) },
+            felt(Agent, 37, 0.6),
+            felt(Customer, 38, 0.7),
+            felt(Customer, 39, 0.8),
+            felt(Customer, 40, 0.9),
+        ];
+        let trajectory = Trajectory::of(&chat);
+        let customer = trajectory.roles.first().expect("the customer");
+        assert_eq!((customer.role, customer.message_count, customer.curve.len()), (Customer, 10, 9));
+        let turns: Vec<_> = customer.turning_points.iter().map(|turn| (turn.message, turn.after)).collect();
+        assert_eq!(turns, [(5, Some(4)), (10, Some(9))]);
+        let levels: Vec<_> =
+            customer.turning_points.iter().map(|turn| (turn.from > 0.0, turn.to > 0.0)).collect();
+        assert_eq!(levels, [(true, false), (false, true)]);
+        assert_eq!(customer.longest_negative_run, (3, Some(5)));
+        assert!((customer.opening - 0.5 / 3.0).abs() < 1e-9 && (customer.closing - 0.8).abs() < 1e-9);
+        assert!(customer.shift() > 0.6 && !trajectory.unresolved_negative);
+        let waits = trajectory.waits.expect("answers");
+        assert_eq!((waits.longest, waits.longest_until), (Duration::from_secs(32 * 60), 4));
+        assert_eq!(waits.median, Duration::from_secs(4 * 60));
+        assert!(Trajectory::of(chat.get(..9).expect("nine")).unresolved_negative);
+        assert_eq!(Trajectory::of(&[]).roles, []);
+    }
+
+    proptest! {
+        /// The optimum of every partition, found the slow way.
+        #[test]
+        fn no_partition_is_cheaper(values in prop::collection::vec(-1.0..1.0_f64, 0..12)) {
+            let found = change_points(&values);
+            prop_assert!(found.is_sorted());
+            let count = values.len();
+            if count >= 4 {
+                let cost = |cuts: &[usize]| partition_cost(&values, cuts);
+                let all = (0_u32..1 << (count - 1)).map(|mask| {
+                    (1..count).filter(|cut| mask & (1 << (cut - 1)) != 0).collect::<Vec<usize>>()
+                });
+                let valid = |cuts: &Vec<usize>| {
+                    let edges: Vec<usize> = [vec![0], cuts.clone(), vec![count]].concat();
+                    edges.windows(2).all(|pair| pair[1] - pair[0] >= 2)
+                };
+                let least = all.filter(valid).map(|cuts| cost(&cuts)).fold(f64::INFINITY, f64::min);
+                prop_assert!(cost(&found) <= least + 1e-9, "{found:?}: {} > {least}", cost(&found));
+            }
+        }
+
+        #[test]
+        fn praise_and_blame_turn_alike(values in prop::collection::vec(-1.0..1.0_f64, 0..60)) {
+            let moved: Vec<f64> = values.iter().map(|value| -value).collect();
+            prop_assert_eq!(change_points(&moved), change_points(&values));
+
+        }
+    }
+
+    fn partition_cost(values: &[f64], cuts: &[usize]) -> f64 {
+        let mut steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+        steps.sort_by(f64::total_cmp);
+        let noise = (steps[steps.len() / 2] * 1.4826 / std::f64::consts::SQRT_2).max(0.3);
+        let count = f64::from(u32::try_from(values.len()).expect("few"));
+        let price = 2.0 * noise * noise * count.ln();
+        let edges: Vec<usize> = [vec![0], cuts.to_vec(), vec![values.len()]].concat();
+        let error = |pair: &[usize]| {
+            let stretch = &values[pair[0]..pair[1]];
+            let mean = stretch.iter().sum::<f64>() / f64::from(u32::try_from(stretch.len()).expect("few"));
+            stretch.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+        };
+        edges.windows(2).map(error).sum::<f64>() + price * f64::from(u32::try_from(cuts.len()).expect("few"))
+    }
+}
