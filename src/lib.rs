@@ -14,8 +14,10 @@
 //!    catalogue, the figures of an evaluation
 //! 4. [`text`]: the normaliser and its map back to the original; words, clauses, statements, modifiers; offsets in the
 //!    caller's unit
-//! 5. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
-//! 6. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
+//! 5. [`conversation`]: messages out of LINE's exports and other files, and how feeling moved through them; not yet
+//!    reachable from outside
+//! 6. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
+//! 7. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
 //! What stays true:
 //!
@@ -27,7 +29,7 @@
 //! - The scorer that serves, and with it the catalogue, is swapped between two calls; a call keeps the one it began with.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
-//! - `text`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
+//! - `text`, `conversation`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
 //!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.

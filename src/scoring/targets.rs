@@ -25,7 +25,8 @@ pub(super) struct Mention {
     pub(super) named: Range<usize>,
     /// What is said of it.
     pub(super) said: Said,
-    /// That and what stands around it, up to words of contrast: what it leans to where it sounds neutral alone.
+    /// That and what stands around it, up to words of contrast and to other brands: what it leans to where it sounds
+    /// neutral alone.
     pub(super) around: Said,
     /// Whether it is the other side of a comparison, so that the opposite is meant.
     pub(super) opposite: bool,
@@ -73,15 +74,20 @@ pub(super) fn mentions(
         .collect();
     let is_brand =
         |target: usize| catalogue.target(target).is_some_and(|target| target.kind == TargetKind::Brand);
+    let topics = topics(text, &statements, is_brand);
     let contrasts: Vec<bool> = statements.iter().map(|statement| text.contrasts(&statement.range)).collect();
+    // Where another brand is named, something else begins.
+    let named = |at: usize| topics.iter().skip(1).any(|(_, said)| said.start == at);
+    let edges: Vec<bool> =
+        contrasts.iter().enumerate().map(|(at, contrasts)| *contrasts || named(at)).collect();
     let mut mentions = Vec::new();
     let mut add = |(target, named): &Named, opposite: bool, said: Range<usize>| {
-        let mention = (hull(&statements, &said), hull(&statements, &around(&contrasts, &said)));
+        let mention = (hull(&statements, &said), hull(&statements, &around(&edges, &said)));
         if let (Some(said), Some(around)) = mention {
             mentions.push(Mention { target: *target, named: named.clone(), said, around, opposite });
         }
     };
-    for (brands, said) in topics(text, &statements, is_brand) {
+    for (brands, said) in &topics {
         brands.iter().for_each(|brand| add(brand, false, said.clone()));
     }
     for (at, statement) in statements.iter().enumerate() {
@@ -108,11 +114,11 @@ fn hull(statements: &[Statement], which: &Range<usize>) -> Option<Said> {
     Some(Said { range, except })
 }
 
-/// The statements on the same side of words of contrast.
-fn around(contrasts: &[bool], said: &Range<usize>) -> Range<usize> {
-    let opens = |at: &usize| contrasts.get(*at).is_none_or(|contrasts| *contrasts);
+/// The statements between the same two edges.
+fn around(edges: &[bool], said: &Range<usize>) -> Range<usize> {
+    let opens = |at: &usize| edges.get(*at).is_none_or(|edge| *edge);
     let start = (1..=said.start).rev().find(opens).unwrap_or(0);
-    let end = (said.end..contrasts.len()).find(opens).unwrap_or(contrasts.len());
+    let end = (said.end..edges.len()).find(opens).unwrap_or(edges.len());
     start..end
 }
 
