@@ -2,10 +2,12 @@
 
 mod message;
 mod read;
+mod roles;
 mod trajectory;
 
 pub use message::{Body, Media, Message, Sender};
 pub use read::{Charset, Format, ReadError, Skipped, Transcript, read};
+pub use roles::Roles;
 pub use trajectory::{
     ENDS, Felt, Role, RoleTrajectory, SMOOTHING, Trajectory, TurningPoint, Waits, change_points,
 };

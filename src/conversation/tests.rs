@@ -456,3 +456,44 @@ mod trajectories {
         edges.windows(2).map(error).sum::<f64>() + price * f64::from(u32::try_from(cuts.len()).expect("few"))
     }
 }
+
+mod roles {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Messages `name: text`; the roles of their senders, and whose are guesses.
+    fn check(lines: &[&str], known: &[(&str, Role)], wanted: &[(&str, Role)], guessed: &[&str]) {
+        let message = |line: &&str| {
+            let (name, text) = line.split_once(": ").expect("a name and a text");
+            let (sender, body) = (Sender::Named(name.to_owned()), Body::Text(text.to_owned()));
+            Message { line: 1, id: None, time: None, sender, body }
+        };
+        let messages: Vec<Message> = lines.iter().map(message).collect();
+        let known: BTreeMap<String, Role> =
+            known.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect();
+        let roles = Roles::of(&messages, &known);
+        let found: BTreeMap<&str, Role> =
+            messages.iter().filter_map(|message| message.sender.name()).zip(roles.of).collect();
+        assert_eq!(found, wanted.iter().copied().collect(), "of {lines:?}");
+        assert_eq!(roles.guessed, guessed, "of {lines:?}");
+    }
+
+    #[test]
+    fn who_is_who_is_told_by_names_and_words_and_else_guessed() {
+        use Role::{Agent, Customer};
+        check(&["มะลิ: สวัสดีค่ะ", "ร้านดอกไม้: ค่ะ"], &[], &[("มะลิ", Customer), ("ร้านดอกไม้", Agent)], &[]);
+        check(&["มะลิ: สวัสดีค่ะ", "แอน: ทางร้านจัดส่งแล้วค่ะ"], &[], &[("มะลิ", Customer), ("แอน", Agent)], &[]);
+        check(&["มะลิ: สวัสดีค่ะ", "แอน: ค่ะ"], &[], &[("มะลิ", Customer), ("แอน", Customer)], &["มะลิ", "แอน"]);
+        check(&["มะลิ: สวัสดีค่ะ", "แอน: ค่ะ"], &[("แอน", Agent)], &[("มะลิ", Customer), ("แอน", Agent)], &[]);
+        check(&["มะลิ: สวัสดีค่ะ", "แอน: ค่ะ"], &[("มะลิ", Customer)], &[("มะลิ", Customer), ("แอน", Agent)], &[]);
+        // What the caller knows goes before what names and words say.
+        check(
+            &["ร้านป้า: ทางร้านขอถามค่ะ", "Somchai: ครับ"],
+            &[("ร้านป้า", Customer)],
+            &[("ร้านป้า", Customer), ("Somchai", Agent)],
+            &[],
+        );
+        check(&["มะลิ: คนเดียว"], &[], &[("มะลิ", Customer)], &["มะลิ"]);
+    }
+}
