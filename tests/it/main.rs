@@ -12,6 +12,7 @@
 mod bundle;
 mod cache;
 mod cli;
+mod conversation;
 mod features;
 mod grpc;
 mod layering;
