@@ -497,3 +497,46 @@ mod roles {
         check(&["มะลิ: คนเดียว"], &[], &[("มะลิ", Customer)], &["มะลิ"]);
     }
 }
+
+mod privacy {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_leads_to_a_person_is_hidden_and_other_numbers_are_not() {
+        for (text, wanted) in [
+            ("เมล mali.x+1@example.co.th ค่ะ", "เมล <email> ค่ะ"),
+            ("โทร 0812345678 หรือ 02-123-4567", "โทร <phone> หรือ <phone>"),
+            ("โทร 081 234 5678 นะ", "โทร <phone> นะ"),
+            ("+66 81 234 5678, 66812345678", "<phone>, <phone>"),
+            ("บัตร 1-2345-67890-12-1 ค่ะ", "บัตร <id> ค่ะ"),
+            ("บัตร 1234567890121 ค่ะ", "บัตร <id> ค่ะ"),
+            ("บัตร 1234567890122 ค่ะ", "บัตร 1234567890122 ค่ะ"),
+            ("ตัดบัตร 4111 1111 1111 1111", "ตัดบัตร <card>"),
+            ("โอน 123-4-56789-0 นะคะ", "โอน <account> นะคะ"),
+            ("เลขบัญชี กสิกร 1234567890 ค่ะ", "เลขบัญชี กสิกร <account> ค่ะ"),
+            ("พร้อมเพย์ 0812345678", "พร้อมเพย์ <account>"),
+            ("เลขพัสดุ TH0123456789", "เลขพัสดุ TH0123456789"),
+            ("ออเดอร์ 240915123456", "ออเดอร์ 240915123456"),
+            ("1,290 บาท วันที่ 18/09/2569 เวลา 10:30", "1,290 บาท วันที่ 18/09/2569 เวลา 10:30"),
+            ("555555555", "555555555"),
+        ] {
+            assert_eq!(hide(text), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hiding_twice_hides_no_more(text in "[0-9 .+@a-zก-ฮ-]{0,60}") {
+            let once = hide(&text);
+            prop_assert_eq!(hide(&once), once);
+        }
+
+        #[test]
+        fn no_telephone_number_is_left(number in "0[2-9][0-9]{8}", before in "[ก-ฮ ]{0,8}", after in "[ก-ฮ ]{0,8}") {
+            let shown = hide(&format!("{before}{number}{after}"));
+            prop_assert!(!shown.contains(&number));
+        }
+    }
+}
