@@ -412,25 +412,21 @@ mod trajectories {
         assert_eq!(Trajectory::of(&[]).roles, []);
     }
 
+    /// A start was once given up before the cut that did better could begin a level.
+    #[test]
+    fn a_start_is_not_given_up_too_early() {
+        let values = [0.46, -0.31, 0.0, -0.29, 0.0, -0.75, -0.97, 0.57];
+        assert!(partition_cost(&values, &change_points(&values)) <= least_cost(&values) + 1e-9);
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
         /// The optimum of every partition, found the slow way.
         #[test]
-        fn no_partition_is_cheaper(values in prop::collection::vec(-1.0..1.0_f64, 0..12)) {
-            let found = change_points(&values);
-            prop_assert!(found.is_sorted());
-            let count = values.len();
-            if count >= 4 {
-                let cost = |cuts: &[usize]| partition_cost(&values, cuts);
-                let all = (0_u32..1 << (count - 1)).map(|mask| {
-                    (1..count).filter(|cut| mask & (1 << (cut - 1)) != 0).collect::<Vec<usize>>()
-                });
-                let valid = |cuts: &Vec<usize>| {
-                    let edges: Vec<usize> = [vec![0], cuts.clone(), vec![count]].concat();
-                    edges.windows(2).all(|pair| pair[1] - pair[0] >= 2)
-                };
-                let least = all.filter(valid).map(|cuts| cost(&cuts)).fold(f64::INFINITY, f64::min);
-                prop_assert!(cost(&found) <= least + 1e-9, "{found:?}: {} > {least}", cost(&found));
-            }
+        fn no_partition_is_cheaper(values in prop::collection::vec(-1.0..1.0_f64, 1..12)) {
+            let (found, least) = (partition_cost(&values, &change_points(&values)), least_cost(&values));
+            prop_assert!(found <= least + 1e-9, "{found} > {least}");
         }
 
         #[test]
@@ -441,10 +437,21 @@ mod trajectories {
         }
     }
 
+    fn least_cost(values: &[f64]) -> f64 {
+        let count = values.len();
+        let cuts = |mask: u32| (1..count).filter(|cut| mask & (1 << (cut - 1)) != 0).collect::<Vec<usize>>();
+        let valid = |cuts: &Vec<usize>| {
+            let edges: Vec<usize> = [vec![0], cuts.clone(), vec![count]].concat();
+            cuts.is_empty() || edges.windows(2).all(|pair| pair[1] - pair[0] >= 2)
+        };
+        let all = (0_u32..1 << count.saturating_sub(1)).map(cuts).filter(valid);
+        all.map(|cuts| partition_cost(values, &cuts)).fold(f64::INFINITY, f64::min)
+    }
+
     fn partition_cost(values: &[f64], cuts: &[usize]) -> f64 {
         let mut steps: Vec<f64> = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
         steps.sort_by(f64::total_cmp);
-        let noise = (steps[steps.len() / 2] * 1.4826 / std::f64::consts::SQRT_2).max(0.3);
+        let noise = (steps.get(steps.len() / 2).unwrap_or(&0.0) * 1.4826 / std::f64::consts::SQRT_2).max(0.3);
         let count = f64::from(u32::try_from(values.len()).expect("few"));
         let price = 2.0 * noise * noise * count.ln();
         let edges: Vec<usize> = [vec![0], cuts.to_vec(), vec![values.len()]].concat();

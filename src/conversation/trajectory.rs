@@ -201,12 +201,16 @@ pub fn change_points(values: &[f64]) -> Vec<usize> {
     let mut best = vec![(-price, 0_usize)];
     let mut candidates = vec![0];
     for to in 1..=count {
+        // A start that does worse than a cut at `past` is out of the race once a level can begin at `past`.
+        if let Some(past) = to.checked_sub(SEGMENT) {
+            let beaten = |from: usize| at(&best, from).0 + error(from, past) > at(&best, past).0;
+            candidates.retain(|from| *from >= past || !beaten(*from));
+        }
         let cost = |from: &usize| at(&best, *from).0 + error(*from, to);
-        let open: Vec<usize> = candidates.iter().copied().filter(|from| to - from >= SEGMENT).collect();
-        let least = open.iter().min_by(|left, right| cost(left).total_cmp(&cost(right))).copied();
+        let open = candidates.iter().filter(|from| to - **from >= SEGMENT);
+        let least = open.min_by(|left, right| cost(left).total_cmp(&cost(right))).copied();
         // A stretch too short to be a level of its own has no cost yet.
         let (total, from) = least.map_or((f64::INFINITY, 0), |from| (cost(&from) + price, from));
-        candidates.retain(|from| to - from < SEGMENT || cost(from) <= total);
         best.push((total, from));
         candidates.push(to);
     }
