@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod chat;
 mod config;
 mod evaluate;
 mod health;
@@ -10,6 +11,7 @@ mod rows;
 mod score;
 mod serve;
 mod targets;
+mod terminal;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ pub struct Cli {
 enum Command {
     // The help of each is the comment of its arguments.
     Score(score::ScoreArgs),
+    Chat(chat::ChatArgs),
     Serve(serve::ServeArgs),
     Targets(targets::TargetsArgs),
     Health(health::HealthArgs),
@@ -60,6 +63,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Config(command) => config::run(command, common),
         Command::Health(args) => health::run(args),
         Command::Score(args) => score::run(args, &start(common)?),
+        Command::Chat(args) => chat::run(args, &start(common)?),
         Command::Evaluate(args) => evaluate::run(args, &start(common)?),
         Command::Normalize(args) => {
             start(common)?;

@@ -35,10 +35,11 @@ pub enum Sender {
 impl Sender {
     /// The name, if anybody has one.
     pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Named(name) | Self::User(name) | Self::Account(name) | Self::Bot(name) => Some(name),
-            Self::System => None,
-        }
+        let name = match self {
+            Self::Named(name) | Self::User(name) | Self::Account(name) | Self::Bot(name) => name,
+            Self::System => return None,
+        };
+        Some(name.as_str()).filter(|name| !name.is_empty())
     }
 }
 
@@ -76,4 +77,33 @@ pub enum Media {
     Call,
     /// A poll, a gift, a note, or what nobody knows.
     Other,
+}
+
+impl Media {
+    /// Its name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::File => "file",
+            Self::Location => "location",
+            Self::Contact => "contact",
+            Self::Call => "call",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Body {
+    /// Its name in output.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Sticker(_) => "sticker",
+            Self::Media(media) => media.name(),
+            Self::Notice(_) => "notice",
+            Self::Unsent => "unsent",
+        }
+    }
 }

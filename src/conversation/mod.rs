@@ -1,17 +1,26 @@
 //! Conversations: messages out of LINE exports and other files, and what was felt in them. Pure.
 
+mod analysis;
+mod cues;
 mod message;
 mod privacy;
 mod read;
 mod roles;
+mod signature;
+mod stickers;
 mod trajectory;
 
+pub use analysis::{Analysis, Basis, CLEAR, Heard, Live, SHORT_REPLY, analyze};
+pub use cues::{Cue, cues};
 pub use message::{Body, Media, Message, Sender};
-pub use privacy::hide;
+pub use privacy::{Disguise, hide};
 pub use read::{Charset, Format, ReadError, Skipped, Transcript, read};
 pub use roles::Roles;
+pub use signature::is_signed;
+pub use stickers::sticker;
 pub use trajectory::{
-    ENDS, Felt, Role, RoleTrajectory, SMOOTHING, Trajectory, TurningPoint, Waits, change_points,
+    ENDS, Felt, LONG_WAIT, Role, RoleTrajectory, SMOOTHING, Trajectory, TurningPoint, Waits, change_points,
+    mean, spoken,
 };
 
 #[cfg(test)]

@@ -10,9 +10,13 @@
 //!
 //! Other numbers stay: prices, dates, parcels and orders.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
+
+use super::message::Message;
+use super::trajectory::Role;
 
 /// A word for an account, and what may stand between it and the number.
 const ACCOUNT: &str = r"(?i)(?:บัญชี|พร้อมเพย์|account|acct?\.?)[^0-9\n]{0,20}$";
@@ -25,6 +29,9 @@ static EMAIL: LazyLock<Regex> =
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+?[0-9](?:[ .-]?[0-9])+"));
 static BEFORE_ACCOUNT: LazyLock<Regex> = LazyLock::new(|| pattern(ACCOUNT));
 static ACCOUNT_DASHES: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[0-9]{3}-[0-9]-[0-9]{5}-[0-9]$"));
+
+/// A name of fewer letters is only known in a text by what stands before it: it may be a word.
+const KNOWN_LETTERS: usize = 3;
 
 fn pattern(source: &str) -> Regex {
     Regex::new(source).expect("a constant pattern, compiled in every test")
@@ -84,4 +91,91 @@ fn is_card(digits: &[u32]) -> bool {
         .map(|(at, digit)| if at % 2 == 1 { digit * 2 / 10 + digit * 2 % 10 } else { *digit })
         .sum();
     (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
+}
+
+/// People of a conversation under the names of their roles: `customer`, `agent`, `agent 2`.
+#[derive(Debug)]
+pub struct Disguise {
+    labels: BTreeMap<String, String>,
+    /// Their names and the words of these as they may stand in a text; nothing if names are kept.
+    names: Option<Regex>,
+    keep: bool,
+}
+
+impl Disguise {
+    /// Of the people who sent these messages in these roles, in the order of their first; `keep` leaves names as they
+    /// are.
+    pub fn of(messages: &[Message], roles: &[Role], keep: bool) -> Self {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut labels: BTreeMap<String, String> = BTreeMap::new();
+        for (message, role) in messages.iter().zip(roles) {
+            let Some(name) = message.sender.name().filter(|name| !labels.contains_key(*name)) else {
+                continue;
+            };
+            let count = counts.entry(role.name()).or_default();
+            *count += 1;
+            let label = if *count == 1 { role.name().to_owned() } else { format!("{} {count}", role.name()) };
+            labels.insert(name.to_owned(), label);
+        }
+        let mut parts: Vec<String> = labels.keys().flat_map(|name| known_by(name)).collect();
+        parts.sort_by_key(|part| usize::MAX - part.len());
+        let names = if keep || parts.is_empty() {
+            None
+        } else {
+            Regex::new(&format!("(?i){}", parts.join("|"))).ok()
+        };
+        Self { labels, names, keep }
+    }
+
+    /// Whether names stay as they are.
+    pub fn keeps_names(&self) -> bool {
+        self.keep
+    }
+
+    /// Who sent a message, as it may be shown.
+    pub fn speaker<'a>(&'a self, message: &'a Message, role: Role) -> &'a str {
+        message.sender.name().map_or(role.name(), |name| self.name(name))
+    }
+
+    /// Somebody's name, as it may be shown.
+    pub fn name<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.keep { name } else { self.labels.get(name).map_or("name", String::as_str) }
+    }
+
+    /// A text without what leads to a person, and without the names of those who speak unless they are kept.
+    pub fn text(&self, text: &str) -> String {
+        let hidden = hide(text);
+        let Some(names) = &self.names else { return hidden };
+        let named = |found: &Captures<'_>| {
+            let found = found.get(0).map_or("", |found| found.as_str());
+            format!("<{}>", self.label_of(found))
+        };
+        names.replace_all(&hidden, named).into_owned()
+    }
+
+    /// The label of whoever is called so, in full or in part.
+    fn label_of(&self, part: &str) -> &str {
+        let part = TITLE.replace(part, "").to_lowercase();
+        let called = |name: &&String| {
+            let name = name.to_lowercase();
+            name == part || name.split_whitespace().any(|word| word == part)
+        };
+        self.labels.iter().find(|(name, _)| called(name)).map_or("name", |(_, label)| label)
+    }
+}
+
+static TITLE: LazyLock<Regex> = LazyLock::new(|| pattern("^(?:คุณ|พี่|น้อง|@)"));
+
+/// Patterns of what somebody of this name is called: the whole of it and each word, where they are long enough to be
+/// no other word, and else after a title.
+fn known_by(name: &str) -> Vec<String> {
+    let words = name.split_whitespace().filter(|word| *word != name);
+    std::iter::once(name)
+        .chain(words)
+        .map(|called| {
+            let quoted = regex::escape(called);
+            let long = called.chars().filter(|ch| ch.is_alphanumeric()).count() >= KNOWN_LETTERS;
+            if long { quoted } else { format!("(?:คุณ|พี่|น้อง|@){quoted}") }
+        })
+        .collect()
 }

@@ -267,7 +267,7 @@ fn tables_of_messages_are_read_whatever_their_marks() {
     ] {
         let transcript = read(text.as_bytes(), None).expect("a table");
         assert_eq!(transcript.format, format);
-        assert_eq!(shown(&transcript), ["2026-09-25 09:00 : สวัสดี", "2026-09-25 09:00 แอน: ค่ะ"], "of {text}");
+        assert_eq!(shown(&transcript), ["2026-09-25 09:00 -: สวัสดี", "2026-09-25 09:00 แอน: ค่ะ"], "of {text}");
     }
     let bad = "sender,text,time\nA,hi,yesterday\nA,,2026-09-25 09:00\n,hi,2026-09-25 09:00\nA,hi,2026-09-25 09:00\n";
     let transcript = read(bad.as_bytes(), None).expect("a table");

@@ -5,7 +5,8 @@
 //! | opening, closing | mean of the first and of the last quarter of a role's scored messages, at most [`ENDS`] of them |
 //! | curve | exponentially weighted mean, `s ← s + α (x − s)` with α = [`SMOOTHING`], beginning at the first score |
 //! | turning points | where the mean level changes: PELT (Killick, Fearnhead and Eckley 2012) |
-//! | negative | a score of at most −[`MIXED_MARGIN`] |
+//! | positive, negative | a score of at least [`MIXED_MARGIN`], of at most −[`MIXED_MARGIN`] |
+//! | wait | from the first of a customer's messages that nobody has answered to an agent's next; long from [`LONG_WAIT`] on. What is positive, or has no words, waits for no answer |
 
 use std::time::Duration;
 
@@ -19,8 +20,15 @@ pub const ENDS: usize = 5;
 /// Weight of the newest message in a curve: half of what it says is from the last two messages.
 pub const SMOOTHING: f64 = 0.3;
 
+/// A wait of a customer that is long.
+pub const LONG_WAIT: Duration = Duration::from_secs(600);
+
 /// Fewest messages between two turning points.
 const SEGMENT: usize = 2;
+
+/// Most places at which the current level may have begun that are kept in mind. Beyond that the dearer half is given up,
+/// which is exact for up to so many scored messages and keeps the work small for more.
+const CANDIDATES: usize = 2048;
 
 /// The least standard deviation that is believed: so much a score may be off by, however quiet a chat is.
 const LEAST_NOISE: f64 = 0.3;
@@ -36,6 +44,18 @@ pub enum Role {
     Bot,
     /// The application.
     System,
+}
+
+impl Role {
+    /// Its name in files and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Agent => "agent",
+            Self::Bot => "bot",
+            Self::System => "system",
+        }
+    }
 }
 
 /// What is known of one message.
@@ -56,6 +76,12 @@ pub struct RoleTrajectory {
     pub role: Role,
     /// Their messages, words or not.
     pub message_count: usize,
+    /// Those that have a score.
+    pub scored_count: usize,
+    /// Those of these that are positive.
+    pub positive_count: usize,
+    /// Those of these that are negative.
+    pub negative_count: usize,
     /// At the beginning, in [-1, 1].
     pub opening: f64,
     /// At the end.
@@ -93,12 +119,20 @@ pub struct TurningPoint {
 /// How long the customer waited for a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waits {
+    /// How many there were.
+    pub count: usize,
     /// Half of the waits were no longer.
     pub median: Duration,
     /// The longest.
     pub longest: Duration,
     /// The message that was waited for longest.
     pub longest_until: usize,
+    /// How many were long.
+    pub long_count: usize,
+    /// The mean of what the customer said next after a long wait; nothing if they said nothing more.
+    pub after_long: Option<f64>,
+    /// The mean of what they said next after the others.
+    pub after_others: Option<f64>,
 }
 
 /// How feeling moved through a conversation.
@@ -118,13 +152,64 @@ impl Trajectory {
         let roles = [Role::Customer, Role::Agent, Role::Bot];
         let roles: Vec<RoleTrajectory> =
             roles.into_iter().filter_map(|role| of_role(role, messages)).collect();
-        let customer = roles.first().filter(|first| first.role == Role::Customer);
         let last_words =
             messages.iter().rev().filter(|felt| felt.role == Role::Customer).find_map(|felt| felt.score);
-        let unresolved_negative =
-            last_words.is_some_and(is_negative) || customer.is_some_and(|role| is_negative(role.closing));
-        Self { waits: waits(messages), unresolved_negative, roles }
+        let mut whole = Self { waits: waits(messages), unresolved_negative: false, roles };
+        whole.unresolved_negative = last_words.is_some_and(is_negative)
+            || whole.customer().is_some_and(|role| is_negative(role.closing));
+        whole
     }
+
+    /// The customer's side, if they said anything in words.
+    pub fn customer(&self) -> Option<&RoleTrajectory> {
+        self.roles.first().filter(|first| first.role == Role::Customer)
+    }
+
+    /// All of it in one line of numbers; messages are numbered from 1 in it.
+    pub fn summary(&self) -> String {
+        let Some(customer) = self.customer() else { return "the customer said nothing in words".to_owned() };
+        let turn = |turn: &TurningPoint| {
+            format!("at #{} from {:+.2} to {:+.2}", turn.message + 1, turn.from, turn.to)
+        };
+        let mut parts = vec![format!(
+            "customer {:+.2} at first, {:+.2} at last ({:+.2})",
+            customer.opening,
+            customer.closing,
+            customer.shift()
+        )];
+        let turns: Vec<String> = customer.turning_points.iter().map(turn).collect();
+        parts.push(if turns.is_empty() {
+            "no turn".to_owned()
+        } else {
+            format!("turned {}", turns.join(", "))
+        });
+        if let (run @ 2.., Some(first)) = customer.longest_negative_run {
+            parts.push(format!("{run} negative in a row from #{}", first + 1));
+        }
+        if let Some(waits) = &self.waits {
+            let (median, longest) = (spoken(waits.median), spoken(waits.longest));
+            parts.push(format!("waited {median} as a rule, {longest} at most"));
+        }
+        parts.push(if self.unresolved_negative { "left negative" } else { "not left negative" }.to_owned());
+        parts.join("; ")
+    }
+}
+
+/// A span of time in its two largest units.
+pub fn spoken(time: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    let mut rest = time.as_secs();
+    let mut parts = Vec::new();
+    for (seconds, unit) in UNITS {
+        let count = rest / seconds;
+        rest %= seconds;
+        if (count > 0 || !parts.is_empty()) && parts.len() < 2 {
+            parts.push((count, unit));
+        }
+    }
+    let shown: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
+    if shown.is_empty() { "0 s".to_owned() } else { shown.join(" ") }
 }
 
 fn is_negative(score: f64) -> bool {
@@ -151,6 +236,9 @@ fn of_role(role: Role, messages: &[Felt]) -> Option<RoleTrajectory> {
     Some(RoleTrajectory {
         role,
         message_count: own().count(),
+        scored_count: scores.len(),
+        positive_count: scores.iter().filter(|score| is_negative(-**score)).count(),
+        negative_count: scores.iter().filter(|score| is_negative(**score)).count(),
         opening: mean(scores.get(..ends)?),
         closing: mean(scores.get(scores.len() - ends..)?),
         mean: mean(&scores),
@@ -211,6 +299,11 @@ pub fn change_points(values: &[f64]) -> Vec<usize> {
         let least = open.min_by(|left, right| cost(left).total_cmp(&cost(right))).copied();
         // A stretch too short to be a level of its own has no cost yet.
         let (total, from) = least.map_or((f64::INFINITY, 0), |from| (cost(&from) + price, from));
+        if candidates.len() == CANDIDATES {
+            candidates
+                .select_nth_unstable_by(CANDIDATES / 2, |left, right| cost(left).total_cmp(&cost(right)));
+            candidates.truncate(CANDIDATES / 2);
+        }
         best.push((total, from));
         candidates.push(to);
     }
@@ -237,13 +330,16 @@ fn at<T: Copy + Default>(values: &[T], index: usize) -> T {
     values.get(index).copied().unwrap_or_default()
 }
 
-/// How long the first of a customer's unanswered messages waited for an agent, each time.
+/// How long the first of a customer's unanswered messages that wants an answer waited for an agent, each time.
 fn waits(messages: &[Felt]) -> Option<Waits> {
     let mut asked: Option<Timestamp> = None;
     let mut waits: Vec<(Duration, usize)> = Vec::new();
     for (at, felt) in messages.iter().enumerate() {
         match (felt.role, felt.time) {
-            (Role::Customer, time) => asked = asked.or(time),
+            (Role::Customer, time) => {
+                let wants = felt.score.is_some_and(|score| !is_negative(-score));
+                asked = asked.or(time.filter(|_| wants));
+            }
             (Role::Agent, Some(time)) => {
                 let waited =
                     asked.take().and_then(|asked| Duration::try_from(time.duration_since(asked)).ok());
@@ -254,10 +350,28 @@ fn waits(messages: &[Felt]) -> Option<Waits> {
     }
     waits.sort();
     let (longest, longest_until) = *waits.last()?;
-    Some(Waits { median: waits.get((waits.len() - 1) / 2)?.0, longest, longest_until })
+    let next = |until: usize| {
+        let mut after = messages.iter().skip(until + 1).filter(|felt| felt.role == Role::Customer);
+        after.find_map(|felt| felt.score)
+    };
+    let (long, others): (Vec<_>, Vec<_>) = waits.iter().partition(|(waited, _)| *waited >= LONG_WAIT);
+    let said = |of: &[(Duration, usize)]| {
+        let scores: Vec<f64> = of.iter().filter_map(|(_, until)| next(*until)).collect();
+        (!scores.is_empty()).then(|| mean(&scores))
+    };
+    Some(Waits {
+        count: waits.len(),
+        median: waits.get((waits.len() - 1) / 2)?.0,
+        longest,
+        longest_until,
+        long_count: long.len(),
+        after_long: said(&long),
+        after_others: said(&others),
+    })
 }
 
-fn mean(values: &[f64]) -> f64 {
+/// The mean of some values; 0 of none.
+pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / as_float(values.len()) }
 }
 

@@ -63,9 +63,11 @@ fn each_foreign_api_is_named_in_one_place() {
         ("prometheus_client", vec!["telemetry/metrics.rs"]),
         ("axum", vec!["http.rs"]),
         ("moka", vec!["scoring/cache.rs"]),
-        ("unicode_segmentation", vec!["text/offsets.rs", "cli/score/table.rs"]),
+        ("unicode_segmentation", vec!["text/offsets.rs", "cli/terminal.rs"]),
         ("tracing_subscriber", vec!["telemetry.rs"]),
         ("nlpo3", vec!["text/words.rs"]),
+        ("hmac", vec!["conversation/signature.rs"]),
+        ("maud", vec!["cli/chat/html.rs"]),
         ("aho_corasick", vec!["text/phrases.rs"]),
     ] {
         for path in sources(&src) {

@@ -13,6 +13,7 @@ mod bundle;
 mod cache;
 mod cli;
 mod conversation;
+mod exports;
 mod features;
 mod grpc;
 mod layering;

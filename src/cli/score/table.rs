@@ -1,9 +1,8 @@
 //! Scored texts as a table, for people.
 
 use anstyle::{AnsiColor, Style};
-use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
 
+use super::super::terminal::shorten;
 use super::Row;
 use crate::model::Label;
 use crate::scoring::{Content, Explanation, ScoreError, Scored, Sentiment};
@@ -79,21 +78,4 @@ fn table_line(sentiment: &Sentiment, max_risk: f32, note: &str, text: &str) -> S
         sentiment.score,
         shorten(text, 70)
     )
-}
-
-/// One line of at most so many columns, cut between grapheme clusters, that tells the terminal nothing.
-fn shorten(text: &str, columns: usize) -> String {
-    let text: String = text.chars().filter(|ch| ch.is_whitespace() || !ch.is_control()).collect();
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.width() <= columns {
-        return line;
-    }
-    let mut kept = String::new();
-    for cluster in line.graphemes(true) {
-        if kept.width() + cluster.width() + 1 > columns {
-            break;
-        }
-        kept.push_str(cluster);
-    }
-    kept + "…"
 }

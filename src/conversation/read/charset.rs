@@ -15,6 +15,18 @@ pub enum Charset {
     Cp874,
 }
 
+impl Charset {
+    /// Its name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf-8",
+            Self::Utf16Le => "utf-16le",
+            Self::Utf16Be => "utf-16be",
+            Self::Cp874 => "cp874",
+        }
+    }
+}
+
 /// Direction marks around names, and characters that show nothing; a joiner stays, for emoji are made with it.
 fn is_dropped(ch: char) -> bool {
     matches!(ch, '\u{2066}'..='\u{2069}' | '\u{200B}' | '\u{200C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}')

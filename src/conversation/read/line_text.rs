@@ -10,7 +10,7 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{Offset, offset};
 use regex::Regex;
 
-use super::placeholders::{body, is_notice, notice};
+use super::placeholders::{body, is_notice, named, notice};
 use super::{Charset, Format, ReadError, Skipped, Transcript};
 use crate::conversation::message::{Body, Message, Sender};
 
@@ -45,6 +45,9 @@ const NAME_SEEN: usize = 3;
 
 /// The longest word that is taken for a name on its first appearance.
 const NAME_CHARS: usize = 20;
+
+/// The most lines of a text between quotes.
+const LONGEST: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -156,26 +159,18 @@ fn order(lines: &[&str]) -> Order {
     if right(Order::MonthFirst) > right(Order::DayFirst) { Order::MonthFirst } else { Order::DayFirst }
 }
 
-/// Tabs or spaces after times, whichever more lines have; nothing without a date and a time.
+/// Tabs or spaces after times, as the first message after the first date has it; nothing if there is none.
 fn format(lines: &[Line<'_>]) -> Option<Format> {
-    let (mut tabs, mut spaces, mut dated) = (0, 0, false);
-    for line in lines {
-        match line.shape {
-            Shape::Date(_) => dated = true,
-            Shape::Timed(_, '\t', _) if dated => tabs += 1,
-            Shape::Timed(..) if dated => spaces += 1,
-            Shape::Timed(..) | Shape::Other => {}
-        }
-    }
-    // A message in a chat of tabs may hold lines that begin with a time.
-    match (tabs, spaces) {
-        (0, 0) => None,
-        (0, _) => Some(Format::LineSpaces),
-        _ => Some(Format::LineTabs),
-    }
+    let dated = lines.iter().skip_while(|line| !matches!(line.shape, Shape::Date(_)));
+    let mut ends = dated.filter_map(|line| match line.shape {
+        Shape::Timed(_, end, _) => Some(end),
+        Shape::Date(_) | Shape::Other => None,
+    });
+    ends.next().map(|end| if end == '\t' { Format::LineTabs } else { Format::LineSpaces })
 }
 
-/// Names of a chat of spaces, longest first: first words that are seen often, and those that nearly always follow them.
+/// Names of a chat of spaces, longest first: first words that are seen often, with those that nearly always follow them,
+/// and whom the application names.
 fn names(lines: &[Line<'_>]) -> Vec<String> {
     let rests: Vec<Vec<&str>> = lines
         .iter()
@@ -197,6 +192,11 @@ fn names(lines: &[Line<'_>]) -> Vec<String> {
         }
         names.push(name.join(" "));
     }
+    let notices = lines.iter().filter_map(|line| match line.shape {
+        Shape::Timed(_, _, rest) => Some(named(rest)),
+        Shape::Date(_) | Shape::Other => None,
+    });
+    names.extend(notices.flatten().map(str::to_owned));
     names.sort_by(|left, right| right.len().cmp(&left.len()).then(left.cmp(right)));
     names
 }
@@ -311,13 +311,20 @@ fn tabbed(rest: &str, lines: &[Line<'_>]) -> (Sender, String, usize) {
     }
     let sender = Sender::Named(name.to_owned());
     let Some(open) = text.strip_prefix('"') else { return (sender, text.to_owned(), 1) };
-    // A text of several lines stands between quotes; one that only begins with a quote does not.
-    let begins = |line: &&Line<'_>| matches!(line.shape, Shape::Timed(_, '\t', _) | Shape::Date(_));
-    let more = lines.iter().skip(1).take_while(|line| !begins(line)).map(|line| line.text);
+    // A text of several lines stands between quotes; one that only begins with a quote does not. Lines inside may look
+    // like messages: then the last of them must close a quote that it does not open.
+    let looks = |line: &Line<'_>| matches!(line.shape, Shape::Timed(_, '\t', _) | Shape::Date(_));
+    let odd = |line: &str| line.matches('"').count() % 2 == 1;
     let mut inside = vec![open];
-    for line in more {
-        inside.push(line);
-        if line.ends_with('"') {
+    let mut pasted = false;
+    for line in lines.iter().skip(1).take(LONGEST) {
+        let ends = line.text.ends_with('"');
+        pasted |= looks(line);
+        if pasted && looks(line) && odd(line.text) && !ends {
+            break;
+        }
+        inside.push(line.text);
+        if ends && (!pasted || odd(line.text)) {
             let used = inside.len();
             let text = inside.join("\n");
             return (sender, text.strip_suffix('"').unwrap_or(&text).to_owned(), used);

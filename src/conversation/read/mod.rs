@@ -29,6 +29,20 @@ pub enum Format {
     Csv,
 }
 
+impl Format {
+    /// Its name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LineTabs => "line_tabs",
+            Self::LineSpaces => "line_spaces",
+            Self::OfficialAccount => "official_account",
+            Self::Webhook => "webhook",
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
+
 /// What was read out of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transcript {

@@ -1,5 +1,9 @@
 //! What LINE writes in the place of what is no text.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use crate::conversation::message::{Body, Media};
 
 /// Exactly these, with or without brackets.
@@ -17,18 +21,24 @@ const MEDIA: &[(&str, Media)] = &[
 
 const STICKERS: &[&str] = &["สติกเกอร์", "สติ๊กเกอร์", "Sticker", "Stickers", "You sent a sticker."];
 
-/// Beginnings of lines about calls.
-const CALLS: &[&str] =
-    &["☎", "การโทร", "ไม่ได้รับสาย", "ยกเลิกการโทร", "Missed call", "Call time", "Canceled call", "No answer"];
+/// Calls, with how long they took.
+static CALL: LazyLock<Regex> = LazyLock::new(|| {
+    let words = "^(?:☎.*|(?:การโทร|ไม่ได้รับสาย|ยกเลิกการโทร|Missed call|Call time|Canceled call|No answer)[\\s\\d:.()]*)$";
+    Regex::new(words).expect("a constant pattern")
+});
 
 const UNSENT: &[&str] = &["ยกเลิกข้อความแล้ว", "ยกเลิกการส่งข้อความ", "Message unsent.", "unsent a message."];
 
-/// Parts of what the application says of people.
-#[rustfmt::skip]
-const NOTICES: &[&str] = &[
-    "เข้ากลุ่ม", "เข้าร่วมกลุ่ม", "ออกจากกลุ่ม", "เขียนโน้ตใหม่", "เพิ่มประกาศ", "joined the chat", "joined the group", "left the group", "left the chat", "to the group",
-    "made an announcement", "changed the chat's profile photo", "changed the group",
-];
+/// What the application says of people, who stand in it by name.
+static NOTICES: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    [
+        r"^(\S.*?) ?เพิ่ม ?(\S.*?) ?เข้ากลุ่ม(?:แล้ว)?$",
+        r"^(\S.*?) ?(?:เข้าร่วมกลุ่ม|ออกจากกลุ่ม|เขียนโน้ตใหม่|เพิ่มประกาศ)(?:แล้ว)?$",
+        r"^(\S.*?) added (\S.*?) to the (?:group|chat)\.?$",
+        r"^(\S.*?) (?:joined|left) the (?:chat|group)\.?$|^(\S.*?) (?:made an announcement|created a new note|changed the (?:chat|group)\b.*)$",
+    ]
+    .map(|words| Regex::new(words).expect("a constant pattern"))
+});
 
 /// What a text of the export stands for.
 pub(super) fn body(text: &str) -> Body {
@@ -43,7 +53,7 @@ pub(super) fn body(text: &str) -> Body {
     if UNSENT.contains(&bare) {
         return Body::Unsent;
     }
-    if CALLS.iter().any(|call| trimmed.starts_with(call)) {
+    if CALL.is_match(trimmed) {
         return Body::Media(Media::Call);
     }
     if trimmed.contains("maps.google.com/maps?q=") {
@@ -63,5 +73,12 @@ pub(super) fn notice(text: &str) -> Body {
 
 /// Whether a line without a sender is the application's own.
 pub(super) fn is_notice(text: &str) -> bool {
-    UNSENT.iter().chain(NOTICES).any(|part| text.contains(part))
+    let text = text.trim();
+    UNSENT.iter().any(|unsent| text.ends_with(unsent)) || NOTICES.iter().any(|notice| notice.is_match(text))
+}
+
+/// The people whom the application names in such a line.
+pub(super) fn named(text: &str) -> Vec<&str> {
+    let found = NOTICES.iter().find_map(|notice| notice.captures(text.trim()));
+    found.iter().flat_map(|found| found.iter().skip(1).flatten()).map(|name| name.as_str()).collect()
 }

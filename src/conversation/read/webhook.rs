@@ -29,8 +29,6 @@ struct Event {
 #[serde(rename_all = "camelCase")]
 struct Source {
     user_id: Option<String>,
-    group_id: Option<String>,
-    room_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +81,7 @@ pub(super) fn read(calls: Vec<Value>, charset: Charset) -> Result<Transcript, Re
                     line,
                     id: Some(sent.id.clone()),
                     time: Some(time),
-                    sender: Sender::User(sender(event.source)),
+                    sender: sender(event.source),
                     body: body(sent),
                 });
             } else if event.r#type == "message" {
@@ -94,9 +92,9 @@ pub(super) fn read(calls: Vec<Value>, charset: Charset) -> Result<Transcript, Re
     Ok(Transcript { format: Format::Webhook, charset, messages, skipped })
 }
 
-fn sender(source: Option<Source>) -> String {
-    let id = source.and_then(|source| source.user_id.or(source.group_id).or(source.room_id));
-    id.unwrap_or_else(|| "unknown".to_owned())
+/// Who sent it. A member of a group need not have a name here.
+fn sender(source: Option<Source>) -> Sender {
+    Sender::User(source.and_then(|source| source.user_id).unwrap_or_default())
 }
 
 fn body(sent: Sent) -> Body {
