@@ -8,6 +8,9 @@ use std::{env, error::Error, fs};
 
 use prost::Message;
 
+/// The protos of the services; they name the others.
+const SERVICES: [&str; 2] = ["arom/v1/conversation_service.proto", "arom/v1/sentiment_service.proto"];
+
 const ORT_VERSION: &str = "1.31.1";
 
 /// Wheel platform tag, wheel sha256, library name, library sha256, per target. From PyPI `onnxruntime`.
@@ -77,8 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compile_protos() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors =
-        protox::compile(["arom/v1/sentiment.proto", "arom/v1/sentiment_service.proto"], ["proto"])?;
+    let descriptors = protox::compile(SERVICES, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("arom_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()

@@ -111,6 +111,7 @@ impl Config {
                 max_risk: values.get("scoring.max_risk"),
                 max_text_bytes: values.get(text),
                 max_batch_size: values.get("server.max_batch_size"),
+                max_conversation_messages: values.get("server.max_conversation_messages"),
                 max_message_bytes: values.get(message),
                 max_header_bytes: values.get("server.max_header_bytes"),
                 max_calls: values.get("server.max_calls"),

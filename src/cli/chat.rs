@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::conversation::{
-    Analysis, Body, Disguise, Format, Message, Role, Roles, Trajectory, Transcript, analyze, is_signed, read,
+    Analysis, Disguise, Format, Message, Role, Roles, Trajectory, Transcript, analyze, is_signed, read,
 };
 use crate::scoring::Scorer;
 
@@ -143,17 +143,8 @@ impl Chat {
         self.disguise.speaker(row.message, row.role)
     }
 
-    /// What a message says, as it may be shown; what is no text stands in brackets.
     fn shown(&self, message: &Message) -> String {
-        match &message.body {
-            Body::Text(text) => self.disguise.text(text),
-            Body::Sticker(keywords) if !keywords.is_empty() => format!("[sticker: {}]", keywords.join(", ")),
-            // A notice names people, who need not be among those who speak.
-            Body::Notice(text) if self.disguise.keeps_names() => format!("[{}]", self.disguise.text(text)),
-            Body::Sticker(_) | Body::Media(_) | Body::Notice(_) | Body::Unsent => {
-                format!("[{}]", message.body.name())
-            }
-        }
+        self.disguise.shown(message)
     }
 
     /// What a reader should know of how the file was read; one sentence each.

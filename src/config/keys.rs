@@ -214,6 +214,13 @@ pub(super) const KEYS: &[Key] = &[
         "Most texts in one batch",
     ),
     key(
+        "server.max_conversation_messages",
+        ("max-conversation-messages", "AROM_MAX_CONVERSATION_MESSAGES"),
+        count(1, 1 << 20, "N"),
+        "5000",
+        "Most messages in one conversation",
+    ),
+    key(
         "server.max_message_bytes",
         ("max-message-bytes", "AROM_MAX_MESSAGE_BYTES"),
         count(1024, 1 << 30, "BYTES"),

@@ -12,6 +12,8 @@
 //! measured in `tests/it/conversation.rs` (README.md, Conversations).
 
 use std::collections::HashMap;
+use std::iter::Zip;
+use std::slice::Iter;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -70,7 +72,8 @@ pub struct Heard {
 }
 
 impl Heard {
-    const NOTHING: Self = Self { basis: Basis::Nothing, sentiment: None, cues: Vec::new() };
+    /// What is heard where nothing can be.
+    pub const NOTHING: Self = Self { basis: Basis::Nothing, sentiment: None, cues: Vec::new() };
 
     /// What counts of it for the trajectory.
     fn score(&self) -> Option<f64> {
@@ -100,8 +103,7 @@ pub async fn analyze(
     mut done: impl FnMut(),
 ) -> Result<Analysis, ScoreError> {
     let caller = scorer.caller();
-    let mut context = Context::default();
-    let asked = messages.iter().zip(roles).map(|(message, role)| context.ask(*role, &message.body));
+    let asked = Asking { context: Context::default(), rest: messages.iter().zip(roles) };
     let heard = stream::iter(asked).map(|asked| asked.hear(&caller)).buffered(AT_ONCE).inspect(|_| done());
     let heard: Vec<Heard> = heard.try_collect().await?;
     let felt = messages.iter().zip(roles).zip(&heard);
@@ -110,12 +112,28 @@ pub async fn analyze(
     Ok(Analysis { heard, trajectory })
 }
 
+/// What is to be found out of each message, as it is wanted.
+struct Asking<'a> {
+    context: Context,
+    rest: Zip<Iter<'a, Message>, Iter<'a, Role>>,
+}
+
+impl Iterator for Asking<'_> {
+    type Item = Asked;
+
+    fn next(&mut self) -> Option<Asked> {
+        let (message, role) = self.rest.next()?;
+        Some(self.context.ask(*role, &message.body))
+    }
+}
+
 /// A conversation that goes on: messages as they are sent.
 #[derive(Debug, Default)]
 pub struct Live {
     context: Context,
     felt: Vec<Felt>,
-    places: HashMap<String, usize>,
+    /// Where messages with an id are, and how many cues were seen in each.
+    places: HashMap<String, (usize, usize)>,
 }
 
 impl Live {
@@ -130,19 +148,22 @@ impl Live {
         message: &Message,
         role: Role,
     ) -> Result<Heard, ScoreError> {
-        if let Some(id) = &message.id {
-            self.places.insert(id.clone(), self.felt.len());
-        }
         let heard = self.context.ask(role, &message.body).hear(caller).await;
+        if let Some(id) = &message.id {
+            let cues = heard.as_ref().map_or(0, |heard| heard.cues.len());
+            self.places.insert(id.clone(), (self.felt.len(), cues));
+        }
         self.felt.push(felt_in(message, role, heard.as_ref().unwrap_or(&Heard::NOTHING)));
         heard
     }
 
-    /// Takes a message back, and says which it was, from 0; nothing if it was never sent.
-    pub fn unsend(&mut self, id: &str) -> Option<usize> {
-        let at = self.places.remove(id)?;
-        self.felt.get_mut(at)?.score = None;
-        Some(at)
+    /// Takes a message back, and says which it was, from 0, whose, and how many cues go with it; nothing if it was never
+    /// sent.
+    pub fn unsend(&mut self, id: &str) -> Option<(usize, Role, usize)> {
+        let (at, cues) = self.places.remove(id)?;
+        let felt = self.felt.get_mut(at)?;
+        felt.score = None;
+        Some((at, felt.role, cues))
     }
 
     /// How many messages were sent, those taken back among them.

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::message::Message;
+use super::message::{Body, Message};
 use super::trajectory::Role;
 
 /// A word for an account, and what may stand between it and the number.
@@ -151,6 +151,19 @@ impl Disguise {
             format!("<{}>", self.label_of(found))
         };
         names.replace_all(&hidden, named).into_owned()
+    }
+
+    /// What a message says, as it may be shown; what is no text stands in brackets.
+    pub fn shown(&self, message: &Message) -> String {
+        match &message.body {
+            Body::Text(text) => self.text(text),
+            Body::Sticker(keywords) if !keywords.is_empty() => format!("[sticker: {}]", keywords.join(", ")),
+            // A notice names people, who need not be among those who speak.
+            Body::Notice(text) if self.keep => format!("[{}]", self.text(text)),
+            Body::Sticker(_) | Body::Media(_) | Body::Notice(_) | Body::Unsent => {
+                format!("[{}]", message.body.name())
+            }
+        }
     }
 
     /// The label of whoever is called so, in full or in part.

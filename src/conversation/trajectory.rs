@@ -165,6 +165,26 @@ impl Trajectory {
         self.roles.first().filter(|first| first.role == Role::Customer)
     }
 
+    /// The curve of its side after each of so many messages.
+    pub fn all_smoothed(&self, count: usize) -> Vec<Option<f64>> {
+        let mut smoothed = vec![None; count];
+        for (at, score) in self.roles.iter().flat_map(|role| &role.curve) {
+            if let Some(slot) = smoothed.get_mut(*at) {
+                *slot = Some(*score);
+            }
+        }
+        smoothed
+    }
+
+    /// The curve of its side after one message; nothing if that has no score.
+    pub fn smoothed(&self, at: usize) -> Option<f64> {
+        let on = |role: &RoleTrajectory| {
+            let found = role.curve.binary_search_by_key(&at, |(at, _)| *at).ok();
+            found.and_then(|found| role.curve.get(found)).map(|(_, score)| *score)
+        };
+        self.roles.iter().find_map(on)
+    }
+
     /// All of it in one line of numbers; messages are numbered from 1 in it.
     pub fn summary(&self) -> String {
         let Some(customer) = self.customer() else { return "the customer said nothing in words".to_owned() };
@@ -172,7 +192,7 @@ impl Trajectory {
             format!("at #{} from {:+.2} to {:+.2}", turn.message + 1, turn.from, turn.to)
         };
         let mut parts = vec![format!(
-            "customer {:+.2} at first, {:+.2} at last ({:+.2})",
+            "customer opening {:+.2}, closing {:+.2}, shift {:+.2}",
             customer.opening,
             customer.closing,
             customer.shift()
@@ -188,9 +208,12 @@ impl Trajectory {
         }
         if let Some(waits) = &self.waits {
             let (median, longest) = (spoken(waits.median), spoken(waits.longest));
-            parts.push(format!("waited {median} as a rule, {longest} at most"));
+            parts.push(format!("median wait {median}, longest {longest}"));
         }
-        parts.push(if self.unresolved_negative { "left negative" } else { "not left negative" }.to_owned());
+        parts.push(
+            if self.unresolved_negative { "ended negative, unresolved" } else { "did not end negative" }
+                .to_owned(),
+        );
         parts.join("; ")
     }
 }

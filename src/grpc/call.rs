@@ -53,15 +53,16 @@ impl Call {
     /// Admits a call, unless too many are being answered.
     pub(super) fn enter(
         shared: &Arc<Shared>,
+        service: &'static str,
         method: &'static str,
         metadata: &MetadataMap,
     ) -> Result<Self, Status> {
         let span = tracing::info_span!(
             "call",
-            otel.name = format!("arom.v1.SentimentService/{method}"),
+            otel.name = format!("{service}/{method}"),
             otel.kind = "server",
             rpc.system = "grpc",
-            rpc.service = "arom.v1.SentimentService",
+            rpc.service = service,
             rpc.method = method,
             rpc.status = tracing::field::Empty,
         );
@@ -148,7 +149,7 @@ impl Drop for Call {
 }
 
 /// Ends the work when the caller stops waiting for it.
-async fn within<T>(
+pub(super) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {

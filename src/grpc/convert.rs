@@ -143,15 +143,7 @@ impl Checked {
     }
 
     fn sentiment(&self, of: &Sentiment) -> v1::Sentiment {
-        v1::Sentiment {
-            label: label(of.label).into(),
-            probabilities: Some(probabilities(of.probabilities)),
-            score: of.score,
-            magnitude: of.magnitude,
-            mixed: of.mixed,
-            entropy: of.probabilities.entropy(),
-            abstain: of.probabilities.risk() > self.max_risk,
-        }
+        sentiment(of, self.max_risk)
     }
 
     fn span(&self, bytes: Range<usize>) -> v1::TextSpan {
@@ -169,6 +161,19 @@ impl Checked {
                 (given.to_owned(), primary.eq_ignore_ascii_case("th"))
             }
         }
+    }
+}
+
+/// What was felt, marked where its label is wrong with a higher probability than `max_risk`.
+pub(super) fn sentiment(of: &Sentiment, max_risk: f32) -> v1::Sentiment {
+    v1::Sentiment {
+        label: label(of.label).into(),
+        probabilities: Some(probabilities(of.probabilities)),
+        score: of.score,
+        magnitude: of.magnitude,
+        mixed: of.mixed,
+        entropy: of.probabilities.entropy(),
+        abstain: of.probabilities.risk() > max_risk,
     }
 }
 
@@ -216,10 +221,10 @@ fn probabilities(of: Probabilities) -> v1::LabelProbabilities {
 }
 
 /// A text is bounded far below two thousand million of anything.
-fn count(count: usize) -> i32 {
+pub(super) fn count(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn duration(duration: Duration) -> Option<prost_types::Duration> {
+pub(super) fn duration(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
 }

@@ -1,6 +1,7 @@
 //! The server: services, health, reflection, metrics, and the order in which it starts, changes its model and stops.
 
 mod call;
+mod conversation;
 mod convert;
 mod sentiment;
 mod status;
@@ -24,6 +25,7 @@ use crate::http;
 use crate::scoring::Scorer;
 use crate::telemetry::{self, Metrics};
 use call::InFlight;
+use conversation::Conversations;
 use sentiment::Sentiment;
 use status::Failure;
 
@@ -37,6 +39,7 @@ pub mod v1 {
     pub const DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("arom_descriptor");
 }
 
+use v1::conversation_service_server::ConversationServiceServer;
 use v1::sentiment_service_server::SentimentServiceServer;
 
 /// Settings of the server.
@@ -52,6 +55,8 @@ pub struct ServerConfig {
     pub max_text_bytes: usize,
     /// Most texts in one batch.
     pub max_batch_size: usize,
+    /// Most messages in one conversation.
+    pub max_conversation_messages: usize,
     /// Most bytes in one message.
     pub max_message_bytes: usize,
     /// Most bytes in the headers of one call.
@@ -83,6 +88,7 @@ impl Default for ServerConfig {
             max_risk: 0.5,
             max_text_bytes: 65_536,
             max_batch_size: 256,
+            max_conversation_messages: 5000,
             max_message_bytes: 4 << 20,
             max_header_bytes: 16_384,
             max_calls: 4096,
@@ -174,14 +180,19 @@ where
     });
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let router = router(config).add_service(health_service).add_service(
-        SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared)))
-            .max_decoding_message_size(config.max_message_bytes)
-            .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
-            .send_compressed(Gzip)
-            .send_compressed(Zstd),
-    );
+    let texts = SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared)))
+        .max_decoding_message_size(config.max_message_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd);
+    let conversations = ConversationServiceServer::new(Conversations::new(Arc::clone(&shared)))
+        .max_decoding_message_size(config.max_message_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd);
+    let router = router(config).add_service(health_service).add_service(texts).add_service(conversations);
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let serving = router.serve_with_incoming_shutdown(incoming, until(stopped.clone()));
     let probed = Arc::clone(&shared);
@@ -341,9 +352,9 @@ async fn workers_lost(shared: &Shared) {
     }
 }
 
-/// The server as a whole, and its one service.
-fn health_names() -> [&'static str; 2] {
-    ["", SentimentServiceServer::<Sentiment>::NAME]
+/// The server as a whole, and its services.
+fn health_names() -> [&'static str; 3] {
+    ["", SentimentServiceServer::<Sentiment>::NAME, ConversationServiceServer::<Conversations>::NAME]
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {

@@ -19,6 +19,8 @@ use super::v1::{
 };
 use crate::scoring::ScoreError;
 
+const SERVICE: &str = "arom.v1.SentimentService";
+
 /// The service behind `arom.v1.SentimentService`.
 #[derive(Debug)]
 pub(super) struct Sentiment {
@@ -78,7 +80,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<AnalyzeSentimentRequest>,
     ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
-        let call = Call::enter(&self.shared, "AnalyzeSentiment", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "AnalyzeSentiment", request.metadata())?;
         let item = call.items();
         let answer = call.answer(self.analyze(request.into_inner())).await;
         item(answer.as_ref().map_or_else(name, |_| OK));
@@ -89,7 +91,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<BatchAnalyzeSentimentRequest>,
     ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
-        let call = Call::enter(&self.shared, "BatchAnalyzeSentiment", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "BatchAnalyzeSentiment", request.metadata())?;
         let item = call.items();
         call.answer(self.batch(request.into_inner().requests, item)).await
     }
@@ -100,7 +102,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<Streaming<StreamAnalyzeSentimentRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let call = Call::enter(&self.shared, "StreamAnalyzeSentiment", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "StreamAnalyzeSentiment", request.metadata())?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
         let answers = answers(Arc::clone(&self.shared), call, request.into_inner())?;

@@ -33,6 +33,8 @@ pub(super) enum Failure {
     Transport(Status),
     /// The caller's deadline passed.
     DeadlineExceeded,
+    /// The thread that read the caller's file died.
+    Died,
     /// The scorer gave no score.
     Score(ScoreError),
 }
@@ -59,6 +61,11 @@ impl From<Failure> for Status {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
             Failure::Transport(status) => status,
+            Failure::Died => plain(
+                Code::Internal,
+                "READING_FAILED",
+                "the export could not be read; the server's log says why",
+            ),
             Failure::DeadlineExceeded => plain(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",

@@ -94,7 +94,8 @@ pub(super) fn answers(
     })))
 }
 
-fn halt(shared: &Shared, deadline: Option<Instant>) -> impl Future<Output = Failure> + use<> {
+/// Completes when a stream is to be read no more although its caller has more: the server stops, or the deadline passes.
+pub(super) fn halt(shared: &Shared, deadline: Option<Instant>) -> impl Future<Output = Failure> + use<> {
     let stopped = shared.stopped.clone();
     async move {
         let late = async {

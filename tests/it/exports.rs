@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use arom::conversation::{Message, read};
+use arom::conversation::{Body, Message, read};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -26,8 +26,8 @@ struct Line {
 impl Line {
     fn of(message: &Message) -> Self {
         let text = match &message.body {
-            arom::conversation::Body::Text(text) => Some(text.clone()),
-            _ => None,
+            Body::Text(text) => Some(text.clone()),
+            Body::Sticker(_) | Body::Media(_) | Body::Notice(_) | Body::Unsent => None,
         };
         let sender = message.sender.name().map(str::to_owned);
         Self { time: message.time, sender, kind: message.body.name().to_owned(), text }

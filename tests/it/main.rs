@@ -11,6 +11,7 @@
 
 mod bundle;
 mod cache;
+mod chat;
 mod cli;
 mod conversation;
 mod exports;

@@ -49,7 +49,10 @@ fn stubs() -> &'static PathBuf {
             .current_dir(repository())
             .args(["-m", "grpc_tools.protoc", "-I", "proto"])
             .args([format!("--python_out={out}"), format!("--grpc_python_out={out}")])
-            .args(["proto/arom/v1/sentiment.proto", "proto/arom/v1/sentiment_service.proto"])
+            .args(
+                ["conversation", "conversation_service", "sentiment", "sentiment_service"]
+                    .map(|name| format!("proto/arom/v1/{name}.proto")),
+            )
             .status()
             .expect("python3 is installed");
         assert!(made.success(), "the stubs could not be generated");
@@ -126,8 +129,44 @@ fn the_python_example_of_an_explanation_cuts_by_utf_16_units() {
 }
 
 #[test]
+fn the_python_example_follows_a_chat_message_by_message() {
+    let mut server = Process::start(&[]);
+    server.wait_for("ready");
+    let mut example = command("examples/python/chat.py", &[&server.address]);
+    let mut example =
+        example.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is installed");
+    let (mut lines, answers) = (example.stdin.take().expect("piped"), example.stdout.take().expect("piped"));
+    let mut answers = BufReader::new(answers).lines();
+    for (message, shown, summary) in [
+        ("customer: รออยู่สามวันแล้ว แย่มาก ขอเงินคืน", "[refund_demand]", "ended negative, unresolved"),
+        ("agent: ขออภัยค่ะ คืนเงินให้แล้ว และส่งของใหม่ให้ฟรีค่ะ", "ส่งของใหม่", "ended negative, unresolved"),
+        ("nobody: ?", "error ", ""),
+        ("customer: ขอบคุณมากค่ะ ประทับใจ", "ขอบคุณ", "did not end negative"),
+    ] {
+        writeln!(lines, "{message}").expect("it reads");
+        // The next message is not sent before this one is answered.
+        let answer = answers.next().expect("an answer").expect("UTF-8");
+        assert!(answer.contains(shown), "{answer}");
+        if !summary.is_empty() {
+            let line = answers.next().expect("a summary").expect("UTF-8");
+            assert!(line.trim().starts_with("customer opening -0.") && line.ends_with(summary), "{line}");
+        }
+    }
+    drop(lines);
+    assert!(example.wait().expect("it ends").success());
+    let whole = python("examples/python/chat.py", &[&server.address, "examples/chats/parcel.txt"]);
+    assert_eq!(whole.lines().count(), 44, "{whole}");
+    assert!(
+        whole.contains("<phone>") && whole.contains("turned at #14") && !whole.contains("มะลิ"),
+        "{whole}"
+    );
+}
+
+#[test]
 fn the_python_examples_say_what_is_wrong_in_a_line() {
-    for (script, file) in [("client", &["examples/messages.jsonl"][..]), ("stream", &[]), ("explain", &["ดี"])]
+    let chat = &["examples/chats/parcel.txt"][..];
+    for (script, file) in
+        [("client", &["examples/messages.jsonl"][..]), ("stream", &[]), ("explain", &["ดี"]), ("chat", chat)]
     {
         let script = format!("examples/python/{script}.py");
         let mut example = command(&script, &[&["127.0.0.1:1"][..], file].concat());

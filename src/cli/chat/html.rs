@@ -111,11 +111,11 @@ fn figures(chat: &Chat) -> Markup {
     html! {
         dl.figures {
             @if let Some(customer) = trajectory.customer() {
-                div { dt { "The customer at first" } dd { (signed(customer.opening)) } }
-                div { dt { "at last" } dd { (signed(customer.closing)) small { "shift " (signed(customer.shift())) } } }
+                div { dt { "Customer, opening" } dd { (signed(customer.opening)) } }
+                div { dt { "Customer, closing" } dd { (signed(customer.closing)) small { "shift " (signed(customer.shift())) } } }
                 div {
                     dt { "How it ended" }
-                    dd { @if trajectory.unresolved_negative { span.bad { "left negative" } } @else { "not left negative" } }
+                    dd { @if trajectory.unresolved_negative { span.bad { "negative" } small { "unresolved" } } @else { "not negative" } }
                 }
                 div { dt { "Turning points" } dd { (customer.turning_points.len()) } }
                 div {
@@ -127,8 +127,8 @@ fn figures(chat: &Chat) -> Markup {
                 }
             }
             @if let Some(Waits { median, longest, longest_until, long_count, after_long, .. }) = &trajectory.waits {
-                div { dt { "Waits" } dd { (spoken(*median)) small { "as a rule" } } }
-                div { dt { "The longest wait" } dd { (spoken(*longest)) small { "up to " (link(*longest_until)) } } }
+                div { dt { "Median wait" } dd { (spoken(*median)) } }
+                div { dt { "Longest wait" } dd { (spoken(*longest)) small { "until " (link(*longest_until)) } } }
                 @if *long_count > 0 {
                     div { dt { "After " (long_count) " waits of 10 min or more" } dd { (said(*after_long)) small { "what the customer said next" } } }
                 }
@@ -172,7 +172,7 @@ fn chart(chat: &Chat) -> Markup {
                 }
                 @for role in roles {
                     @for turn in &role.turning_points {
-                        @let (x, y) = place(turn.message, at(role, turn.message), count);
+                        @let (x, y) = place(turn.message, chat.trajectory().smoothed(turn.message).unwrap_or_default(), count);
                         @let (x, y) = (tenth(x), tenth(y));
                         a.turn href=(format!("#m{}", turn.message + 1)) aria-label=(said_of(role.role, turn)) {
                             line x1=(x) x2=(x) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
@@ -241,12 +241,6 @@ fn curve(role: &RoleTrajectory, count: usize) -> String {
     points.collect::<Vec<_>>().join(" ")
 }
 
-/// The height of a role's curve at one of its messages.
-fn at(role: &RoleTrajectory, message: usize) -> f64 {
-    let found = role.curve.binary_search_by_key(&message, |(at, _)| *at).ok();
-    found.and_then(|found| role.curve.get(found)).map_or(0.0, |(_, score)| *score)
-}
-
 fn turns(chat: &Chat) -> Markup {
     let roles = &chat.trajectory().roles;
     let cues = || chat.rows().enumerate().filter(|(_, row)| !row.heard.cues.is_empty());
@@ -281,7 +275,7 @@ fn sides(chat: &Chat) -> Markup {
         div.wide {
             table {
                 thead { tr {
-                    @for name in ["", "messages", "with a score", "positive", "neither", "negative", "at first", "at last", "mean"] { th scope="col" { (name) } }
+                    @for name in ["", "messages", "with a score", "positive", "neither", "negative", "opening", "closing", "mean"] { th scope="col" { (name) } }
                 } }
                 tbody {
                     @for role in &chat.trajectory().roles {

@@ -93,12 +93,7 @@ struct Said<'a> {
 pub(super) fn line(out: &mut impl Write, chat: &Chat) -> io::Result<()> {
     let trajectory = chat.trajectory();
     let transcript = &chat.transcript;
-    let mut smoothed = vec![None; transcript.messages.len()];
-    for (at, score) in trajectory.roles.iter().flat_map(|role| &role.curve) {
-        if let Some(slot) = smoothed.get_mut(*at) {
-            *slot = Some(*score);
-        }
-    }
+    let smoothed = trajectory.all_smoothed(transcript.messages.len());
     let waits = trajectory.waits.as_ref().map(|waits| Waiting {
         count: waits.count,
         median_seconds: waits.median.as_secs(),

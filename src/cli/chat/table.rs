@@ -72,8 +72,8 @@ pub(super) fn conversation(out: &mut impl Write, chat: &Chat) -> io::Result<()> 
         let said = |score: Option<f64>| score.map_or("nothing".to_owned(), |score| format!("{score:+.2}"));
         writeln!(
             out,
-            "waits: {}, {} as a rule, the longest {} up to #{}; of 10 min or more: {}, answered with {} by the \
-             customer (others: {})",
+            "waits: {}, median {}, longest {} until #{}; {} of 10 min or more, after which the customer said {} \
+             (after the others {})",
             waits.count,
             spoken(waits.median),
             spoken(waits.longest),
@@ -181,18 +181,18 @@ pub(super) fn overview(out: &mut impl Write, mut rows: Vec<Summary>) -> io::Resu
     });
     writeln!(
         out,
-        "{bold}{:<13} {:>5} {:>6} {:>6} {:>5} {:>8} {:>5} {:>9} {:>7}  conversation{bold:#}",
-        "", "end", "start", "shift", "turns", "negative", "cues", "wait", "messages"
+        "{bold}{:<10} {:>7} {:>7} {:>6} {:>5} {:>8} {:>4} {:>9} {:>8}  conversation{bold:#}",
+        "", "closing", "opening", "shift", "turns", "negative", "cues", "wait", "messages"
     )?;
     let number = |score: Option<f64>| score.map_or_else(String::new, |score| format!("{score:+.2}"));
     for row in rows {
         let style = row.closing.map_or(Style::new().dimmed(), colour);
-        let end = if row.unresolved { "left negative" } else { "" };
+        let end = if row.unresolved { "unresolved" } else { "" };
         let shift = row.opening.zip(row.closing).map(|(opening, closing)| closing - opening);
         let note = if row.skipped > 0 { format!(" ({} lines left out)", row.skipped) } else { String::new() };
         writeln!(
             out,
-            "{style}{end:<13} {:>5}{style:#} {:>6} {:>6} {:>5} {:>8} {:>5} {:>9} {:>7}   {}{note}",
+            "{style}{end:<10} {:>7}{style:#} {:>7} {:>6} {:>5} {:>8} {:>4} {:>9} {:>8}  {}{note}",
             number(row.closing),
             number(row.opening),
             number(shift),

@@ -1,0 +1,174 @@
+//! `ConversationService`: whole conversations, and such as go on.
+
+mod convert;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Shared;
+use super::call::{Call, within};
+use super::status::{Failure, OK, item_name, name};
+use super::stream::halt;
+use super::v1::conversation_service_server::ConversationService;
+use super::v1::stream_conversation_request::Event;
+use super::v1::stream_conversation_response::Outcome;
+use super::v1::{
+    AnalyzeConversationRequest, AnalyzeConversationResponse, ConversationUpdate, StreamConversationRequest,
+    StreamConversationResponse,
+};
+use crate::conversation::{Body, Disguise, Heard, Live, Message, Roles, Sender, analyze};
+use convert::{Asked, Limits};
+
+const SERVICE: &str = "arom.v1.ConversationService";
+
+/// The service behind `arom.v1.ConversationService`.
+#[derive(Debug)]
+pub(super) struct Conversations {
+    shared: Arc<Shared>,
+}
+
+impl Conversations {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    async fn analyze(
+        &self,
+        request: AnalyzeConversationRequest,
+        done: impl Fn(&'static str),
+    ) -> Result<AnalyzeConversationResponse, Failure> {
+        let scorer = self.shared.scorer()?;
+        let limits = Limits::of(&self.shared.config);
+        // A large file is read off the threads that serve sockets.
+        let asked = tokio::task::spawn_blocking(move || Asked::new(request, &limits));
+        let asked = asked.await.map_err(|_| Failure::Died)??;
+        let roles = Roles::of(&asked.messages, &asked.known);
+        let analysis =
+            analyze(&scorer, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
+        Ok(asked.answer(&roles, &analysis, scorer.fingerprint()))
+    }
+}
+
+#[tonic::async_trait]
+impl ConversationService for Conversations {
+    async fn analyze_conversation(
+        &self,
+        request: Request<AnalyzeConversationRequest>,
+    ) -> Result<Response<AnalyzeConversationResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "AnalyzeConversation", request.metadata())?;
+        let item = call.items();
+        call.answer(self.analyze(request.into_inner(), item)).await
+    }
+
+    type StreamConversationStream =
+        Pin<Box<dyn Stream<Item = Result<StreamConversationResponse, Status>> + Send + 'static>>;
+
+    async fn stream_conversation(
+        &self,
+        request: Request<Streaming<StreamConversationRequest>>,
+    ) -> Result<Response<Self::StreamConversationStream>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "StreamConversation", request.metadata())?;
+        self.shared.scorer()?;
+        let mut response = Response::new(());
+        call.trace(response.metadata_mut());
+        let halt = halt(&self.shared, call.deadline).boxed();
+        let (shared, events) = (Arc::clone(&self.shared), request.into_inner());
+        let state =
+            Some(Going { shared, call, events, halt, live: Live::default(), cue_count: 0, received: 0 });
+        let updates = stream::unfold(state, async |state| {
+            let mut going = state?;
+            let next = going.next().await?;
+            let goes_on = next.is_ok();
+            Some((next, goes_on.then_some(going)))
+        });
+        Ok(response.map(|()| Box::pin(updates) as Self::StreamConversationStream))
+    }
+}
+
+/// A conversation that goes on.
+struct Going {
+    shared: Arc<Shared>,
+    call: Call,
+    events: Streaming<StreamConversationRequest>,
+    /// Completes when no more is to be read although the caller has more.
+    halt: BoxFuture<'static, Failure>,
+    live: Live,
+    cue_count: usize,
+    received: i64,
+}
+
+impl Going {
+    /// The answer to the next event; nothing after the caller's last.
+    async fn next(&mut self) -> Option<Result<StreamConversationResponse, Status>> {
+        let event = tokio::select! {
+            biased;
+            failure = &mut self.halt => Err(failure),
+            event = self.events.message() => event.map_err(Failure::Transport),
+        };
+        let failure = match event {
+            Ok(Some(StreamConversationRequest { event })) => {
+                let deadline = self.call.deadline;
+                match within(deadline, self.update(event).map(Ok)).await {
+                    Ok(outcome) => return Some(Ok(self.answer(outcome))),
+                    Err(failure) => failure,
+                }
+            }
+            Ok(None) => {
+                self.call.end(OK);
+                return None;
+            }
+            Err(failure) => failure,
+        };
+        let status = Status::from(failure);
+        self.call.end(name(&status));
+        Some(Err(status))
+    }
+
+    fn answer(&mut self, outcome: Result<ConversationUpdate, Failure>) -> StreamConversationResponse {
+        let index = self.received;
+        self.received += 1;
+        let outcome = match outcome {
+            Ok(update) => Outcome::Update(update),
+            Err(failure) => Outcome::Error(failure.into_item()),
+        };
+        self.call.items()(match &outcome {
+            Outcome::Update(_) => OK,
+            Outcome::Error(status) => item_name(status),
+        });
+        StreamConversationResponse { index, outcome: Some(outcome) }
+    }
+
+    async fn update(&mut self, event: Option<Event>) -> Result<ConversationUpdate, Failure> {
+        let limits = Limits::of(&self.shared.config);
+        let scorer = self.shared.scorer()?;
+        let (at, message, role, heard) = match event {
+            Some(Event::Message(message)) => {
+                let (message, role) = convert::live(message, self.live.len(), &limits)?;
+                // While the queue has no room the stream waits with it.
+                let caller = scorer.patient_caller();
+                let heard = self.live.hear(&caller, &message, role).await.map_err(Failure::Score)?;
+                self.cue_count += heard.cues.len();
+                (self.live.len() - 1, message, role, heard)
+            }
+            Some(Event::UnsendMessageId(id)) => {
+                let (at, role, cues) = self.live.unsend(&id).ok_or_else(|| convert::unknown_message(&id))?;
+                self.cue_count -= cues;
+                let (sender, body) = (Sender::System, Body::Unsent);
+                (at, Message { line: 0, id: Some(id), time: None, sender, body }, role, Heard::NOTHING)
+            }
+            None => return Err(convert::missing_event()),
+        };
+        let trajectory = self.live.trajectory();
+        let people = Disguise::of(&[], &[], false);
+        let shown = convert::Shown { people: &people, max_risk: limits.max_risk, texts: false };
+        Ok(ConversationUpdate {
+            message: Some(shown.message(at, &message, role, &heard, trajectory.smoothed(at))),
+            trajectory: Some(convert::trajectory(&trajectory, self.cue_count)),
+            model_fingerprint: scorer.fingerprint().to_owned(),
+        })
+    }
+}
