@@ -547,3 +547,139 @@ mod privacy {
         }
     }
 }
+
+mod signs {
+    use super::*;
+
+    #[test]
+    fn signs_of_escalation_are_known_by_their_words() {
+        use Cue::*;
+        let rows: &[(&str, &[Cue])] = &[
+            ("ถ้าพรุ่งนี้ไม่เรียบร้อยจะไปร้องเรียน สคบ. นะคะ", &[ComplaintThreat]),
+            ("เดี๋ยวไปแจ้งความเลย", &[ComplaintThreat]),
+            ("ผมจะฟ้องบริษัทคุณ", &[ComplaintThreat]),
+            ("เรื่องนี้ถึงแบงก์ชาติแน่", &[ComplaintThreat]),
+            ("งั้นขอยกเลิกสัญญา ย้ายค่ายดีกว่า", &[ChurnThreat]),
+            ("จะไม่ซื้ออีกแล้ว", &[ChurnThreat]),
+            ("ไม่มาที่นี่อีกเลย", &[ChurnThreat]),
+            ("ปิดบัญชีให้ด้วยค่ะ", &[ChurnThreat]),
+            ("เดี๋ยวจะเอาไปโพสต์ลงเฟซให้คนอื่นรู้", &[PublicityThreat]),
+            ("จะตั้งกระทู้แฉให้หมด", &[PublicityThreat]),
+            ("รีวิวหนึ่งดาวไปเลย", &[PublicityThreat]),
+            ("ขอเงินคืนค่ะ", &[RefundDemand]),
+            ("เอาเงินผมคืนมา", &[RefundDemand]),
+            ("คืนเงินมาเดี๋ยวนี้", &[RefundDemand]),
+            ("I want a refund", &[RefundDemand]),
+            ("ขอสายผู้จัดการหน่อยครับ", &[SupervisorRequest]),
+            ("เรียกหัวหน้ามาคุย", &[SupervisorRequest]),
+            ("ขอคุยกับคนได้ไหม ไม่คุยกับบอท", &[SupervisorRequest]),
+            ("โทรไปสามรอบแล้ว", &[RepeatedContact]),
+            ("ทักไปหลายครั้งมาก", &[RepeatedContact]),
+            ("บอกไปแล้วไงว่าไม่ใช่", &[RepeatedContact]),
+            ("ไม่มีใครตอบเลยสักคน", &[NoAnswer]),
+            ("อ่านแล้วไม่ตอบ เงียบกริบ", &[NoAnswer]),
+            ("มีแอดมินอยู่ไหมคะ", &[NoAnswer]),
+            ("โทรไปไม่ติดเลย ขอคืนเงินด้วย", &[RefundDemand, NoAnswer]),
+            // None of these is one.
+            ("ไม่ได้จะร้องเรียนนะคะ แค่อยากถาม", &[]),
+            ("ไม่ต้องขอเงินคืนแล้วค่ะ", &[]),
+            ("ไม่อยากเลิกใช้เลย ชอบมาก", &[]),
+            ("ผู้จัดการน่ารักมาก", &[]),
+            ("เดี๋ยวรีวิวห้าดาวให้เลย", &[]),
+            ("ซื้ออีกแน่นอนค่ะ", &[]),
+            ("บรรยากาศเงียบสงบดี", &[]),
+            ("ร้านตอบไวมาก", &[]),
+            ("โอนเงินให้แล้วนะคะ", &[]),
+            ("ขอบคุณที่คืนเงินไวค่ะ", &[]),
+            ("โทรไปสอบถามแล้วได้คำตอบดีมาก", &[]),
+            ("", &[]),
+        ];
+        for (text, wanted) in rows {
+            assert_eq!(cues(text), *wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn stickers_say_what_their_keywords_say() {
+        for (words, sign) in [
+            (&["happy"][..], 1),
+            (&["Thank you", "love"], 1),
+            (&["sad", "cry", "hello"], -1),
+            (&["ANGRY"], -1),
+            (&["happy", "sad"], 0),
+        ] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let score = sticker(&words).expect("known").score;
+            assert_eq!(i32::from(score > 0.25) - i32::from(score < -0.25), sign, "{words:?}: {score}");
+        }
+        assert_eq!(sticker(&["hello".to_owned(), "สวัสดี".to_owned()]), None);
+        assert_eq!(sticker(&[]), None);
+    }
+
+    #[test]
+    fn spans_of_time_are_told_in_two_units() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3600, "1 h"),
+            (90_061, "1 d 1 h"),
+            (86_460, "1 d"),
+        ] {
+            assert_eq!(spoken(std::time::Duration::from_secs(seconds)), told);
+        }
+    }
+}
+
+mod disguise {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(name: &str, text: &str) -> Message {
+        let (sender, body) = (Sender::Named(name.to_owned()), Body::Text(text.to_owned()));
+        Message { line: 1, id: None, time: None, sender, body }
+    }
+
+    #[test]
+    fn names_become_roles_where_they_stand() {
+        let messages = [
+            message("มะลิ", "สวัสดีค่ะ มะลิเองค่ะ"),
+            message("แอน ร้านบ้านใบชา", "คุณมะลิคะ แอนดูให้นะคะ"),
+            message("นก", "น้องนกมาแล้ว นกบินบนฟ้า"),
+            message("Mr. (X)*", "mr. (x)* and MR. (X)*"),
+        ];
+        let roles = [Role::Customer, Role::Agent, Role::Agent, Role::Customer];
+        let people = Disguise::of(&messages, &roles, false);
+        let speakers: Vec<&str> =
+            messages.iter().zip(roles).map(|(message, role)| people.speaker(message, role)).collect();
+        assert_eq!(speakers, ["customer", "agent", "agent 2", "customer 2"]);
+        let texts: Vec<String> = messages.iter().map(|message| people.shown(message)).collect();
+        assert_eq!(
+            texts,
+            [
+                "สวัสดีค่ะ <customer>เองค่ะ",
+                "คุณ<customer>คะ <agent>ดูให้นะคะ",
+                // Two letters may be a word: only after a title are they a name.
+                "<agent 2>มาแล้ว นกบินบนฟ้า",
+                "<customer 2> and <customer 2>",
+            ]
+        );
+        let kept = Disguise::of(&messages, &roles, true);
+        assert_eq!(kept.speaker(&messages[2], Role::Agent), "นก");
+        assert_eq!(kept.text("มะลิ โทร 081-234-5678"), "มะลิ โทร <phone>");
+    }
+
+    proptest! {
+        /// Whatever somebody is called, if it is long enough to be a name, no text shows it.
+        #[test]
+        fn no_name_is_left(name in "[ก-ฮA-Z.*()\\[\\]]{3,12}( [ก-ฮ]{3,8})?", before in "[ก-ฮ ]{0,8}", after in "[ก-ฮ ]{0,8}") {
+            prop_assume!(name.split(' ').all(|word| word.chars().filter(|ch| ch.is_alphanumeric()).count() >= 3));
+            let messages = [message(&name, "ดี")];
+            let people = Disguise::of(&messages, &[Role::Customer], false);
+            let shown = people.text(&format!("{before}{name}{after}"));
+            prop_assert!(!shown.contains(&name), "{shown}");
+        }
+    }
+}
