@@ -11,7 +11,7 @@ serve: ## gRPC on 127.0.0.1:50051
 	cargo run --release -- serve
 
 # Each prints a table and writes target/bench/<name>.json; benches/README.md says what they measure.
-BENCHES = serving latency peers features words soak
+BENCHES = serving latency peers features conversation words soak
 
 bench: $(BENCHES:%=bench-%) bench-ceiling ## all benchmarks
 
