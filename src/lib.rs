@@ -14,8 +14,8 @@
 //!    catalogue, the figures of an evaluation
 //! 4. [`text`]: the normaliser and its map back to the original; words, clauses, statements, modifiers; offsets in the
 //!    caller's unit
-//! 5. [`conversation`]: messages out of LINE's exports and other files, and how feeling moved through them; not yet
-//!    reachable from outside
+//! 5. [`conversation`]: messages out of LINE's exports and other files, who is who in them, and how feeling moved
+//!    through them; the same for conversations that go on
 //! 6. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 7. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
@@ -31,7 +31,7 @@
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
 //! - `text`, `conversation`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
-//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `grpc/status.rs` alone tonic's codes.
+//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
 pub mod cli;

@@ -1,4 +1,5 @@
-//! Conversations: messages out of LINE exports and other files, and what was felt in them. Pure.
+//! Conversations: messages out of LINE exports and other files, who is who in them, and what was felt. Pure but for
+//! [`analyze`] and [`Live`], which wait for the scorer.
 
 mod analysis;
 mod cues;
