@@ -16,8 +16,10 @@
 //!    caller's unit
 //! 5. [`conversation`]: messages out of LINE's exports and other files, who is who in them, and how feeling moved
 //!    through them; the same for conversations that go on
-//! 6. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
-//! 7. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
+//! 6. [`profile`]: events folded into sums over time, and the features worked out from these; not yet reachable from
+//!    outside
+//! 7. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
+//! 8. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
 //! What stays true:
 //!
@@ -29,7 +31,7 @@
 //! - The scorer that serves, and with it the catalogue, is swapped between two calls; a call keeps the one it began with.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
-//! - `text`, `conversation`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
+//! - `text`, `conversation`, `profile`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
 //!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
@@ -40,6 +42,7 @@ pub mod conversation;
 pub mod grpc;
 pub mod http;
 pub mod model;
+pub mod profile;
 pub mod scoring;
 pub mod telemetry;
 pub mod text;

@@ -29,6 +29,7 @@ fn pure_code_names_no_runtime_no_transport_no_clock_and_no_file() {
     let src = repository().join("src");
     let mut pure = sources(&src.join("text"));
     pure.extend(sources(&src.join("conversation")));
+    pure.extend(sources(&src.join("profile")));
     for file in [
         "queue.rs",
         "window.rs",

@@ -1,0 +1,270 @@
+//! What is known of a key at a moment, worked out from its tiles. Pure: the moment is given.
+//!
+//! A window ends at the moment and begins with the tile that holds the moment its length before: the window of 24 hours has the
+//! current hour and the 24 before it. Days are of UTC.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::event::{Contribution, Micros};
+use super::tiles::{Day, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
+use crate::model::Label;
+
+/// Most events that a run is followed back.
+pub const LONGEST_RUN: usize = 1000;
+
+/// Days of which slope and volatility are taken.
+const RECENT_DAYS: i64 = 30;
+
+/// The tiles of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// By their numbers.
+    pub minutes: BTreeMap<i64, Sums>,
+    /// By their numbers.
+    pub hours: BTreeMap<i64, Sums>,
+    /// By their numbers.
+    pub days: BTreeMap<i64, Day>,
+    /// Of everything that was not taken back.
+    pub lifetime: Sums,
+}
+
+impl State {
+    /// Adds an event or takes it back. Of tiles that are not kept any more there are none.
+    pub fn fold(&mut self, sign: Sign, event: &Contribution, now: Timestamp) {
+        let kept = |resolution: Resolution| {
+            let tile = resolution.tile(event.time);
+            (tile >= resolution.first_kept(now)).then_some(tile)
+        };
+        for (resolution, tiles) in
+            [(Resolution::Minute, &mut self.minutes), (Resolution::Hour, &mut self.hours)]
+        {
+            if let Some(tile) = kept(resolution) {
+                fold_into(tiles, tile, |sums| sums.fold(sign, event));
+            }
+        }
+        if let Some(tile) = kept(Resolution::Day) {
+            fold_into(&mut self.days, tile, |day| day.fold(sign, event));
+        }
+        self.lifetime.fold(sign, event);
+    }
+
+    /// Forgets what is not kept at a moment.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.minutes = self.minutes.split_off(&Resolution::Minute.first_kept(now));
+        self.hours = self.hours.split_off(&Resolution::Hour.first_kept(now));
+        self.days = self.days.split_off(&Resolution::Day.first_kept(now));
+    }
+}
+
+/// Changes a tile; one that holds nothing is none.
+fn fold_into<T: Default + PartialEq>(tiles: &mut BTreeMap<i64, T>, at: i64, change: impl FnOnce(&mut T)) {
+    let tile = tiles.entry(at).or_default();
+    change(tile);
+    if *tile == T::default() {
+        tiles.remove(&at);
+    }
+}
+
+/// Whether there is a value, and why not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known<T> {
+    /// There is.
+    Present(T),
+    /// There was never anything to work it out from.
+    NoData,
+    /// There was, but longer ago than anything is kept.
+    OutsideRetention,
+}
+
+impl<T> Known<T> {
+    fn of(value: Option<T>, was: bool) -> Self {
+        match value {
+            Some(value) => Self::Present(value),
+            None if was => Self::OutsideRetention,
+            None => Self::NoData,
+        }
+    }
+}
+
+/// A stretch of time up to the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Window {
+    /// 1 hour.
+    Hour,
+    /// 24 hours.
+    Day,
+    /// 7 days.
+    Week,
+    /// 30 days.
+    Month,
+    /// 90 days.
+    Quarter,
+    /// Since the first event.
+    Lifetime,
+}
+
+impl Window {
+    /// From the shortest.
+    pub const ALL: [Self; 6] =
+        [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];
+
+    fn sums(self, state: &State, now: Timestamp) -> Sums {
+        let sum = |tiles: &BTreeMap<i64, Sums>, resolution: Resolution, count: i64| {
+            let mut sums = Sums::default();
+            tiles.range(resolution.tile(now) - count..).for_each(|(_, tile)| sums.add(tile));
+            sums
+        };
+        let days = |count: i64| {
+            let mut sums = Sums::default();
+            state.days.range(Resolution::Day.tile(now) - count..).for_each(|(_, day)| sums.add(&day.sums));
+            sums
+        };
+        match self {
+            Self::Hour => sum(&state.minutes, Resolution::Minute, 60),
+            Self::Day => sum(&state.hours, Resolution::Hour, 24),
+            Self::Week => days(7),
+            Self::Month => days(30),
+            Self::Quarter => days(90),
+            Self::Lifetime => state.lifetime,
+        }
+    }
+}
+
+/// What is known of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowFeatures {
+    /// Which.
+    pub window: Window,
+    /// Counts of labels and channels, and sums.
+    pub sums: Sums,
+    /// The mean score.
+    pub mean: Known<f64>,
+    /// The standard deviation of the scores, as of a sample: of at least two.
+    pub deviation: Known<f64>,
+    /// The standard error of the mean: deviation / √count.
+    pub mean_error: Known<f64>,
+}
+
+/// The last event of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// When it happened.
+    pub time: Timestamp,
+    /// Its score.
+    pub score: Micros,
+}
+
+/// What is known of a key at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    /// Each window, the shortest first.
+    pub windows: [WindowFeatures; Window::ALL.len()],
+    /// Exponentially weighted means with the half-lives of [`HALF_LIVES`], over what is kept of the days.
+    pub decayed: [Known<f64>; HALF_LIVES.len()],
+    /// The decayed mean of the shortest half-life less that of the longest: above 0 the mood rises.
+    pub trend: Known<f64>,
+    /// The change of the daily mean a day, by least squares over the last 30 days: of at least two with events.
+    pub slope: Known<f64>,
+    /// The standard deviation of the daily means of the last 30 days: of at least two with events.
+    pub volatility: Known<f64>,
+    /// The last event.
+    pub last: Known<Last>,
+    /// Days since the last negative event, counted by the calendar.
+    pub days_since_negative: Known<i64>,
+    /// How many of the last events were negative, one after the other: at most [`LONGEST_RUN`].
+    pub negative_run: usize,
+}
+
+impl Features {
+    /// Those at a moment; `newest` are the events that are kept, the newest first.
+    pub fn of(state: &State, newest: impl IntoIterator<Item = Contribution>, now: Timestamp) -> Self {
+        let was = state.lifetime.count() > 0;
+        let mut newest = newest.into_iter().take(LONGEST_RUN).peekable();
+        let last = newest.peek().map(|event| Last { time: event.time, score: event.score });
+        let negative_run = newest.take_while(|event| event.label == Label::Negative).count();
+        let decayed = decayed(state, now);
+        let [short, .., long] = decayed;
+        let negative = state.days.iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
+        let days = daily_means(state, now);
+        Self {
+            windows: Window::ALL.map(|window| of_window(window, state, now, was)),
+            decayed: decayed.map(|mean| Known::of(mean, was)),
+            trend: Known::of(short.zip(long).map(|(short, long)| short - long), was),
+            slope: Known::of(slope(&days), false),
+            volatility: Known::of(volatility(&days), false),
+            last: Known::of(last, was),
+            days_since_negative: Known::of(
+                negative.map(|(day, _)| Resolution::Day.tile(now) - day),
+                state.lifetime.of(Label::Negative) > 0,
+            ),
+            negative_run,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of events")]
+fn of_window(window: Window, state: &State, now: Timestamp, was: bool) -> WindowFeatures {
+    let sums = window.sums(state, now);
+    // An empty window is no lost one, unless it is the longest of those that end.
+    let lost = was && window == Window::Quarter;
+    let deviation = deviation(&sums);
+    WindowFeatures {
+        window,
+        sums,
+        mean: Known::of(mean(&sums), lost),
+        deviation: Known::of(deviation, lost && sums.count() == 0),
+        mean_error: Known::of(
+            deviation.map(|deviation| deviation / (sums.count() as f64).sqrt()),
+            lost && sums.count() == 0,
+        ),
+    }
+}
+
+/// The decayed means at a moment.
+#[expect(clippy::cast_precision_loss, reason = "a mean keeps its meaning in 53 bits")]
+fn decayed(state: &State, now: Timestamp) -> [Option<f64>; HALF_LIVES.len()] {
+    let mut sums = [(0.0, 0.0); HALF_LIVES.len()];
+    for (tile, day) in state.days.range(Resolution::Day.first_kept(now)..) {
+        let end = (tile + 1) * Resolution::Day.seconds();
+        let since = (now.as_second() - end) as f64 + f64::from(now.subsec_nanosecond()) / 1e9;
+        for ((days, sums), decayed) in HALF_LIVES.into_iter().zip(&mut sums).zip(day.decayed) {
+            let left = weight(since, days);
+            sums.0 += left * decayed.weight as f64;
+            sums.1 += left * decayed.score as f64;
+        }
+    }
+    sums.map(|(weight, score)| (weight > 0.0).then(|| score / weight / f64::from(Micros::ONE)))
+}
+
+/// The mean of each of the last days that has events, by the day's place before the present.
+#[expect(clippy::cast_precision_loss, reason = "a number of days")]
+fn daily_means(state: &State, now: Timestamp) -> Vec<(f64, f64)> {
+    let today = Resolution::Day.tile(now);
+    let days = state.days.range(today - RECENT_DAYS..);
+    days.filter_map(|(day, tile)| Some(((day - today) as f64, mean(&tile.sums)?))).collect()
+}
+
+fn slope(days: &[(f64, f64)]) -> Option<f64> {
+    let (x, y) = (mean_of(days.iter().map(|day| day.0))?, mean_of(days.iter().map(|day| day.1))?);
+    let spread: f64 = days.iter().map(|day| (day.0 - x).powi(2)).sum();
+    let together: f64 = days.iter().map(|day| (day.0 - x) * (day.1 - y)).sum();
+    (days.len() > 1).then(|| together / spread)
+}
+
+fn volatility(days: &[(f64, f64)]) -> Option<f64> {
+    let mean = mean_of(days.iter().map(|day| day.1))?;
+    let spread: f64 = days.iter().map(|day| (day.1 - mean).powi(2)).sum();
+    (days.len() > 1).then(|| (spread / (as_float(days.len()) - 1.0)).sqrt())
+}
+
+fn mean_of(values: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
+    let count = values.len();
+    (count > 0).then(|| values.sum::<f64>() / as_float(count))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of days")]
+fn as_float(count: usize) -> f64 {
+    count as f64
+}
