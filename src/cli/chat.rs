@@ -19,7 +19,8 @@ use super::progress::Progress;
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::conversation::{
-    Analysis, Disguise, Format, Message, Role, Roles, Trajectory, Transcript, analyze, is_signed, read,
+    Analysis, Disguise, Format, Message, ReadError, Role, Roles, Trajectory, Transcript, analyze, is_signed,
+    read,
 };
 use crate::scoring::Scorer;
 
@@ -268,8 +269,10 @@ fn heard(
             );
         }
     }
-    let transcript =
-        read(&bytes, args.format.map(Format::from)).map_err(|error| anyhow!("{name} {error}"))?;
+    let transcript = read(&bytes, args.format.map(Format::from)).map_err(|error| match error {
+        ReadError::Json { .. } | ReadError::TimeZone { .. } => anyhow!("{name}, {error}"),
+        ReadError::Unknown | ReadError::Columns { .. } => anyhow!("{name} {error}"),
+    })?;
     drop(bytes);
     if args.strict && !transcript.skipped.is_empty() {
         bail!("{name}: {} lines are not understood: {}", transcript.skipped.len(), named(&transcript));

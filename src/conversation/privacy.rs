@@ -8,7 +8,7 @@
 //! | `<account>` | `123-4-56789-0`, `บัญชี 1234567890` | its dashes, or a word before it |
 //! | `<phone>` | `081-234-5678`, `+66 81 234 5678` | 9 or 10 digits from 0, or the same from 66 |
 //!
-//! Other numbers stay: prices, dates, parcels and orders.
+//! Thai digits are digits. Other numbers stay: prices, dates, parcels and orders.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,16 +19,17 @@ use super::message::{Body, Message};
 use super::trajectory::Role;
 
 /// A word for an account, and what may stand between it and the number.
-const ACCOUNT: &str = r"(?i)(?:บัญชี|พร้อมเพย์|account|acct?\.?)[^0-9\n]{0,20}$";
+const ACCOUNT: &str = r"(?i)(?:บัญชี|พร้อมเพย์|account|acct?\.?)[^0-9๐-๙\n]{0,20}$";
 
 /// The fewest and most digits of what is hidden.
 const DIGITS: std::ops::RangeInclusive<usize> = 9..=19;
 
 static EMAIL: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"));
-static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+?[0-9](?:[ .-]?[0-9])+"));
+static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+?\(?[0-9๐-๙](?:[ .()–-]{0,3}[0-9๐-๙])+"));
 static BEFORE_ACCOUNT: LazyLock<Regex> = LazyLock::new(|| pattern(ACCOUNT));
-static ACCOUNT_DASHES: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[0-9]{3}-[0-9]-[0-9]{5}-[0-9]$"));
+static ACCOUNT_DASHES: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^[0-9๐-๙]{3}-[0-9๐-๙]-[0-9๐-๙]{5}-[0-9๐-๙]$"));
 
 /// A name of fewer letters is only known in a text by what stands before it: it may be a word.
 const KNOWN_LETTERS: usize = 3;
@@ -55,7 +56,7 @@ pub fn hide(text: &str) -> String {
 }
 
 fn kind(number: &str, before: &str) -> Option<&'static str> {
-    let digits: Vec<u32> = number.chars().filter_map(|ch| ch.to_digit(10)).collect();
+    let digits: Vec<u32> = number.chars().filter_map(digit).collect();
     // A number after letters is a parcel's or an order's.
     if !DIGITS.contains(&digits.len()) || before.ends_with(|ch: char| ch.is_ascii_alphabetic()) {
         return None;
@@ -68,11 +69,16 @@ fn kind(number: &str, before: &str) -> Option<&'static str> {
         Some("<card>")
     } else if ACCOUNT_DASHES.is_match(number) || BEFORE_ACCOUNT.is_match(before) {
         Some("<account>")
-    } else if local || (abroad && number.starts_with(['+', '6'])) {
+    } else if local || (abroad && number.starts_with(['+', '6', '๖'])) {
         Some("<phone>")
     } else {
         None
     }
+}
+
+/// The value of a digit, Arabic or Thai.
+fn digit(ch: char) -> Option<u32> {
+    ch.to_digit(10).or_else(|| u32::from(ch).checked_sub(u32::from('๐')).filter(|value| *value < 10))
 }
 
 /// Thailand's identity numbers: the last digit is 11 less the others, weighed 13 down to 2, modulo 11.
@@ -179,10 +185,32 @@ impl Disguise {
 
 static TITLE: LazyLock<Regex> = LazyLock::new(|| pattern("^(?:คุณ|พี่|น้อง|@)"));
 
+/// Words of names that name nobody.
+const TITLES: &[&str] = &[
+    "khun",
+    "mr",
+    "mr.",
+    "mrs",
+    "mrs.",
+    "ms",
+    "ms.",
+    "miss",
+    "the",
+    "and",
+    "คุณ",
+    "พี่",
+    "น้อง",
+    "ร้าน",
+    "ทีม",
+    "บริษัท",
+];
+
 /// Patterns of what somebody of this name is called: the whole of it and each word, where they are long enough to be
 /// no other word, and else after a title.
 fn known_by(name: &str) -> Vec<String> {
-    let words = name.split_whitespace().filter(|word| *word != name);
+    let words = name
+        .split_whitespace()
+        .filter(|word| *word != name && !TITLES.contains(&word.to_lowercase().as_str()));
     std::iter::once(name)
         .chain(words)
         .map(|called| {

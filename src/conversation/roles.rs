@@ -11,7 +11,7 @@ use super::trajectory::Role;
 #[rustfmt::skip]
 const BUSINESS_NAMES: &[&str] = &[
     "แอดมิน", "ร้าน", "ศูนย์บริการ", "เจ้าหน้าที่", "ฝ่ายขาย", "ธนาคาร", "บริษัท", "คลินิก", "โรงแรม", "official", "admin", "support", "shop", "store", "service", "care",
-    "call center", "sales",
+    "call center", "callcenter", "sales", "ทีมงาน", "ทีม", "team", "cs ", "helpdesk", "help desk", "บริการลูกค้า", "ประชาสัมพันธ์",
 ];
 
 /// What people say who answer for a business.
