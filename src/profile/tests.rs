@@ -202,3 +202,268 @@ fn scores_are_held_to_their_range() {
         assert_eq!(Micros::of(score).get(), held);
     }
 }
+
+mod books {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::profile::storage::memory::Memory;
+
+    fn book() -> Book<Memory> {
+        Book::open(Memory::default(), Terms::default(), [7; 32]).expect("an empty storage")
+    }
+
+    fn record(id: &str, customer: Option<&str>, brands: &[&str], contribution: Contribution) -> Command {
+        let brands = brands.iter().map(|brand| (*brand).to_owned()).collect();
+        let event = Event { id: id.to_owned(), customer: customer.map(str::to_owned), brands, contribution };
+        let content = format!("{event:?}").into_bytes();
+        Command::Record { event, content, replaces: None }
+    }
+
+    fn one(book: &Book<Memory>, command: Command) -> Outcome {
+        book.apply(&[command], now()).expect("written").outcomes[0]
+    }
+
+    fn count(book: &Book<Memory>, key: Key) -> i64 {
+        let features = book.features(&key, now()).expect("readable");
+        features.map_or(0, |features| features.windows[5].sums.count())
+    }
+
+    fn customer(id: &str) -> Key {
+        Key::Customer(id.to_owned())
+    }
+
+    fn brand(id: &str) -> Key {
+        Key::Brand(id.to_owned())
+    }
+
+    #[test]
+    fn an_event_counts_once_and_is_taken_back_exactly() {
+        let book = book();
+        let event = record("e1", Some("c"), &["b"], ago(60, -0.7, Label::Negative));
+        assert_eq!(one(&book, event.clone()), Outcome::Recorded);
+        let before = book.storage().rows.lock().expect("whole").clone();
+        assert_eq!(one(&book, event.clone()), Outcome::Duplicate);
+        assert_eq!(*book.storage().rows.lock().expect("whole"), before, "nothing is written");
+        let other = record("e1", Some("c"), &["b"], ago(60, 0.7, Label::Positive));
+        assert_eq!(one(&book, other), Outcome::Conflict);
+        let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
+        for key in [customer("c"), brand("b"), pair] {
+            let features = book.features(&key, now()).expect("readable").expect("it is there");
+            assert_eq!((features.windows[0].sums.count(), features.negative_run), (1, 1), "{key}");
+        }
+        assert_eq!(one(&book, Command::Retract("e1".to_owned())), Outcome::Retracted);
+        assert_eq!(one(&book, Command::Retract("e1".to_owned())), Outcome::AlreadyRetracted);
+        assert_eq!(one(&book, Command::Retract("e2".to_owned())), Outcome::NotFound);
+        assert_eq!(one(&book, event), Outcome::Duplicate, "what was taken back does not come again");
+        assert_eq!(book.features(&brand("b"), now()).expect("readable"), None);
+        let rows = book.storage().rows.lock().expect("whole");
+        assert!(rows.keys().all(|(table, _)| *table != Table::Tiles), "no tile is left");
+    }
+
+    #[test]
+    fn a_correction_is_one_step() {
+        let book = book();
+        one(&book, record("e1", None, &["b"], ago(60, -0.7, Label::Negative)));
+        let Command::Record { event, content, .. } =
+            record("e2", None, &["b"], ago(60, 0.4, Label::Positive))
+        else {
+            panic!()
+        };
+        let replaces = |old: &str| Command::Record {
+            event: event.clone(),
+            content: content.clone(),
+            replaces: Some(old.to_owned()),
+        };
+        assert_eq!(one(&book, replaces("e0")), Outcome::NotFound);
+        assert_eq!(count(&book, brand("b")), 1);
+        assert_eq!(one(&book, replaces("e1")), Outcome::Recorded);
+        assert_eq!(one(&book, replaces("e1")), Outcome::Duplicate);
+        let features = book.features(&brand("b"), now()).expect("readable").expect("it is there");
+        assert_eq!((features.windows[5].sums.count(), features.windows[5].sums.of(Label::Positive)), (1, 1));
+    }
+
+    #[test]
+    fn the_clock_bounds_what_is_taken() {
+        let book = book();
+        for (seconds, wanted) in [
+            (91 * 86_400, Outcome::TooOld),
+            (89 * 86_400, Outcome::Recorded),
+            (-660, Outcome::TooNew),
+            (-540, Outcome::Recorded),
+        ] {
+            assert_eq!(
+                one(&book, record(&seconds.to_string(), None, &["b"], ago(seconds, 0.1, Label::Neutral))),
+                wanted
+            );
+        }
+    }
+
+    #[test]
+    fn who_is_erased_is_gone_and_late_replays_do_not_bring_them_back() {
+        for (from_brands, left) in [(false, 3), (true, 1)] {
+            let book = book();
+            let events = [
+                record("e1", Some("c"), &["b"], ago(600, -0.7, Label::Negative)),
+                record("e2", Some("c"), &["b", "b2"], ago(500, 0.2, Label::Positive)),
+                record("e3", Some("d"), &["b"], ago(400, 0.3, Label::Positive)),
+                record("e4", Some("c"), &["b"], ago(300, 0.3, Label::Positive)),
+            ];
+            book.apply(&events, now()).expect("written");
+            assert_eq!(one(&book, Command::Retract("e4".to_owned())), Outcome::Retracted);
+            assert_eq!(
+                book.held("c").expect("readable").iter().map(|held| held.retracted).collect::<Vec<_>>(),
+                [false, false, true]
+            );
+            let erase = Command::Erase { customer: "c".to_owned(), from_brands };
+            assert_eq!(one(&book, erase), Outcome::Forgotten(3));
+            assert_eq!((book.held("c").expect("readable").len(), count(&book, customer("c"))), (0, 0));
+            assert_eq!((count(&book, brand("b")), count(&book, customer("d"))), (left, 1));
+            // Neither the name nor the ids of the events are anywhere.
+            for ((table, key), value) in book.storage().rows.lock().expect("whole").iter() {
+                let bytes = [key.as_slice(), value.as_slice()].concat();
+                for trace in ["customer/c", "e1", "e2", "e4"] {
+                    let found = bytes.windows(trace.len()).any(|part| part == trace.as_bytes());
+                    assert!(!found, "{trace} is in table {}", table.name());
+                }
+            }
+            assert_eq!(one(&book, events[0].clone()), Outcome::Erased);
+            assert_eq!(
+                one(&book, record("e9", Some("c"), &[], ago(-60, 0.5, Label::Positive))),
+                Outcome::Recorded
+            );
+            let erasures = book.erasures().expect("readable");
+            assert_eq!(erasures, [(now(), Erasure { events: 3, from_brands })]);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_and_halves_nothing() {
+        let book = book();
+        one(&book, record("e1", None, &["b"], ago(60, 0.1, Label::Neutral)));
+        book.storage().full.store(true, Ordering::Relaxed);
+        let second = record("e2", None, &["b"], ago(50, 0.1, Label::Neutral));
+        assert!(matches!(book.apply(std::slice::from_ref(&second), now()), Err(StorageError::Io { .. })));
+        assert_eq!(count(&book, brand("b")), 1, "reads go on");
+        book.storage().full.store(false, Ordering::Relaxed);
+        assert_eq!(one(&book, second), Outcome::Recorded);
+    }
+
+    /// What may be asked, of few enough names that they meet.
+    fn any_command() -> impl Strategy<Value = Command> {
+        let customers = prop::option::of(prop::sample::select(vec!["c1", "c2", "c3"]));
+        let brands = prop::sample::subsequence(vec!["b1", "b2"], 0..=2);
+        let event = (0..30_u8, customers, brands, any_event(100));
+        let event = event
+            .prop_map(|(id, customer, brands, event)| record(&format!("e{id}"), customer, &brands, event));
+        prop_oneof![
+            6 => event,
+            2 => (0..30_u8).prop_map(|id| Command::Retract(format!("e{id}"))),
+            1 => (prop::sample::select(vec!["c1", "c2", "c3"]), any::<bool>())
+                .prop_map(|(customer, from_brands)| Command::Erase { customer: customer.to_owned(), from_brands }),
+        ]
+    }
+
+    /// The book the plain way: every event that counts for a key, by its id.
+    #[derive(Default)]
+    struct Plain {
+        counts: BTreeMap<Key, BTreeMap<String, Contribution>>,
+        ledger: BTreeMap<String, (Event, bool)>,
+        erased: BTreeSet<String>,
+    }
+
+    impl Plain {
+        fn retract(&mut self, id: &str) {
+            if let Some((event, gone)) = self.ledger.get_mut(id) {
+                *gone = true;
+                for key in event.keys() {
+                    self.counts.entry(key).or_default().remove(id);
+                }
+            }
+        }
+
+        fn apply(&mut self, command: &Command) {
+            match command {
+                Command::Record { event, .. } => {
+                    let old = event.contribution.time < now() - Terms::default().retention;
+                    let erased =
+                        event.customer.as_ref().is_some_and(|customer| self.erased.contains(customer));
+                    if old || erased || self.ledger.contains_key(&event.id) {
+                        return;
+                    }
+                    for key in event.keys() {
+                        self.counts.entry(key).or_default().insert(event.id.clone(), event.contribution);
+                    }
+                    self.ledger.insert(event.id.clone(), (event.clone(), false));
+                }
+                Command::Retract(id) => self.retract(id),
+                Command::Erase { customer, from_brands } => {
+                    let of = |event: &Event| event.customer.as_ref() == Some(customer);
+                    let ids: Vec<String> = self
+                        .ledger
+                        .iter()
+                        .filter(|(_, (event, _))| of(event))
+                        .map(|(id, _)| id.clone())
+                        .collect();
+                    for id in ids {
+                        if *from_brands {
+                            self.retract(&id);
+                        }
+                        // What stays with a brand is nobody's: an event of the same id is another.
+                        if let Some((event, _)) = self.ledger.remove(&id) {
+                            for key in event.keys() {
+                                let events = self.counts.entry(key.clone()).or_default();
+                                match (key, events.remove(&id)) {
+                                    (Key::Brand(_), Some(event)) => {
+                                        events.insert(format!("nobody's {} {id}", events.len()), event);
+                                    }
+                                    (Key::Brand(_) | Key::Customer(_) | Key::Pair { .. }, _) => {}
+                                }
+                            }
+                        }
+                    }
+                    self.erased.insert(customer.clone());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever is asked and however it is grouped into commits, the book is what the plain one is; asked for again, all
+        /// of it changes nothing more than asking in one go.
+        #[test]
+        fn the_book_is_the_plain_book(commands in prop::collection::vec(any_command(), 0..60), sizes in prop::collection::vec(1..8_usize, 1..20)) {
+            let (grouped, single) = (book(), book());
+            let mut plain = Plain::default();
+            let mut rest = commands.as_slice();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (group, after) = rest.split_at((*size).min(rest.len()));
+                grouped.apply(group, now()).expect("written");
+                rest = after;
+            }
+            for command in &commands {
+                single.apply(std::slice::from_ref(command), now()).expect("written");
+                plain.apply(command);
+            }
+            prop_assert_eq!(&*grouped.storage().rows.lock().expect("whole"), &*single.storage().rows.lock().expect("whole"));
+            let mut keys: BTreeSet<Key> = plain.counts.keys().cloned().collect();
+            keys.extend(["c1", "c2", "c3"].map(customer));
+            for key in keys {
+                let events: Vec<Contribution> = plain.counts.get(&key).map(|events| events.values().copied().collect()).unwrap_or_default();
+                let found = grouped.features(&key, now()).expect("readable");
+                if events.is_empty() {
+                    prop_assert_eq!(found, None, "{}", key);
+                    continue;
+                }
+                let found = found.expect("it is there");
+                let mut wanted = features(&folded(&events), &events);
+                // Of events of one moment, any may be the last.
+                wanted.last = found.last;
+                wanted.negative_run = found.negative_run;
+                prop_assert_eq!(found, wanted, "{}", key);
+            }
+        }
+    }
+}

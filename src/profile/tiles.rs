@@ -14,6 +14,7 @@
 //! then `Σ 2^(−(now − end) / half-life) · sum` over the days.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Channel, Contribution, Micros};
 use crate::model::Label;
@@ -66,7 +67,7 @@ impl Resolution {
 }
 
 /// Counts and sums of some events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Events of each label, in the order of [`Label::ALL`].
     pub labels: [i64; Label::COUNT],
@@ -139,7 +140,7 @@ impl Sums {
 }
 
 /// Sums whose events weigh the less the older they are, for one half-life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decayed {
     /// Sum of the weights, in 2⁻³².
     pub weight: i128,
@@ -148,7 +149,7 @@ pub struct Decayed {
 }
 
 /// A day: its sums, plain and decayed to its end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
     /// The plain sums.
     pub sums: Sums,

@@ -23,6 +23,7 @@ mod overload;
 mod python;
 mod readme;
 mod reload;
+mod store;
 mod stream;
 mod support;
 mod targets;

@@ -1,0 +1,153 @@
+//! How profiles lie in rows. Pure.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | meta | `version`, `salt` | 4 and 32 bytes |
+//! | ledger | event id | [`Entry`] |
+//! | events | key, 0, time, salted hash of the event id | [`Felt`] |
+//! | tiles | key, 0, resolution, tile | [`Sums`] or [`Day`] |
+//! | erased | salted hash of a customer | when, in milliseconds |
+//! | audit | time, salted hash of a customer | [`Erasure`] |
+//!
+//! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's.
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use super::event::{Channel, Contribution, Key, Micros};
+use super::storage::{StorageError, Table};
+use super::tiles::Resolution;
+use crate::model::Label;
+
+/// The version of all this.
+pub(super) const VERSION: u32 = 1;
+
+/// A salted hash.
+pub(super) type Hash = [u8; 16];
+
+/// HMAC-SHA-256 under the store's salt, cut to 128 bits: who has not the salt cannot find out what was hashed by trying.
+pub(super) fn hash(salt: &[u8; 32], parts: &[&[u8]]) -> Hash {
+    let mut cut = Hash::default();
+    // A key of 32 bytes is never refused.
+    if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(salt) {
+        for part in parts {
+            // The length, so that no two lists of parts are alike.
+            mac.update(&part.len().to_be_bytes());
+            mac.update(part);
+        }
+        for (to, from) in cut.iter_mut().zip(mac.finalize().into_bytes()) {
+            *to = from;
+        }
+    }
+    cut
+}
+
+/// What an event contributed, kept so that the same again changes nothing and that it can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) millis: i64,
+    pub(super) label: Label,
+    pub(super) score: Micros,
+    pub(super) channel: Channel,
+    pub(super) customer: Option<String>,
+    pub(super) brands: Vec<String>,
+    /// Of all that the caller said of it.
+    pub(super) content: Hash,
+    pub(super) retracted: bool,
+}
+
+impl Entry {
+    pub(super) fn contribution(&self) -> Contribution {
+        Contribution { time: time(self.millis), label: self.label, score: self.score, channel: self.channel }
+    }
+}
+
+/// An event among those of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Felt {
+    pub(super) label: Label,
+    pub(super) score: Micros,
+    pub(super) channel: Channel,
+    /// Its id, where the key is a customer; with it goes all that is held of one.
+    pub(super) id: Option<String>,
+    pub(super) retracted: bool,
+}
+
+/// That a customer was erased, without saying who.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// How many events went.
+    pub events: u64,
+    /// Whether brands lost them as well.
+    pub from_brands: bool,
+}
+
+/// A moment, to the millisecond.
+pub(super) fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Numbers as bytes in their order, those below 0 first.
+pub(super) fn ordered(number: i64) -> [u8; 8] {
+    (number ^ i64::MIN).to_be_bytes()
+}
+
+fn number(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(bytes.try_into().ok()?) ^ i64::MIN)
+}
+
+/// The rows of a key: from the first to before the second.
+pub(super) fn span(key: &Key) -> (Vec<u8>, Vec<u8>) {
+    let name = key.to_string();
+    ([name.as_bytes(), &[0]].concat(), [name.as_bytes(), &[1]].concat())
+}
+
+/// The rows of everything that begins so.
+pub(super) fn prefix(start: &str) -> (Vec<u8>, Vec<u8>) {
+    // No key holds this byte: it is in no UTF-8.
+    (start.as_bytes().to_vec(), [start.as_bytes(), &[0xFF]].concat())
+}
+
+pub(super) fn event_row(key: &Key, millis: i64, id: &Hash) -> Vec<u8> {
+    [&span(key).0, ordered(millis).as_slice(), id].concat()
+}
+
+/// When the event of such a row happened.
+pub(super) fn event_time(row: &[u8]) -> Option<Timestamp> {
+    let tail = row.get(row.len().checked_sub(8 + size_of::<Hash>())?..)?;
+    Timestamp::from_millisecond(number(tail.get(..8)?)?).ok()
+}
+
+/// A tile of a key; without a resolution its lifetime.
+pub(super) fn tile_row(key: &Key, resolution: Option<Resolution>, tile: i64) -> Vec<u8> {
+    let kind = match resolution {
+        Some(Resolution::Minute) => b'm',
+        Some(Resolution::Hour) => b'h',
+        Some(Resolution::Day) => b'd',
+        None => b'l',
+    };
+    [&span(key).0, [kind].as_slice(), &ordered(tile)].concat()
+}
+
+/// Which tile such a row is.
+pub(super) fn tile_of(row: &[u8]) -> Option<(Option<Resolution>, i64)> {
+    let (kind, tile) = row.get(row.len().checked_sub(9)?..)?.split_first()?;
+    let resolution = match kind {
+        b'm' => Some(Resolution::Minute),
+        b'h' => Some(Resolution::Hour),
+        b'd' => Some(Resolution::Day),
+        b'l' => None,
+        _ => return None,
+    };
+    Some((resolution, number(tile)?))
+}
+
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("what is kept has a length and lies in memory")
+}
+
+pub(super) fn decode<'a, T: Deserialize<'a>>(table: Table, bytes: &'a [u8]) -> Result<T, StorageError> {
+    postcard::from_bytes(bytes).map_err(|_| StorageError::Row { table })
+}

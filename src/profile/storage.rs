@@ -1,0 +1,155 @@
+//! Where profiles are kept: ordered rows of bytes in tables, written all or nothing.
+//!
+//! The one seam of the store. [`Disk`] keeps them on disk; tests keep them in memory, and have a disk fail.
+
+mod disk;
+#[cfg(test)]
+pub(crate) mod memory;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub use disk::Disk;
+
+/// What rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// The store itself: its version, salt and sequence.
+    Meta,
+    /// Events by their ids.
+    Ledger,
+    /// Events by their keys and times.
+    Events,
+    /// Sums by their keys and tiles.
+    Tiles,
+    /// Who was erased, as salted hashes.
+    Erased,
+    /// What was erased, when and by which request.
+    Audit,
+}
+
+impl Table {
+    /// All.
+    pub const ALL: [Self; 6] =
+        [Self::Meta, Self::Ledger, Self::Events, Self::Tiles, Self::Erased, Self::Audit];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Ledger => "ledger",
+            Self::Events => "events",
+            Self::Tiles => "tiles",
+            Self::Erased => "erased",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// A row that is written, or removed if it has no value.
+pub type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+
+/// A key with its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// In which order rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The least key first.
+    Ascending,
+    /// The greatest key first.
+    Descending,
+}
+
+/// Ordered rows of bytes in tables.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// The value of a row.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// At most so many rows whose keys are at least `from` and less than `to`.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        most: usize,
+    ) -> Result<Vec<Row>, StorageError>;
+
+    /// Writes all of it or nothing, and so that it is there after a crash.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written. Whether it was is then known only after opening the store again: it takes no more writes.
+    fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError>;
+}
+
+/// Why the store does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The system refused.
+    #[error("the profile store in {} cannot be read or written", folder.display())]
+    Io {
+        /// Where it is.
+        folder: PathBuf,
+        /// What the system, or the database, said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An earlier write failed, so that nobody knows what is on the disk.
+    #[error("the profile store in {} takes no writes since one failed; mend the disk and restart", folder.display())]
+    Halted {
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// Another process has it open.
+    #[error("the profile store in {} is open in another process", folder.display())]
+    Locked {
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// It lacks what was once acknowledged.
+    #[error(
+        "the profile store in {} is damaged: it ends at commit {found}, but {wanted} were acknowledged; restore a backup",
+        folder.display()
+    )]
+    Behind {
+        /// Where it is.
+        folder: PathBuf,
+        /// Its last commit.
+        found: u64,
+        /// The last that was acknowledged.
+        wanted: u64,
+    },
+    /// A file of it holds what nobody wrote.
+    #[error("the profile store in {} is damaged; restore a backup", folder.display())]
+    Damaged {
+        /// Where it is.
+        folder: PathBuf,
+        /// What the database said, with the file if it says one.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A row holds what nobody wrote.
+    #[error("the profile store is damaged: a row of table {} cannot be understood; restore a backup", table.name())]
+    Row {
+        /// Which table.
+        table: Table,
+    },
+    /// It was made by another version.
+    #[error("the profile store has version {found}, this program reads {wanted}")]
+    Version {
+        /// Its version.
+        found: u32,
+        /// The version of this program.
+        wanted: u32,
+    },
+}

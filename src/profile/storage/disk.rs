@@ -1,0 +1,194 @@
+//! Rows on disk, in fjall: the only file that names it.
+//!
+//! fjall opens a journal whose middle is damaged as if it ended there. So the number of the last commit is also kept in a file
+//! of its own, `high-water`, written after each commit: a store that ends before it is refused. The file may lag behind
+//! after a power cut, never run ahead.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Order, Row, Storage, StorageError, Table, Write};
+
+/// Memory for what was read.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// The row of [`Table::Meta`] that holds the number of the last commit.
+const COMMITS: &[u8] = b"commits";
+
+const MARK: &str = "high-water";
+
+/// A store in a folder of its own. One process has it open.
+pub struct Disk {
+    folder: PathBuf,
+    database: Database,
+    tables: [Keyspace; Table::ALL.len()],
+    mark: Mutex<Mark>,
+    halted: AtomicBool,
+}
+
+/// The number of the last commit, beside the database.
+#[derive(Debug)]
+struct Mark {
+    file: File,
+    commits: u64,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens the store in a folder, or makes one there.
+    ///
+    /// # Errors
+    ///
+    /// If it is open elsewhere, damaged, or the system refuses.
+    pub fn open(folder: &Path) -> Result<Self, StorageError> {
+        let failed = |cause: fjall::Error| failure(folder, cause);
+        let refused =
+            |cause: std::io::Error| StorageError::Io { folder: folder.to_owned(), cause: Box::new(cause) };
+        fs::create_dir_all(folder).map_err(refused)?;
+        let database = Database::builder(folder.join("rows"))
+            .cache_size(CACHE_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(failed)?;
+        let table =
+            |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
+        let [meta, ledger, events, tiles, erased, audit] = Table::ALL;
+        let tables =
+            [table(meta)?, table(ledger)?, table(events)?, table(tiles)?, table(erased)?, table(audit)?];
+        let found = tables.first().map(|meta| meta.get(COMMITS)).transpose().map_err(failed)?.flatten();
+        let found =
+            found.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0);
+        let path = folder.join(MARK);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(refused)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(refused)?;
+        let wanted = marked(&bytes);
+        if wanted > found {
+            return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });
+        }
+        let mark = Mutex::new(Mark { file, commits: found });
+        Ok(Self { folder: folder.to_owned(), database, tables, mark, halted: AtomicBool::new(false) })
+    }
+
+    /// How many commits it has taken.
+    pub fn commits(&self) -> u64 {
+        self.mark.lock().map_or(0, |mark| mark.commits)
+    }
+
+    fn table(&self, wanted: Table) -> Result<&Keyspace, StorageError> {
+        let found = Table::ALL.iter().zip(&self.tables).find(|(table, _)| **table == wanted);
+        found.map(|(_, keyspace)| keyspace).ok_or(StorageError::Row { table: wanted })
+    }
+
+    fn halt(&self, error: StorageError) -> StorageError {
+        self.halted.store(true, Ordering::Release);
+        error
+    }
+}
+
+/// The larger of the two numbers that a mark holds: the slot that was being written when the power went may be torn.
+fn marked(bytes: &[u8]) -> u64 {
+    let slot = |slot: &[u8]| {
+        let (number, check) = slot.split_at_checked(8)?;
+        let number = u64::from_be_bytes(number.try_into().ok()?);
+        (u64::from_be_bytes(check.try_into().ok()?) == !number).then_some(number)
+    };
+    bytes.chunks(16).filter_map(slot).max().unwrap_or(0)
+}
+
+impl Mark {
+    /// Two slots by turns, each a number and its complement.
+    fn set(&mut self, commits: u64) -> std::io::Result<()> {
+        let mut slot = [0; 16];
+        for (to, from) in
+            slot.iter_mut().zip(commits.to_be_bytes().into_iter().chain((!commits).to_be_bytes()))
+        {
+            *to = from;
+        }
+        self.file.write_all_at(&slot, commits % 2 * 16)?;
+        self.commits = commits;
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what else may be wrong with a database is told by itself"
+)]
+fn failure(folder: &Path, cause: fjall::Error) -> StorageError {
+    let folder = folder.to_owned();
+    match cause {
+        fjall::Error::Locked => StorageError::Locked { folder },
+        fjall::Error::Poisoned => StorageError::Halted { folder },
+        fjall::Error::Io(cause) => StorageError::Io { folder, cause: Box::new(cause) },
+        fjall::Error::Storage(fjall::LsmError::Io(cause)) => {
+            StorageError::Io { folder, cause: Box::new(cause) }
+        }
+        other => StorageError::Damaged { folder, cause: Box::new(other) },
+    }
+}
+
+impl Storage for Disk {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let found = self.table(table)?.get(key).map_err(|cause| failure(&self.folder, cause))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        most: usize,
+    ) -> Result<Vec<Row>, StorageError> {
+        let rows = self.table(table)?.range(from..to);
+        let row = |guard: Guard| {
+            let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
+            Ok((key.to_vec(), value.to_vec()))
+        };
+        match order {
+            Order::Ascending => rows.take(most).map(row).collect(),
+            Order::Descending => rows.rev().take(most).map(row).collect(),
+        }
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError> {
+        let halted = || StorageError::Halted { folder: self.folder.clone() };
+        let mut mark = self.mark.lock().map_err(|_| halted())?;
+        if self.halted.load(Ordering::Acquire) {
+            return Err(halted());
+        }
+        let commits = mark.commits + 1;
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (table, key, value) in writes {
+            let table = self.table(table)?;
+            match value {
+                Some(value) => batch.insert(table, key, value),
+                None => batch.remove(table, key),
+            }
+        }
+        batch.insert(self.table(Table::Meta)?, COMMITS, commits.to_be_bytes());
+        batch.commit().map_err(|cause| self.halt(failure(&self.folder, cause)))?;
+        mark.set(commits).map_err(|cause| {
+            self.halt(StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! Rows in memory, for tests; a disk that fails when it is told to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Order, Row, Storage, StorageError, Table, Write};
+
+type Tables = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) rows: Mutex<Tables>,
+    /// Whether the disk is full.
+    pub(crate) full: AtomicBool,
+}
+
+impl Storage for Memory {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.rows.lock().expect("whole").get(&(table, key.to_vec())).cloned())
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        most: usize,
+    ) -> Result<Vec<Row>, StorageError> {
+        let rows = self.rows.lock().expect("whole");
+        let range = rows.range((table, from.to_vec())..(table, to.to_vec()));
+        let row = |((_, key), value): (&(Table, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
+        Ok(match order {
+            Order::Ascending => range.take(most).map(row).collect(),
+            Order::Descending => range.rev().take(most).map(row).collect(),
+        })
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError> {
+        if self.full.load(Ordering::Relaxed) {
+            let cause = Box::from("no space is left");
+            return Err(StorageError::Io { folder: PathBuf::from("memory"), cause });
+        }
+        let mut rows = self.rows.lock().expect("whole");
+        for (table, key, value) in writes {
+            match value {
+                Some(value) => rows.insert((table, key), value),
+                None => rows.remove(&(table, key)),
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! The profile store on a disk: killed, damaged, opened twice.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+
+use arom::model::Label;
+use arom::profile::{
+    Book, Channel, Command, Contribution, Disk, Event, Key, Micros, Order, Outcome, Storage, StorageError,
+    Table, Terms,
+};
+use jiff::Timestamp;
+
+/// The present of these tests.
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_408_200).expect("a time")
+}
+
+fn open(folder: &Path) -> Result<Book<Disk>, StorageError> {
+    Book::open(Disk::open(folder)?, Terms::default(), [7; 32])
+}
+
+/// Event number so many: of one of ten customers and one of three brands.
+fn event(number: u64) -> Command {
+    let contribution = Contribution {
+        time: now() - Duration::from_secs(number % 100_000),
+        label: if number.is_multiple_of(3) { Label::Negative } else { Label::Positive },
+        score: Micros::of(if number.is_multiple_of(3) { -0.5 } else { 0.25 }),
+        channel: Channel::LineChat,
+    };
+    let event = Event {
+        id: format!("e{number}"),
+        customer: Some(format!("c{}", number % 10)),
+        brands: vec![format!("b{}", number % 3)],
+        contribution,
+    };
+    Command::Record { content: format!("{event:?}").into_bytes(), event, replaces: None }
+}
+
+fn count(book: &Book<Disk>, key: Key) -> i64 {
+    let features = book.features(&key, now()).expect("readable");
+    features.map_or(0, |features| features.windows.last().map_or(0, |lifetime| lifetime.sums.count()))
+}
+
+/// Every event is in the ledger once, and its customer and brand have it.
+fn check(book: &Book<Disk>, acknowledged: &BTreeSet<u64>) {
+    let rows =
+        book.storage().scan(Table::Ledger, &[], &[0xFF], Order::Ascending, usize::MAX).expect("readable");
+    let held: BTreeSet<u64> = rows.iter().map(|(id, _)| number(&String::from_utf8_lossy(id))).collect();
+    assert_eq!(held.len(), rows.len());
+    let lost: Vec<&u64> = acknowledged.difference(&held).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let of = |keys: Vec<Key>| keys.into_iter().map(|key| count(book, key)).sum::<i64>();
+    let customers = of((0..10).map(|number| Key::Customer(format!("c{number}"))).collect());
+    let brands = of((0..3).map(|number| Key::Brand(format!("b{number}"))).collect());
+    let total = i64::try_from(held.len()).expect("few");
+    assert_eq!((customers, brands), (total, total), "no event is half there");
+}
+
+fn number(id: &str) -> u64 {
+    id.trim_start_matches('e').parse().expect("an id")
+}
+
+/// What the process does that is killed: records events in commits of some, and says each id once it is acknowledged.
+/// Only [`kills`](fn@a_killed_process_loses_nothing_that_it_acknowledged) runs it.
+#[test]
+#[ignore = "a process of another test"]
+fn writer() {
+    let Some(line) = std::io::stdin().lines().next() else { return };
+    let line = line.expect("readable");
+    let Some((folder, first)) = line.split_once('\t') else { return };
+    let book = open(Path::new(folder)).expect("it opens");
+    let mut next: u64 = first.parse().expect("a number");
+    println!("open");
+    loop {
+        let group: Vec<u64> = (next..next + 1 + next % 17).collect();
+        next += u64::try_from(group.len()).expect("few");
+        let commands: Vec<Command> = group.iter().map(|number| event(*number)).collect();
+        let applied = book.apply(&commands, now()).expect("written");
+        assert!(applied.outcomes.iter().all(|outcome| *outcome == Outcome::Recorded));
+        let mut out = std::io::stdout().lock();
+        for number in group {
+            writeln!(out, "e{number}").expect("it listens");
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_it_acknowledged() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut acknowledged = BTreeSet::new();
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    for round in 0..50_u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let mut child = Process::new(std::env::current_exe().expect("this test"))
+            .args(["--ignored", "--exact", "store::writer", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut input = child.stdin.take().expect("piped");
+        // Numbers of a round are its own: an event that was written but not acknowledged is not written again.
+        writeln!(input, "{}\t{}", folder.path().display(), round * 1_000_000).expect("it reads");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut lines = lines.map_while(Result::ok).skip_while(|line| !line.ends_with("open"));
+        assert!(lines.next().is_some(), "the store opens after {round} kills");
+        std::thread::sleep(Duration::from_micros(random % 60_000));
+        child.kill().expect("it runs");
+        acknowledged.extend(lines.filter(|line| line.starts_with('e')).map(|line| number(&line)));
+        child.wait().expect("it ended");
+        if round % 10 == 9 {
+            check(&open(folder.path()).expect("it opens"), &acknowledged);
+        }
+    }
+    assert!(acknowledged.len() > 1000, "{} events", acknowledged.len());
+}
+
+/// The journal of a store's database.
+fn journal(folder: &Path) -> PathBuf {
+    let files =
+        fs::read_dir(folder.join("rows")).expect("a folder").map(|entry| entry.expect("readable").path());
+    let mut journals: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|ending| ending == "jnl")).collect();
+    assert_eq!(journals.len(), 1, "one journal");
+    journals.remove(0)
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_is_noticed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let book = open(folder.path()).expect("it opens");
+    for number in 0..200 {
+        book.apply(&[event(number)], now()).expect("written");
+    }
+    drop(book);
+    let journal = journal(folder.path());
+    let bytes = fs::read(&journal).expect("readable");
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("it holds something");
+    for place in [written / 4, written / 2, written * 3 / 4] {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        fs::write(&journal, damaged).expect("written");
+        let error = open(folder.path()).expect_err("it is refused").to_string();
+        assert!(error.contains("is damaged") && error.contains("restore a backup"), "{error}");
+        fs::write(&journal, &bytes).expect("written");
+    }
+    check(&open(folder.path()).expect("whole again"), &(0..200).collect());
+}
+
+#[test]
+fn one_process_has_the_store_open() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let first = open(folder.path()).expect("it opens");
+    assert!(matches!(open(folder.path()), Err(StorageError::Locked { .. })));
+    drop(first);
+    open(folder.path()).expect("it opens");
+}
