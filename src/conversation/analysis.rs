@@ -24,7 +24,7 @@ use super::trajectory::{Felt, Role, Trajectory};
 use crate::scoring::{Caller, Content, Features, ScoreError, Scorer, Sentiment};
 
 /// A reply of at most so many letters, white space aside, may be heard with what it answers.
-pub const SHORT_REPLY: usize = 20;
+pub const SHORT_REPLY: usize = 12;
 
 /// A reply that scores at least this, or at most its negative, speaks for itself.
 pub const CLEAR: f32 = 0.5;
