@@ -9,7 +9,11 @@ use std::{env, error::Error, fs};
 use prost::Message;
 
 /// The protos of the services; they name the others.
-const SERVICES: [&str; 2] = ["arom/v1/conversation_service.proto", "arom/v1/sentiment_service.proto"];
+const SERVICES: [&str; 3] = [
+    "arom/v1/conversation_service.proto",
+    "arom/v1/profile_service.proto",
+    "arom/v1/sentiment_service.proto",
+];
 
 const ORT_VERSION: &str = "1.31.1";
 

@@ -12,7 +12,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::grpc::ServerConfig;
+use crate::profile::Terms;
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::telemetry::{LogFormat, TelemetryConfig};
 use keys::KEYS;
@@ -34,6 +37,10 @@ pub struct Config {
     pub scoring: ScoringConfig,
     /// Settings of the server.
     pub server: ServerConfig,
+    /// Folder of the profile store, if profiles are kept.
+    pub profile_store: Option<PathBuf>,
+    /// Which events are taken into profiles, and for how long they are kept.
+    pub profile_terms: Terms,
     /// What is logged and traced.
     pub telemetry: TelemetryConfig,
     said: BTreeMap<&'static str, Said>,
@@ -122,6 +129,11 @@ impl Config {
                 max_connection_age: values.seconds("server.max_connection_age_seconds"),
                 max_connection_age_grace: values.seconds("server.max_connection_age_grace_seconds"),
                 shutdown_grace: values.seconds("server.shutdown_grace_seconds"),
+            },
+            profile_store: values.find("profile.store"),
+            profile_terms: Terms {
+                retention: SignedDuration::from_hours(24 * values.get::<i64>("profile.retention_days")),
+                ..Terms::default()
             },
             telemetry: TelemetryConfig {
                 filter: values.get("log.filter"),

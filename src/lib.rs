@@ -16,8 +16,8 @@
 //!    caller's unit
 //! 5. [`conversation`]: messages out of LINE's exports and other files, who is who in them, and how feeling moved
 //!    through them; the same for conversations that go on
-//! 6. [`profile`]: events folded into sums over time, and the features worked out from these; not yet reachable from
-//!    outside
+//! 6. [`profile`]: events folded into sums over time, the features worked out from these, the book that keeps them once
+//!    and takes them back, its rows and the store on disk, and the one thread that writes
 //! 7. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 8. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
@@ -31,9 +31,9 @@
 //! - The scorer that serves, and with it the catalogue, is swapped between two calls; a call keeps the one it began with.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
-//! - `text`, `conversation`, `profile`, the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
+//! - `text`, `conversation`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
-//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
+//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
 pub mod cli;

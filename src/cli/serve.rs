@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::open_scorer;
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
-use crate::grpc::{self, Listeners};
+use crate::grpc::{self, Listeners, Parts};
 use crate::model::{Bundle, Runtime};
+use crate::profile::{Book, Disk, Keeper};
 use crate::scoring::Scorer;
 use crate::telemetry::{self, Metrics};
 
@@ -42,6 +43,7 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
 
 async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
     let server = &config.server;
+    let profiles = profiles(config)?;
     let grpc = bind(server.listen, "--listen").await?;
     let http = match server.http_listen {
         Some(address) => Some(bind(address, "--http-listen").await?),
@@ -83,8 +85,9 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     };
     let shutdown = async { stopped.await.unwrap_or(()) };
     let listeners = Listeners { grpc, http };
+    let parts = Parts { metrics, profiles };
     let served = tokio::select! {
-        served = grpc::serve(listeners, server, metrics, load, reloads, shutdown) => served,
+        served = grpc::serve(listeners, server, parts, load, reloads, shutdown) => served,
         () = twice => bail!("a second signal: what was still being answered is dropped"),
         () = reloading => bail!("SIGHUP cannot be heard any more"),
     };
@@ -96,6 +99,17 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
         | grpc::ServeError::Http(_)
         | grpc::ServeError::GraceExceeded(_)) => anyhow!(other),
     })
+}
+
+/// What is kept of customers and brands, if a folder for it is named.
+fn profiles(config: &Config) -> Result<Option<Keeper<Disk>>> {
+    let Some(folder) = &config.profile_store else { return Ok(None) };
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
+    let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
+    let keeper =
+        Keeper::start(book, jiff::Timestamp::now).context("cannot start the thread of the profile store")?;
+    Ok(Some(keeper))
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {

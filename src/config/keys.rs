@@ -291,6 +291,20 @@ pub(super) const KEYS: &[Key] = &[
         "How long accepted calls may take to finish after SIGTERM",
     ),
     key(
+        "profile.store",
+        ("profile-store", "AROM_PROFILE_STORE"),
+        Kind::Path("FOLDER"),
+        "",
+        "Folder in which profiles of customers and brands are kept; by default none are",
+    ),
+    key(
+        "profile.retention_days",
+        ("profile-retention-days", "AROM_PROFILE_RETENTION_DAYS"),
+        count(90, 3660, "DAYS"),
+        "90",
+        "Events are taken up to this age, and their ids remembered for as long",
+    ),
+    key(
         "log.filter",
         ("log", "AROM_LOG"),
         Kind::Text("FILTER"),

@@ -202,7 +202,7 @@ fn modifiers(of: Modifiers) -> v1::Modifiers {
     }
 }
 
-fn label(label: Label) -> v1::SentimentLabel {
+pub(super) fn label(label: Label) -> v1::SentimentLabel {
     match label {
         Label::Positive => v1::SentimentLabel::Positive,
         Label::Neutral => v1::SentimentLabel::Neutral,

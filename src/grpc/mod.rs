@@ -3,6 +3,7 @@
 mod call;
 mod conversation;
 mod convert;
+mod profile;
 mod sentiment;
 mod status;
 mod stream;
@@ -22,10 +23,12 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::http;
+use crate::profile::{Disk, Keeper};
 use crate::scoring::Scorer;
 use crate::telemetry::{self, Metrics};
 use call::InFlight;
 use conversation::Conversations;
+use profile::Profiles;
 use sentiment::Sentiment;
 use status::Failure;
 
@@ -40,6 +43,7 @@ pub mod v1 {
 }
 
 use v1::conversation_service_server::ConversationServiceServer;
+use v1::profile_service_server::ProfileServiceServer;
 use v1::sentiment_service_server::SentimentServiceServer;
 
 /// Settings of the server.
@@ -117,6 +121,8 @@ pub struct Listeners {
 struct Shared {
     /// The scorer that serves, once one is ready.
     scorer: ArcSwapOption<Scorer>,
+    /// What is kept of customers and brands, if anything is.
+    profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
     stopped: watch::Receiver<bool>,
     config: ServerConfig,
@@ -149,6 +155,15 @@ pub enum ServeError<E: std::error::Error + 'static> {
     GraceExceeded(Duration),
 }
 
+/// What the server works with beside its scorer.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
+    /// What is kept of customers and brands, if anything is.
+    pub profiles: Option<Keeper<Disk>>,
+}
+
 /// Serves until `shutdown` completes, then finishes what was accepted.
 ///
 /// The port answers at once; health is NOT_SERVING and calls are UNAVAILABLE until `load` has given a scorer. Every
@@ -162,7 +177,7 @@ pub enum ServeError<E: std::error::Error + 'static> {
 pub async fn serve<E>(
     listeners: Listeners,
     config: &ServerConfig,
-    metrics: Arc<Metrics>,
+    Parts { metrics, profiles }: Parts,
     load: impl Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
     mut reload: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
@@ -173,6 +188,7 @@ where
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
         scorer: ArcSwapOption::empty(),
+        profiles: profiles.map(Arc::new),
         in_flight: InFlight::new(),
         stopped: stopped.clone(),
         config: config.clone(),
@@ -192,7 +208,14 @@ where
         .accept_compressed(Zstd)
         .send_compressed(Gzip)
         .send_compressed(Zstd);
-    let router = router(config).add_service(health_service).add_service(texts).add_service(conversations);
+    let profiles = ProfileServiceServer::new(Profiles::new(Arc::clone(&shared)))
+        .max_decoding_message_size(config.max_message_bytes)
+        .accept_compressed(Gzip)
+        .accept_compressed(Zstd)
+        .send_compressed(Gzip)
+        .send_compressed(Zstd);
+    let router = router(config).add_service(health_service);
+    let router = router.add_service(texts).add_service(conversations).add_service(profiles);
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let serving = router.serve_with_incoming_shutdown(incoming, until(stopped.clone()));
     let probed = Arc::clone(&shared);
@@ -211,10 +234,19 @@ where
         let scorer = loaded(&load, None).await?;
         install(&shared, scorer);
         set_health(&health, ServingStatus::Serving).await;
+        let mut kept = shared.profiles.is_some();
+        if !kept {
+            health.set_service_status(PROFILES, ServingStatus::NotServing).await;
+        }
         loop {
             tokio::select! {
                 Some(()) = reload.recv() => change(&shared, &load).await,
                 () = workers_lost(&shared) => break,
+                () = profiles_lost(&shared), if kept => {
+                    kept = false;
+                    tracing::error!("the profile store takes no writes; mend the disk and restart the server");
+                    health.set_service_status(PROFILES, ServingStatus::NotServing).await;
+                }
             }
         }
         tracing::error!("a worker died; restart the server");
@@ -352,9 +384,25 @@ async fn workers_lost(shared: &Shared) {
     }
 }
 
+/// Completes when the profile store takes no more writes.
+async fn profiles_lost(shared: &Shared) {
+    const GLANCE: Duration = Duration::from_millis(200);
+    let writes = |keeper: &Arc<Keeper<Disk>>| keeper.is_whole() && !keeper.book().storage().is_halted();
+    while shared.profiles.as_ref().is_none_or(writes) {
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+const PROFILES: &str = ProfileServiceServer::<Profiles>::NAME;
+
 /// The server as a whole, and its services.
-fn health_names() -> [&'static str; 3] {
-    ["", SentimentServiceServer::<Sentiment>::NAME, ConversationServiceServer::<Conversations>::NAME]
+fn health_names() -> [&'static str; 4] {
+    [
+        "",
+        SentimentServiceServer::<Sentiment>::NAME,
+        ConversationServiceServer::<Conversations>::NAME,
+        PROFILES,
+    ]
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {

@@ -6,6 +6,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::profile::{KeepError, Outcome, StorageError};
 use crate::scoring::ScoreError;
 use crate::telemetry;
 
@@ -33,6 +34,16 @@ pub(super) enum Failure {
     Transport(Status),
     /// The caller's deadline passed.
     DeadlineExceeded,
+    /// The server keeps no profiles.
+    ProfilesOff,
+    /// There is no profile of that key.
+    ProfileNotFound(String),
+    /// An event was not taken.
+    NotRecorded(Outcome),
+    /// The profiles were not written.
+    Keep(KeepError),
+    /// The profiles were not read.
+    Storage(StorageError),
     /// The thread that read the caller's file died.
     Died,
     /// The scorer gave no score.
@@ -61,6 +72,17 @@ impl From<Failure> for Status {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
             Failure::Transport(status) => status,
+            Failure::ProfilesOff => plain(
+                Code::FailedPrecondition,
+                "PROFILES_OFF",
+                "this server keeps no profiles; start it with --profile-store FOLDER",
+            ),
+            Failure::ProfileNotFound(key) => {
+                plain(Code::NotFound, "PROFILE_NOT_FOUND", &format!("nothing is known of {key}"))
+            }
+            Failure::NotRecorded(outcome) => not_recorded(outcome),
+            Failure::Keep(error) => store_unavailable(&error),
+            Failure::Storage(error) => store_unavailable(&error),
             Failure::Died => plain(
                 Code::Internal,
                 "READING_FAILED",
@@ -139,6 +161,39 @@ fn code_name(code: Code) -> &'static str {
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
+}
+
+fn not_recorded(outcome: Outcome) -> Status {
+    let (code, reason, message) = match outcome {
+        Outcome::Conflict => (
+            Code::AlreadyExists,
+            "EVENT_CONFLICT",
+            "another event of this id is there; give this one an id of its own, and replaces_event_id to correct that one",
+        ),
+        Outcome::NotFound => {
+            (Code::NotFound, "EVENT_NOT_FOUND", "the event of replaces_event_id is not there")
+        }
+        Outcome::TooOld => (Code::OutOfRange, "EVENT_TOO_OLD", "the event is older than events are kept"),
+        Outcome::TooNew => (
+            Code::OutOfRange,
+            "EVENT_IN_FUTURE",
+            "the event is further ahead of the server's clock than is let pass; check the clocks and the unit of event_time",
+        ),
+        Outcome::Erased => {
+            (Code::FailedPrecondition, "CUSTOMER_ERASED", "the customer was erased after this happened")
+        }
+        Outcome::Recorded
+        | Outcome::Duplicate
+        | Outcome::Retracted
+        | Outcome::AlreadyRetracted
+        | Outcome::Forgotten(_) => (Code::Internal, "NOT_RECORDED", "the event was not taken"),
+    };
+    plain(code, reason, message)
+}
+
+fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
+    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    plain(Code::Unavailable, "STORE_UNAVAILABLE", "the profile store refuses; the server's log says why")
 }
 
 fn plain(code: Code, reason: &str, message: &str) -> Status {

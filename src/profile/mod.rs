@@ -1,8 +1,10 @@
-//! Features of customers and brands: events folded into sums over time, and what is worked out from these. Pure.
+//! Features of customers and brands: events folded into sums over time, what is worked out from these, and the book that
+//! keeps them. Pure but for the store on disk and the thread that writes it.
 
 mod book;
 mod event;
 mod features;
+mod keeper;
 mod rows;
 mod storage;
 mod tiles;
@@ -10,6 +12,7 @@ mod tiles;
 pub use book::{Applied, Book, Command, Held, Outcome, Terms};
 pub use event::{Channel, Contribution, Event, Key, Micros};
 pub use features::{Features, Known, LONGEST_RUN, Last, State, Window, WindowFeatures};
+pub use keeper::{KeepError, Keeper};
 pub use rows::Erasure;
 pub use storage::{Disk, Order, Row, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};

@@ -20,6 +20,7 @@ mod grpc;
 mod layering;
 mod observe;
 mod overload;
+mod profile;
 mod python;
 mod readme;
 mod reload;

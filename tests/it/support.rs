@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
-use arom::grpc::{self, Listeners, ServerConfig};
+use arom::grpc::{self, Listeners, Parts, ServerConfig};
 use arom::model::{Bundle, Runtime};
+use arom::profile::{Book, Disk, Keeper, Terms};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -70,19 +71,29 @@ impl Server {
     pub async fn measured(config: ServerConfig, scoring: &ScoringConfig) -> (Self, Arc<Metrics>) {
         let metrics = Arc::<Metrics>::default();
         let scorer = open_scorer(scoring, Arc::clone(&metrics));
-        (Self::start_with(config, Arc::clone(&metrics), move |_| Ok(scorer.clone())).await, metrics)
+        let parts = Parts { metrics: Arc::clone(&metrics), profiles: None };
+        (Self::start_with(config, parts, move |_| Ok(scorer.clone())).await, metrics)
     }
 
     pub async fn with(
         config: ServerConfig,
         load: impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_with(config, Arc::default(), load).await
+        Self::start_with(config, Parts::default(), load).await
+    }
+
+    /// A server that keeps profiles in a folder.
+    pub async fn keeping(folder: &Path) -> Self {
+        let book =
+            Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
+        let keeper = Keeper::start(book, jiff::Timestamp::now).expect("a thread");
+        let parts = Parts { profiles: Some(keeper), ..Parts::default() };
+        Self::start_with(server_config(), parts, |_| Ok(scorer())).await
     }
 
     async fn start_with(
         config: ServerConfig,
-        metrics: Arc<Metrics>,
+        parts: Parts,
         load: impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync + 'static,
     ) -> Self {
         let grpc = TcpListener::bind(config.listen).await.expect("a free port");
@@ -92,7 +103,7 @@ impl Server {
         let listeners = Listeners { grpc, http: None };
         let served = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
-            let served = grpc::serve(listeners, &config, metrics, load, reloads, stopped);
+            let served = grpc::serve(listeners, &config, parts, load, reloads, stopped);
             served.await.map_err(|error| error.to_string())
         });
         Self { address, reload, stop, served }

@@ -92,6 +92,11 @@ impl Disk {
         self.mark.lock().map_or(0, |mark| mark.commits)
     }
 
+    /// Whether it takes no more writes, because one failed.
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
     fn table(&self, wanted: Table) -> Result<&Keyspace, StorageError> {
         let found = Table::ALL.iter().zip(&self.tables).find(|(table, _)| **table == wanted);
         found.map(|(_, keyspace)| keyspace).ok_or(StorageError::Row { table: wanted })

@@ -1,0 +1,246 @@
+//! `ProfileService`: events in, features out, and what a customer may ask for.
+
+mod convert;
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use prost::Message;
+use tonic::{Request, Response, Status};
+use tonic_types::FieldViolation;
+
+use super::Shared;
+use super::call::Call;
+use super::status::{Failure, OK, item_name};
+use super::v1::profile_service_server::ProfileService;
+use super::v1::{self, batch_get_profiles_result, record_event_result};
+use crate::profile::{Command, Disk, Features, Keeper, Key, Outcome};
+use crate::scoring::{Features as Asked, ScoreError};
+use convert::Felt;
+
+const SERVICE: &str = "arom.v1.ProfileService";
+
+/// The service behind `arom.v1.ProfileService`.
+#[derive(Debug)]
+pub(super) struct Profiles {
+    shared: Arc<Shared>,
+}
+
+impl Profiles {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn keeper(&self) -> Result<Arc<Keeper<Disk>>, Failure> {
+        self.shared.profiles.clone().ok_or(Failure::ProfilesOff)
+    }
+
+    /// A list may be of so many.
+    fn within(&self, field: &str, count: usize) -> Result<(), Failure> {
+        let most = self.shared.config.max_batch_size;
+        if (1..=most).contains(&count) {
+            return Ok(());
+        }
+        let problem = format!("holds {count}, 1 to {most} are taken");
+        Err(Failure::Invalid(vec![FieldViolation::new(field, problem)]))
+    }
+
+    async fn record(
+        &self,
+        events: Vec<v1::ProfileEvent>,
+        done: impl Fn(&'static str),
+    ) -> Result<v1::RecordEventsResponse, Failure> {
+        let keeper = self.keeper()?;
+        self.within("events", events.len())?;
+        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+        let checked = events.into_iter().map(|event| {
+            let content = event.encode_to_vec();
+            Ok((convert::event(event, &self.shared.config)?, content))
+        });
+        let checked: Vec<Result<_, Failure>> = checked.collect();
+        let texts: Vec<String> =
+            checked.iter().flatten().filter_map(|(event, _)| event.text().cloned()).collect();
+        // Whoever sends only scores needs no model.
+        let mut scores = Vec::new();
+        if !texts.is_empty() {
+            let scorer = self.shared.scorer()?;
+            scores = scorer.score_all(texts.into_iter().map(|text| (text, Asked::default()))).collect().await;
+        }
+        let mut scores = scores.into_iter();
+        let mut command = |item: Result<(convert::Checked, Vec<u8>), Failure>| {
+            let (event, content) = item?;
+            let felt = match &event.felt {
+                Felt::Scored(label, score) => (*label, *score),
+                Felt::Text(_) => {
+                    let scored =
+                        scores.next().unwrap_or(Err(ScoreError::WorkerLost)).map_err(Failure::Score)?;
+                    (scored.sentiment.label, scored.sentiment.score)
+                }
+            };
+            let (event, replaces) = event.into_event(felt);
+            Ok(Command::Record { event, content, replaces })
+        };
+        let items: Vec<Result<Command, Failure>> = checked.into_iter().map(&mut command).collect();
+        let commands: Vec<Command> = items.iter().flatten().cloned().collect();
+        let outcomes = if commands.is_empty() {
+            Vec::new()
+        } else {
+            keeper.apply(commands).await.map_err(Failure::Keep)?
+        };
+        let mut outcomes = outcomes.into_iter();
+        let mut ended = |item: Result<Command, Failure>| {
+            item?;
+            convert::recorded(outcomes.next())
+        };
+        let results = items.into_iter().zip(ids).zip(0..).map(|((item, event_id), index)| {
+            let outcome = match ended(item) {
+                Ok(status) => record_event_result::Outcome::Status(status.into()),
+                Err(failure) => record_event_result::Outcome::Error(failure.into_item()),
+            };
+            done(match &outcome {
+                record_event_result::Outcome::Status(_) => OK,
+                record_event_result::Outcome::Error(status) => item_name(status),
+            });
+            v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
+        });
+        Ok(v1::RecordEventsResponse { results: results.collect() })
+    }
+
+    async fn retract(&self, ids: Vec<String>) -> Result<v1::RetractEventsResponse, Failure> {
+        let keeper = self.keeper()?;
+        self.within("event_ids", ids.len())?;
+        let commands = ids.into_iter().map(Command::Retract).collect();
+        let outcomes = keeper.apply(commands).await.map_err(Failure::Keep)?;
+        Ok(v1::RetractEventsResponse {
+            statuses: outcomes.into_iter().map(|outcome| convert::retracted(outcome).into()).collect(),
+        })
+    }
+
+    /// The features of some keys, read off the threads that serve sockets.
+    async fn features(&self, keys: Vec<Key>, now: Timestamp) -> Result<Vec<Option<Features>>, Failure> {
+        let keeper = self.keeper()?;
+        let read =
+            move || keys.iter().map(|key| keeper.book().features(key, now)).collect::<Result<Vec<_>, _>>();
+        tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)
+    }
+
+    async fn profiles(
+        &self,
+        keys: Vec<v1::ProfileKey>,
+    ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
+        let now = Timestamp::now();
+        let checked: Vec<Result<Key, Failure>> = keys.into_iter().map(convert::key).collect();
+        let found = self.features(checked.iter().flatten().cloned().collect(), now).await?;
+        let mut found = found.into_iter();
+        let mut profile = |key: Result<Key, Failure>| {
+            let key = key?;
+            let features = found.next().flatten().ok_or_else(|| Failure::ProfileNotFound(key.to_string()))?;
+            Ok(convert::profile(&key, &features, now))
+        };
+        Ok(checked.into_iter().map(&mut profile).collect())
+    }
+
+    async fn get(&self, key: Option<v1::ProfileKey>) -> Result<v1::GetProfileResponse, Failure> {
+        let found = self.profiles(vec![key.unwrap_or_default()]).await?;
+        let profile = found.into_iter().next().unwrap_or(Err(Failure::Died))?;
+        Ok(v1::GetProfileResponse { profile: Some(profile) })
+    }
+
+    async fn batch_get(&self, keys: Vec<v1::ProfileKey>) -> Result<v1::BatchGetProfilesResponse, Failure> {
+        self.within("keys", keys.len())?;
+        let found = self.profiles(keys).await?;
+        let result = |(found, index): (Result<v1::Profile, Failure>, i32)| {
+            let outcome = match found {
+                Ok(profile) => batch_get_profiles_result::Outcome::Profile(profile),
+                Err(failure) => batch_get_profiles_result::Outcome::Error(failure.into_item()),
+            };
+            v1::BatchGetProfilesResult { index, outcome: Some(outcome) }
+        };
+        Ok(v1::BatchGetProfilesResponse { results: found.into_iter().zip(0..).map(result).collect() })
+    }
+
+    async fn export(&self, customer: String) -> Result<v1::ExportSubjectResponse, Failure> {
+        let keeper = self.keeper()?;
+        let customer = convert::customer(customer)?;
+        let (now, key) = (Timestamp::now(), Key::Customer(customer.clone()));
+        let found = self.features(vec![key.clone()], now).await?;
+        let held = tokio::task::spawn_blocking(move || keeper.book().held(&customer));
+        let held = held.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
+        Ok(v1::ExportSubjectResponse {
+            events: held.into_iter().map(convert::held).collect(),
+            profile: found
+                .into_iter()
+                .flatten()
+                .next()
+                .map(|features| convert::profile(&key, &features, now)),
+        })
+    }
+
+    async fn erase(&self, request: v1::EraseSubjectRequest) -> Result<v1::EraseSubjectResponse, Failure> {
+        let keeper = self.keeper()?;
+        let customer = convert::customer(request.customer_id)?;
+        let erase = Command::Erase { customer, from_brands: request.erase_from_brands };
+        let outcomes = keeper.apply(vec![erase]).await.map_err(Failure::Keep)?;
+        let count = match outcomes.first() {
+            Some(Outcome::Forgotten(count)) => *count,
+            _ => return Err(Failure::Died),
+        };
+        Ok(v1::EraseSubjectResponse {
+            event_count: super::convert::count(count),
+            erase_time: Some(convert::timestamp(Timestamp::now())),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl ProfileService for Profiles {
+    async fn record_events(
+        &self,
+        request: Request<v1::RecordEventsRequest>,
+    ) -> Result<Response<v1::RecordEventsResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "RecordEvents", request.metadata())?;
+        let item = call.items();
+        call.answer(self.record(request.into_inner().events, item)).await
+    }
+
+    async fn retract_events(
+        &self,
+        request: Request<v1::RetractEventsRequest>,
+    ) -> Result<Response<v1::RetractEventsResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "RetractEvents", request.metadata())?;
+        call.answer(self.retract(request.into_inner().event_ids)).await
+    }
+
+    async fn get_profile(
+        &self,
+        request: Request<v1::GetProfileRequest>,
+    ) -> Result<Response<v1::GetProfileResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "GetProfile", request.metadata())?;
+        call.answer(self.get(request.into_inner().key)).await
+    }
+
+    async fn batch_get_profiles(
+        &self,
+        request: Request<v1::BatchGetProfilesRequest>,
+    ) -> Result<Response<v1::BatchGetProfilesResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "BatchGetProfiles", request.metadata())?;
+        call.answer(self.batch_get(request.into_inner().keys)).await
+    }
+
+    async fn export_subject(
+        &self,
+        request: Request<v1::ExportSubjectRequest>,
+    ) -> Result<Response<v1::ExportSubjectResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "ExportSubject", request.metadata())?;
+        call.answer(self.export(request.into_inner().customer_id)).await
+    }
+
+    async fn erase_subject(
+        &self,
+        request: Request<v1::EraseSubjectRequest>,
+    ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "EraseSubject", request.metadata())?;
+        call.answer(self.erase(request.into_inner())).await
+    }
+}

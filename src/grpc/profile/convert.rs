@@ -1,0 +1,321 @@
+//! Between messages and the domain, for profiles.
+
+use jiff::Timestamp;
+use tonic_types::FieldViolation;
+
+use super::super::convert::{count, label as label_to};
+use super::super::status::Failure;
+use super::super::v1::profile_event::Felt as Given;
+use super::super::{ServerConfig, v1};
+use crate::model::Label;
+use crate::profile::{
+    Channel, Contribution, Event, Features, Held, Key, Known, Micros, Outcome, Window, WindowFeatures,
+};
+
+const MAX_ID_BYTES: usize = 128;
+const MAX_BRANDS: usize = 16;
+
+/// What an event says was felt.
+#[derive(Clone, Debug)]
+pub(super) enum Felt {
+    Scored(Label, f32),
+    Text(String),
+}
+
+/// An event that has passed every check.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) felt: Felt,
+    id: String,
+    time: Timestamp,
+    customer: Option<String>,
+    brands: Vec<String>,
+    channel: Channel,
+    replaces: Option<String>,
+}
+
+impl Checked {
+    /// The words, if it has some to score.
+    pub(super) fn text(&self) -> Option<&String> {
+        match &self.felt {
+            Felt::Text(text) => Some(text),
+            Felt::Scored(..) => None,
+        }
+    }
+
+    pub(super) fn into_event(self, (label, score): (Label, f32)) -> (Event, Option<String>) {
+        let contribution =
+            Contribution { time: self.time, label, score: Micros::of(score), channel: self.channel };
+        (Event { id: self.id, customer: self.customer, brands: self.brands, contribution }, self.replaces)
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<FieldViolation>);
+
+impl Faults {
+    fn add(&mut self, field: &str, problem: impl Into<String>) {
+        self.0.push(FieldViolation::new(field, problem.into()));
+    }
+
+    /// A name is of 1 to 128 bytes that show; in one of a key no slash is.
+    fn name(&mut self, field: &str, name: &str, in_key: bool) {
+        if name.is_empty() || name.len() > MAX_ID_BYTES {
+            self.add(field, format!("is {} bytes long, 1 to {MAX_ID_BYTES} are taken", name.len()));
+        }
+        if name.chars().any(char::is_control) || (in_key && name.contains('/')) {
+            self.add(field, "holds a control character or a slash");
+        }
+    }
+
+    fn none_or<T>(self, value: T) -> Result<T, Failure> {
+        if self.0.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.0)) }
+    }
+}
+
+/// Checks every field and reports all that are out of range.
+pub(super) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Checked, Failure> {
+    let mut faults = Faults::default();
+    faults.name("event_id", &given.event_id, false);
+    let time = given.event_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    if time.is_none() {
+        faults.add("event_time", "is missing or no time");
+    }
+    if !given.customer_id.is_empty() {
+        faults.name("customer_id", &given.customer_id, true);
+    } else if given.brand_ids.is_empty() {
+        faults.add("customer_id", "is missing, and so is any brand_ids");
+    }
+    for (at, brand) in given.brand_ids.iter().enumerate() {
+        faults.name(&format!("brand_ids[{at}]"), brand, true);
+        if given.brand_ids.iter().take(at).any(|other| other == brand) {
+            faults.add(&format!("brand_ids[{at}]"), "is there twice");
+        }
+    }
+    if given.brand_ids.len() > MAX_BRANDS {
+        faults.add("brand_ids", format!("are {}, at most {MAX_BRANDS} are taken", given.brand_ids.len()));
+    }
+    let channel = match v1::Channel::try_from(given.channel) {
+        Ok(v1::Channel::Review) => Channel::Review,
+        Ok(v1::Channel::Social) => Channel::Social,
+        Ok(v1::Channel::LineChat) => Channel::LineChat,
+        Ok(v1::Channel::Unspecified | v1::Channel::Other) => Channel::Other,
+        Err(_) => {
+            faults.add("channel", format!("{} is no Channel; use 0 to 4", given.channel));
+            Channel::Other
+        }
+    };
+    let felt = match given.felt {
+        Some(Given::Text(text)) => {
+            let (bytes, most) = (text.len(), config.max_text_bytes);
+            if bytes > most {
+                faults.add("text", format!("is {bytes} bytes long, at most {most} are taken"));
+            }
+            Some(Felt::Text(text))
+        }
+        Some(Given::Scored(v1::ScoredText { label: given, score })) => {
+            if !(-1.0..=1.0).contains(&score) {
+                faults.add("scored.score", format!("is {score}; use a number in [-1, 1]"));
+            }
+            let label = label(given);
+            if label.is_none() {
+                faults.add("scored.label", format!("{given} is no SentimentLabel; use 1 to 4"));
+            }
+            label.map(|label| Felt::Scored(label, score))
+        }
+        None => {
+            faults.add("felt", "is missing; give scored or text");
+            None
+        }
+    };
+    if !given.replaces_event_id.is_empty() {
+        faults.name("replaces_event_id", &given.replaces_event_id, false);
+    }
+    match (time, felt) {
+        (Some(time), Some(felt)) => faults.none_or(Checked {
+            felt,
+            id: given.event_id,
+            time,
+            customer: Some(given.customer_id).filter(|customer| !customer.is_empty()),
+            brands: given.brand_ids,
+            channel,
+            replaces: Some(given.replaces_event_id).filter(|id| !id.is_empty()),
+        }),
+        _ => Err(Failure::Invalid(faults.0)),
+    }
+}
+
+pub(super) fn key(given: v1::ProfileKey) -> Result<Key, Failure> {
+    let v1::ProfileKey { customer_id: customer, brand_id: brand } = given;
+    let mut faults = Faults::default();
+    if !customer.is_empty() {
+        faults.name("key.customer_id", &customer, true);
+    }
+    if !brand.is_empty() {
+        faults.name("key.brand_id", &brand, true);
+    }
+    let key = match (customer.is_empty(), brand.is_empty()) {
+        (false, false) => Key::Pair { customer, brand },
+        (false, true) => Key::Customer(customer),
+        (true, false) => Key::Brand(brand),
+        (true, true) => {
+            faults.add("key", "names no customer and no brand");
+            Key::Brand(brand)
+        }
+    };
+    faults.none_or(key)
+}
+
+pub(super) fn customer(id: String) -> Result<String, Failure> {
+    let mut faults = Faults::default();
+    faults.name("customer_id", &id, true);
+    faults.none_or(id)
+}
+
+fn label(given: i32) -> Option<Label> {
+    match v1::SentimentLabel::try_from(given) {
+        Ok(v1::SentimentLabel::Positive) => Some(Label::Positive),
+        Ok(v1::SentimentLabel::Neutral) => Some(Label::Neutral),
+        Ok(v1::SentimentLabel::Negative) => Some(Label::Negative),
+        Ok(v1::SentimentLabel::Question) => Some(Label::Question),
+        Ok(v1::SentimentLabel::Unspecified) | Err(_) => None,
+    }
+}
+
+/// How the taking of an event ended.
+pub(super) fn recorded(outcome: Option<Outcome>) -> Result<v1::RecordStatus, Failure> {
+    match outcome {
+        Some(Outcome::Recorded) => Ok(v1::RecordStatus::Recorded),
+        Some(Outcome::Duplicate) => Ok(v1::RecordStatus::Duplicate),
+        Some(refused) => Err(Failure::NotRecorded(refused)),
+        None => Err(Failure::Died),
+    }
+}
+
+pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
+    match outcome {
+        Outcome::Retracted => v1::RetractStatus::Retracted,
+        Outcome::AlreadyRetracted => v1::RetractStatus::AlreadyRetracted,
+        Outcome::NotFound
+        | Outcome::Recorded
+        | Outcome::Duplicate
+        | Outcome::Conflict
+        | Outcome::TooOld
+        | Outcome::TooNew
+        | Outcome::Erased
+        | Outcome::Forgotten(_) => v1::RetractStatus::NotFound,
+    }
+}
+
+pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+pub(super) fn held(held: Held) -> v1::HeldEvent {
+    let Held { event: Event { id, customer, brands, contribution }, retracted } = held;
+    let channel = match contribution.channel {
+        Channel::Review => v1::Channel::Review,
+        Channel::Social => v1::Channel::Social,
+        Channel::LineChat => v1::Channel::LineChat,
+        Channel::Other => v1::Channel::Other,
+    };
+    let scored = v1::ScoredText {
+        label: label_to(contribution.label).into(),
+        score: narrow(contribution.score.score()),
+    };
+    let event = v1::ProfileEvent {
+        event_id: id,
+        event_time: Some(timestamp(contribution.time)),
+        customer_id: customer.unwrap_or_default(),
+        brand_ids: brands,
+        channel: channel.into(),
+        felt: Some(Given::Scored(scored)),
+        replaces_event_id: String::new(),
+    };
+    v1::HeldEvent { event: Some(event), retracted }
+}
+
+pub(super) fn profile(key: &Key, of: &Features, now: Timestamp) -> v1::Profile {
+    let key = match key.clone() {
+        Key::Customer(customer_id) => v1::ProfileKey { customer_id, ..v1::ProfileKey::default() },
+        Key::Brand(brand_id) => v1::ProfileKey { brand_id, ..v1::ProfileKey::default() },
+        Key::Pair { customer, brand } => v1::ProfileKey { customer_id: customer, brand_id: brand },
+    };
+    let [day, week, month] = of.decayed;
+    let last = |present: Known<crate::profile::Last>| match present {
+        Known::Present(last) => (Known::Present(last.score.score()), Some(timestamp(last.time))),
+        Known::NoData => (Known::NoData, None),
+        Known::OutsideRetention => (Known::OutsideRetention, None),
+    };
+    let (last_score, last_event_time) = last(of.last);
+    let days = match of.days_since_negative {
+        Known::Present(days) => Known::Present(as_float(days)),
+        Known::NoData => Known::NoData,
+        Known::OutsideRetention => Known::OutsideRetention,
+    };
+    v1::Profile {
+        key: Some(key),
+        as_of_time: Some(timestamp(now)),
+        windows: of.windows.iter().map(window).collect(),
+        decayed_mean_1d: value(day),
+        decayed_mean_7d: value(week),
+        decayed_mean_30d: value(month),
+        trend: value(of.trend),
+        daily_slope: value(of.slope),
+        volatility: value(of.volatility),
+        last_score: value(last_score),
+        last_event_time,
+        days_since_negative: value(days),
+        negative_run: count(of.negative_run),
+    }
+}
+
+fn window(of: &WindowFeatures) -> v1::WindowFeatures {
+    let window = match of.window {
+        Window::Hour => v1::FeatureWindow::Hour,
+        Window::Day => v1::FeatureWindow::Day,
+        Window::Week => v1::FeatureWindow::Week,
+        Window::Month => v1::FeatureWindow::Month,
+        Window::Quarter => v1::FeatureWindow::Quarter,
+        Window::Lifetime => v1::FeatureWindow::Lifetime,
+    };
+    let ([positive, neutral, negative, question], [review, social, line_chat, other]) =
+        (of.sums.labels, of.sums.channels);
+    let total = of.sums.count();
+    v1::WindowFeatures {
+        window: window.into(),
+        counts: Some(v1::FeatureCount {
+            total,
+            positive,
+            neutral,
+            negative,
+            question,
+            review,
+            social,
+            line_chat,
+            other,
+        }),
+        mean_score: value(of.mean),
+        score_deviation: value(of.deviation),
+        mean_score_error: value(of.mean_error),
+    }
+}
+
+fn value(known: Known<f64>) -> Option<v1::FeatureValue> {
+    let (presence, value) = match known {
+        Known::Present(value) => (v1::FeaturePresence::Present, value),
+        Known::NoData => (v1::FeaturePresence::NoData, 0.0),
+        Known::OutsideRetention => (v1::FeaturePresence::OutsideRetention, 0.0),
+    };
+    Some(v1::FeatureValue { presence: presence.into(), value })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a score keeps its meaning in 32 bits")]
+fn narrow(score: f64) -> f32 {
+    score as f32
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of days")]
+fn as_float(days: i64) -> f64 {
+    days as f64
+}
