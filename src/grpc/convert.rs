@@ -228,3 +228,12 @@ pub(super) fn count(count: usize) -> i32 {
 pub(super) fn duration(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
 }
+
+pub(super) fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a score keeps its meaning in 32 bits")]
+pub(super) fn narrow(score: f64) -> f32 {
+    score as f32
+}

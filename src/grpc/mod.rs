@@ -155,6 +155,19 @@ pub enum ServeError<E: std::error::Error + 'static> {
     GraceExceeded(Duration),
 }
 
+/// A generated server within the limits of the settings, with the compressions that clients may use. The servers have these
+/// methods in common, but no trait.
+macro_rules! limited {
+    ($config:expr, $server:expr) => {
+        $server
+            .max_decoding_message_size($config.max_message_bytes)
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+            .send_compressed(Gzip)
+            .send_compressed(Zstd)
+    };
+}
+
 /// What the server works with beside its scorer.
 #[derive(Debug, Default)]
 pub struct Parts {
@@ -196,24 +209,10 @@ where
     });
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let texts = SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared)))
-        .max_decoding_message_size(config.max_message_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .send_compressed(Gzip)
-        .send_compressed(Zstd);
-    let conversations = ConversationServiceServer::new(Conversations::new(Arc::clone(&shared)))
-        .max_decoding_message_size(config.max_message_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .send_compressed(Gzip)
-        .send_compressed(Zstd);
-    let profiles = ProfileServiceServer::new(Profiles::new(Arc::clone(&shared)))
-        .max_decoding_message_size(config.max_message_bytes)
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .send_compressed(Gzip)
-        .send_compressed(Zstd);
+    let texts = limited!(config, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
+    let conversations =
+        limited!(config, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
+    let profiles = limited!(config, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
     let router = router(config).add_service(health_service);
     let router = router.add_service(texts).add_service(conversations).add_service(profiles);
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));

@@ -188,7 +188,7 @@ impl Profiles {
         };
         Ok(v1::EraseSubjectResponse {
             event_count: super::convert::count(count),
-            erase_time: Some(convert::timestamp(Timestamp::now())),
+            erase_time: Some(super::convert::timestamp(Timestamp::now())),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tonic_types::FieldViolation;
 
-use super::super::convert::{count, duration, sentiment};
+use super::super::convert::{count, duration, narrow, sentiment, timestamp};
 use super::super::status::Failure;
 use super::super::v1::conversation_message::Content;
 use super::super::{ServerConfig, v1};
@@ -311,17 +311,13 @@ impl Shown<'_> {
         heard: &Heard,
         smoothed: Option<f64>,
     ) -> v1::AnalyzedMessage {
-        let time = |time: Timestamp| prost_types::Timestamp {
-            seconds: time.as_second(),
-            nanos: time.subsec_nanosecond(),
-        };
         v1::AnalyzedMessage {
             index: count(at),
             message_id: message.id.clone().unwrap_or_default(),
             line: count(message.line),
             role: role_to(role).into(),
             speaker: self.people.speaker(message, role).to_owned(),
-            send_time: message.time.map(time),
+            send_time: message.time.map(timestamp),
             basis: basis(heard.basis).into(),
             sentiment: heard.sentiment.as_ref().map(|felt| sentiment(felt, self.max_risk)),
             smoothed_score: smoothed.map(narrow),
@@ -452,9 +448,4 @@ fn cue(cue: Cue) -> v1::EscalationCue {
         Cue::RepeatedContact => v1::EscalationCue::RepeatedContact,
         Cue::NoAnswer => v1::EscalationCue::NoAnswer,
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a score keeps its meaning in 32 bits")]
-fn narrow(score: f64) -> f32 {
-    score as f32
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tonic_types::FieldViolation;
 
-use super::super::convert::{count, label as label_to};
+use super::super::convert::{count, label as label_to, narrow, timestamp};
 use super::super::status::Failure;
 use super::super::v1::profile_event::Felt as Given;
 use super::super::{ServerConfig, v1};
@@ -207,10 +207,6 @@ pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
     }
 }
 
-pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
-}
-
 pub(super) fn held(held: Held) -> v1::HeldEvent {
     let Held { event: Event { id, customer, brands, contribution }, retracted } = held;
     let channel = match contribution.channel {
@@ -308,11 +304,6 @@ fn value(known: Known<f64>) -> Option<v1::FeatureValue> {
         Known::OutsideRetention => (v1::FeaturePresence::OutsideRetention, 0.0),
     };
     Some(v1::FeatureValue { presence: presence.into(), value })
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a score keeps its meaning in 32 bits")]
-fn narrow(score: f64) -> f32 {
-    score as f32
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of days")]
