@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use arom::grpc::v1::conversation_service_client::ConversationServiceClient;
+use arom::grpc::v1::profile_event::Felt;
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
-use arom::grpc::v1::{AnalysisFeatures, AnalyzeSentimentRequest};
+use arom::grpc::v1::{
+    AnalysisFeatures, AnalyzeConversationRequest, AnalyzeSentimentRequest, ConversationExport,
+    EraseSubjectRequest, ProfileEvent, RecordEventsRequest,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -14,8 +20,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tonic::transport::Server as Transport;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server as Transport};
 use tonic::{Request, Response, Status};
 
 use crate::support::{Process, repository};
@@ -53,7 +59,16 @@ async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
 
 #[tokio::test]
 async fn nothing_of_a_text_and_no_id_is_in_the_log_or_the_metrics() {
-    let mut server = Process::start(&["--http-listen", "127.0.0.1:0", "--log", "info,arom=trace"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().to_str().expect("UTF-8");
+    let mut server = Process::start(&[
+        "--http-listen",
+        "127.0.0.1:0",
+        "--log",
+        "info,arom=trace",
+        "--profile-store",
+        store,
+    ]);
     server.wait_for("ready");
     let http = server.http_address.clone().expect("it says where");
     let mut client =
@@ -77,10 +92,47 @@ async fn nothing_of_a_text_and_no_id_is_in_the_log_or_the_metrics() {
     client.analyze_sentiment(asked(text, Some(2.0))).await.expect_err("refused");
     let long = text.repeat(2000);
     client.analyze_sentiment(asked(&long, None)).await.expect_err("too long");
+    let channel = Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let channel = channel.connect().await.expect("it listens");
+    let chat = format!("text,sender\n{text},สมชาย\nค่ะ,\n").into_bytes();
+    let export = Some(ConversationExport { content: chat, ..ConversationExport::default() });
+    let chat = AnalyzeConversationRequest { export, include_texts: true, ..Default::default() };
+    ConversationServiceClient::new(channel.clone()).analyze_conversation(chat).await.expect("scored");
+    let time = jiff::Timestamp::now();
+    let event = |id: &str| ProfileEvent {
+        event_id: id.to_owned(),
+        customer_id: "somchai".to_owned(),
+        event_time: Some(prost_types::Timestamp { seconds: time.as_second(), nanos: 0 }),
+        felt: Some(Felt::Text(text.to_owned())),
+        ..ProfileEvent::default()
+    };
+    let events = RecordEventsRequest { events: vec![event("id-of-somchai"), event("")] };
+    let mut profiles = ProfileServiceClient::new(channel);
+    let results = profiles.record_events(events).await.expect("an answer").into_inner().results;
+    assert_eq!(results.len(), 2);
+    let erase = EraseSubjectRequest { customer_id: "somchai".to_owned(), ..EraseSubjectRequest::default() };
+    assert_eq!(profiles.erase_subject(erase).await.expect("an answer").into_inner().event_count, 1);
     let (_, metrics) = get(&http, "/metrics").await;
     drop(client);
     let logged = server.stop();
     assert!(logged.contains("stopped"), "{logged}");
+    let mut folders = vec![folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).expect("readable");
+                let word = "อร่อย".as_bytes();
+                assert!(
+                    !bytes.windows(word.len()).any(|part| part == word),
+                    "words are in {}",
+                    path.display()
+                );
+            }
+        }
+    }
     for secret in ["สมชาย", "อร่อย", "somchai", "081", "5678"] {
         assert!(!logged.contains(secret) && !metrics.contains(secret), "{secret} is in {logged}{metrics}");
     }
