@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::grpc::ServerConfig;
-use crate::profile::Terms;
+use crate::profile::{Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::telemetry::{LogFormat, TelemetryConfig};
 use keys::KEYS;
@@ -41,6 +41,8 @@ pub struct Config {
     pub profile_store: Option<PathBuf>,
     /// Which events are taken into profiles, and for how long they are kept.
     pub profile_terms: Terms,
+    /// For how long changes of profiles stay known, and when the store is swept.
+    pub profile_upkeep: Upkeep,
     /// What is logged and traced.
     pub telemetry: TelemetryConfig,
     said: BTreeMap<&'static str, Said>,
@@ -95,6 +97,14 @@ impl Config {
             faults
                 .push(format!("{message}: {message_bytes} leaves no room for a text of {text_bytes} bytes"));
         }
+        for (clear, raise) in
+            [("signal.share_clear", "signal.share_raise"), ("signal.mood_clear", "signal.mood_raise")]
+        {
+            if faults.is_empty() && values.get::<f64>(clear) >= values.get(raise) {
+                let (low, high) = (values.get::<f64>(clear), values.get::<f64>(raise));
+                faults.push(format!("{clear}: {low} is not below {raise}, {high}"));
+            }
+        }
         if !faults.is_empty() {
             return Err(ConfigError::Invalid(faults));
         }
@@ -133,7 +143,23 @@ impl Config {
             profile_store: values.find("profile.store"),
             profile_terms: Terms {
                 retention: SignedDuration::from_hours(24 * values.get::<i64>("profile.retention_days")),
+                rules: Rules {
+                    share_minutes: values.get("signal.share_minutes"),
+                    share_raise: values.get("signal.share_raise"),
+                    share_clear: values.get("signal.share_clear"),
+                    share_rise: values.get("signal.share_rise"),
+                    share_events: values.get("signal.share_events"),
+                    mood_raise: values.get("signal.mood_raise"),
+                    mood_clear: values.get("signal.mood_clear"),
+                    run_raise: values.get("signal.run_raise"),
+                    cool_down: SignedDuration::from_mins(values.get("signal.cool_down_minutes")),
+                },
                 ..Terms::default()
+            },
+            profile_upkeep: Upkeep {
+                history: SignedDuration::from_hours(values.get("profile.history_hours")),
+                history_count: values.get("profile.history_changes"),
+                ..Upkeep::default()
             },
             telemetry: TelemetryConfig {
                 filter: values.get("log.filter"),

@@ -43,7 +43,8 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
 
 async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
     let server = &config.server;
-    let profiles = profiles(config)?;
+    let metrics = Arc::new(Metrics::default());
+    let profiles = profiles(config, Arc::clone(&metrics))?;
     let grpc = bind(server.listen, "--listen").await?;
     let http = match server.http_listen {
         Some(address) => Some(bind(address, "--http-listen").await?),
@@ -55,7 +56,6 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     let address = grpc.local_addr().context("the listener has no address")?;
     let http_address = http.as_ref().and_then(|http| http.local_addr().ok()).map(tracing::field::display);
     tracing::info!(%address, http_address, workers = config.scoring.workers, "listening");
-    let metrics = Arc::new(Metrics::default());
     let (first, measured) = (config.clone(), Arc::clone(&metrics));
     let (common, flags) = (common.clone(), args.flags.clone());
     let load = move |current: Option<&Scorer>| match current {
@@ -102,14 +102,13 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
 }
 
 /// What is kept of customers and brands, if a folder for it is named.
-fn profiles(config: &Config) -> Result<Option<Keeper<Disk>>> {
+fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Keeper<Disk>>> {
     let Some(folder) = &config.profile_store else { return Ok(None) };
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
-    let keeper =
-        Keeper::start(book, jiff::Timestamp::now).context("cannot start the thread of the profile store")?;
-    Ok(Some(keeper))
+    let keeper = Keeper::start(book, Arc::new(jiff::Timestamp::now), config.profile_upkeep, metrics);
+    Ok(Some(keeper.context("cannot start the threads of the profile store")?))
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {

@@ -15,7 +15,7 @@ use super::call::Call;
 use super::status::{Failure, OK, item_name};
 use super::v1::profile_service_server::ProfileService;
 use super::v1::{self, batch_get_profiles_result, record_event_result};
-use crate::profile::{Command, Disk, Features, Keeper, Key, Outcome};
+use crate::profile::{Command, Disk, Keeper, Key, Outcome, Profile};
 use crate::scoring::{Features as Asked, ScoreError};
 use convert::Felt;
 
@@ -117,11 +117,11 @@ impl Profiles {
         })
     }
 
-    /// The features of some keys, read off the threads that serve sockets.
-    async fn features(&self, keys: Vec<Key>, now: Timestamp) -> Result<Vec<Option<Features>>, Failure> {
+    /// The profiles of some keys, read off the threads that serve sockets.
+    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> Result<Vec<Option<Profile>>, Failure> {
         let keeper = self.keeper()?;
         let read =
-            move || keys.iter().map(|key| keeper.book().features(key, now)).collect::<Result<Vec<_>, _>>();
+            move || keys.iter().map(|key| keeper.book().profile(key, now)).collect::<Result<Vec<_>, _>>();
         tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)
     }
 
@@ -131,12 +131,11 @@ impl Profiles {
     ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
         let now = Timestamp::now();
         let checked: Vec<Result<Key, Failure>> = keys.into_iter().map(convert::key).collect();
-        let found = self.features(checked.iter().flatten().cloned().collect(), now).await?;
-        let mut found = found.into_iter();
+        let mut found = self.read(checked.iter().flatten().cloned().collect(), now).await?.into_iter();
         let mut profile = |key: Result<Key, Failure>| {
             let key = key?;
-            let features = found.next().flatten().ok_or_else(|| Failure::ProfileNotFound(key.to_string()))?;
-            Ok(convert::profile(&key, &features, now))
+            let profile = found.next().flatten().ok_or_else(|| Failure::ProfileNotFound(key.to_string()))?;
+            Ok(convert::profile(&profile, now))
         };
         Ok(checked.into_iter().map(&mut profile).collect())
     }
@@ -164,16 +163,12 @@ impl Profiles {
         let keeper = self.keeper()?;
         let customer = convert::customer(customer)?;
         let (now, key) = (Timestamp::now(), Key::Customer(customer.clone()));
-        let found = self.features(vec![key.clone()], now).await?;
+        let found = self.read(vec![key], now).await?;
         let held = tokio::task::spawn_blocking(move || keeper.book().held(&customer));
         let held = held.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
         Ok(v1::ExportSubjectResponse {
             events: held.into_iter().map(convert::held).collect(),
-            profile: found
-                .into_iter()
-                .flatten()
-                .next()
-                .map(|features| convert::profile(&key, &features, now)),
+            profile: found.into_iter().flatten().next().map(|profile| convert::profile(&profile, now)),
         })
     }
 

@@ -186,7 +186,8 @@ fn not_recorded(outcome: Outcome) -> Status {
         | Outcome::Duplicate
         | Outcome::Retracted
         | Outcome::AlreadyRetracted
-        | Outcome::Forgotten(_) => (Code::Internal, "NOT_RECORDED", "the event was not taken"),
+        | Outcome::Forgotten(_)
+        | Outcome::Done => (Code::Internal, "NOT_RECORDED", "the event was not taken"),
     };
     plain(code, reason, message)
 }

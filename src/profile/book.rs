@@ -1,37 +1,54 @@
 //! The book of profiles: events come in once, are taken back exactly, and are forgotten for good. Pure but for the storage
 //! it is given.
 //!
-//! What is asked together is written together: [`Book::apply`] is one commit.
+//! What is asked together is written together: [`Book::apply`] is one commit. One thread writes; any may read.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+mod migrate;
+mod page;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
+use moka::sync::Cache;
 
+use super::change::Change;
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State};
 use super::rows::{
-    Entry, Erasure, Felt, Hash, VERSION, decode, encode, event_row, event_time, hash, ordered, prefix, span,
-    tile_of, tile_row, time,
+    Erasure, Felt, Hash, Kept, VERSION, decode, event_time, everything, hash, prefix, sequence, span,
+    tile_of, time,
 };
-use super::storage::{self, Row, Storage, StorageError, Table, Write};
-use super::tiles::{Day, Resolution, Sign, Sums};
+use super::signals::{Alarm, Rules};
+use super::storage::{Order, Row, Storage, StorageError, Table};
+use super::tiles::Resolution;
+use crate::model::Label;
+use page::Page;
 
-/// Rows that are read at once.
-const CHUNK: usize = 64;
+/// Memory for what is kept of the keys that changed last.
+const HOT_BYTES: u64 = 64 << 20;
+
+const SEQUENCE: &[u8] = b"sequence";
+const TRIMMED: &[u8] = b"trimmed";
 
 /// What is taken and for how long it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
     /// Events are taken up to this age, and their ids remembered for as long.
     pub retention: SignedDuration,
     /// Events may be ahead of the clock by this.
     pub skew: SignedDuration,
+    /// When signals are raised and cleared.
+    pub rules: Rules,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { retention: SignedDuration::from_hours(90 * 24), skew: SignedDuration::from_mins(10) }
+        Self {
+            retention: SignedDuration::from_hours(90 * 24),
+            skew: SignedDuration::from_mins(10),
+            rules: Rules::default(),
+        }
     }
 }
 
@@ -56,6 +73,30 @@ pub enum Command {
         /// Whether what they felt is taken back from brands, too.
         from_brands: bool,
     },
+    /// Forget what is older than is kept, of these rows: see [`Book::overdue`].
+    Expire(Vec<Overdue>),
+    /// Forget changes up to this sequence.
+    Trim(u64),
+    /// These sinks there are, and no other.
+    Sinks(Vec<String>),
+    /// A sink has delivered every change up to this sequence.
+    Delivered {
+        /// Its name.
+        sink: String,
+        /// The sequence.
+        through: u64,
+    },
+}
+
+/// A row with something in it that is older than is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// An event, by its id.
+    Event(String),
+    /// Tiles of a key.
+    Tiles(Key),
+    /// That a customer was erased, by the row.
+    Tombstone(Vec<u8>),
 }
 
 /// What became of it.
@@ -79,17 +120,19 @@ pub enum Outcome {
     AlreadyRetracted,
     /// No event of that id is in the book.
     NotFound,
-    /// The customer is forgotten, and so many events with them.
+    /// So many events are forgotten, of a customer or of old age.
     Forgotten(usize),
+    /// It is done.
+    Done,
 }
 
 /// What a commit did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     /// One for each command.
     pub outcomes: Vec<Outcome>,
-    /// The keys whose features are not what they were.
-    pub changed: BTreeSet<Key>,
+    /// What changed, if anything did.
+    pub change: Option<Arc<Change>>,
 }
 
 /// An event as it is held.
@@ -101,31 +144,49 @@ pub struct Held {
     pub retracted: bool,
 }
 
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Of what.
+    pub key: Key,
+    /// The sequence of its last change.
+    pub revision: u64,
+    /// What is known.
+    pub features: Features,
+    /// The signals that are raised.
+    pub raised: Vec<Alarm>,
+}
+
 /// The book, over a storage.
 #[derive(Debug)]
 pub struct Book<S> {
     storage: S,
     salt: [u8; 32],
     terms: Terms,
+    /// What is kept of the keys that changed last. Only who writes puts into it, so that it is never behind the storage.
+    hot: Cache<Key, Arc<Kept>>,
+    /// The sequence of the last change.
+    sequence: AtomicU64,
+    /// The sequence of the last change that is forgotten.
+    trimmed: AtomicU64,
     /// The latest moment that was seen, in milliseconds: a clock that is set back must not bring back tiles.
     latest: AtomicI64,
 }
 
 impl<S: Storage> Book<S> {
-    /// Opens the book that a storage holds, or begins one there with this salt.
+    /// Opens the book that a storage holds, or begins one there with this salt. One of an older version is brought up to
+    /// this one in one commit.
     ///
     /// # Errors
     ///
-    /// If it cannot be read or is of another version.
+    /// If it cannot be read or is of a newer version.
     pub fn open(storage: S, terms: Terms, salt: [u8; 32]) -> Result<Self, StorageError> {
         let damaged = || StorageError::Row { table: Table::Meta };
         let salt = match storage.get(Table::Meta, b"version")? {
             Some(version) => {
                 let found = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
-                if found != VERSION {
-                    return Err(StorageError::Version { found, wanted: VERSION });
-                }
                 let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
+                migrate::up(&storage, found)?;
                 salt.try_into().map_err(|_| damaged())?
             }
             None => {
@@ -134,7 +195,21 @@ impl<S: Storage> Book<S> {
                 salt
             }
         };
-        Ok(Self { storage, salt, terms, latest: AtomicI64::new(i64::MIN) })
+        let number = |row: &[u8]| match storage.get(Table::Meta, row)? {
+            Some(bytes) => sequence(&bytes).ok_or_else(damaged),
+            None => Ok(0),
+        };
+        let (last, trimmed) = (number(SEQUENCE)?, number(TRIMMED)?);
+        let hot = Cache::builder().max_capacity(HOT_BYTES).weigher(|_, kept: &Arc<Kept>| weigh(&kept.state));
+        Ok(Self {
+            storage,
+            salt,
+            terms,
+            hot: hot.build(),
+            sequence: AtomicU64::new(last),
+            trimmed: AtomicU64::new(trimmed),
+            latest: AtomicI64::new(i64::MIN),
+        })
     }
 
     /// Where it is kept.
@@ -142,7 +217,24 @@ impl<S: Storage> Book<S> {
         &self.storage
     }
 
-    /// Does what is asked, in its order, and all of it or nothing. When it returns, it is on the disk.
+    /// A number that no other book has: what was said of one means nothing to another.
+    pub fn identity(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.hash("book");
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The sequence of the last change.
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// The sequence of the last change that is forgotten: those after it are known.
+    pub fn trimmed(&self) -> u64 {
+        self.trimmed.load(Ordering::Acquire)
+    }
+
+    /// Does what is asked, in its order, and all of it or nothing. When it returns, it is on the disk. One thread at a
+    /// time may.
     ///
     /// # Errors
     ///
@@ -150,14 +242,10 @@ impl<S: Storage> Book<S> {
     pub fn apply(&self, commands: &[Command], now: Timestamp) -> Result<Applied, StorageError> {
         let given = now.as_millisecond();
         let now = time(given.max(self.latest.fetch_max(given, Ordering::Relaxed)));
-        let mut page = Page { book: self, now, writes: BTreeMap::new(), changed: BTreeSet::new() };
+        let mut page = Page::new(self, now);
         let outcomes = commands.iter().map(|command| page.apply(command)).collect::<Result<Vec<_>, _>>()?;
-        let Page { writes, changed, .. } = page;
-        if !writes.is_empty() {
-            let writes = writes.into_iter().map(|((table, key), value)| (table, key, value));
-            self.storage.commit(writes.collect::<Vec<Write>>())?;
-        }
-        Ok(Applied { outcomes, changed })
+        let change = page.write()?;
+        Ok(Applied { outcomes, change })
     }
 
     /// What is known of a key; nothing if there is no such key.
@@ -165,68 +253,91 @@ impl<S: Storage> Book<S> {
     /// # Errors
     ///
     /// If it cannot be read.
-    pub fn features(&self, key: &Key, now: Timestamp) -> Result<Option<Features>, StorageError> {
-        let state = self.state(key, now)?;
-        if state.lifetime == Sums::default() {
+    pub fn profile(&self, key: &Key, now: Timestamp) -> Result<Option<Profile>, StorageError> {
+        let kept = self.kept(key)?;
+        if kept.state == State::default() {
             return Ok(None);
         }
-        Ok(Some(Features::of(&state, self.newest(key)?, now)))
+        let features = Features::of(&kept.state, self.newest(key)?, now);
+        let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
+        Ok(Some(Profile { key: key.clone(), revision: kept.revision, features, raised }))
     }
 
-    /// The tiles of a key that are kept at a moment.
-    fn state(&self, key: &Key, now: Timestamp) -> Result<State, StorageError> {
-        let lifetime = self.storage.get(Table::Tiles, &tile_row(key, None, 0))?;
-        Ok(State {
-            minutes: self.tiles(key, Resolution::Minute, now)?,
-            hours: self.tiles(key, Resolution::Hour, now)?,
-            days: self.tiles(key, Resolution::Day, now)?,
-            lifetime: lifetime.map(|bytes| decode(Table::Tiles, &bytes)).transpose()?.unwrap_or_default(),
-        })
-    }
-
-    fn tiles<T: for<'a> serde::Deserialize<'a>>(
+    /// What is kept of the keys whose names begin so, after a key, at most so many, in their order, without their last events.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn list(
         &self,
-        key: &Key,
-        resolution: Resolution,
+        start: &str,
+        after: Option<&Key>,
+        most: usize,
         now: Timestamp,
-    ) -> Result<BTreeMap<i64, T>, StorageError> {
-        let row = |tile| tile_row(key, Some(resolution), tile);
-        let rows = self.all(Table::Tiles, &(row(resolution.first_kept(now)), row(i64::MAX)))?;
-        let tile = |(row, value): Row| {
-            let (_, tile) = tile_of(&row).ok_or(StorageError::Row { table: Table::Tiles })?;
-            Ok((tile, decode(Table::Tiles, &value)?))
+    ) -> Result<Vec<Profile>, StorageError> {
+        let (mut from, to) = prefix(start);
+        if let Some(after) = after {
+            from = from.max([after.to_string().as_bytes(), &[0]].concat());
+        }
+        let rows = self.storage.scan(Table::Profiles, &from, &to, Order::Ascending, most)?;
+        let profile = |(row, value): Row| {
+            let damaged = || StorageError::Row { table: Table::Profiles };
+            let name = String::from_utf8(row).map_err(|_| damaged())?;
+            let key = Key::parse(&name).ok_or_else(damaged)?;
+            let kept = match key {
+                Key::Brand(_) => self.kept(&key)?,
+                Key::Customer(_) | Key::Pair { .. } => Arc::new(decode(Table::Profiles, &value)?),
+            };
+            let features = Features::of(&kept.state, [], now);
+            let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
+            Ok(Profile { key, revision: kept.revision, features, raised })
         };
-        rows.into_iter().map(tile).collect()
+        rows.into_iter().map(profile).collect()
+    }
+
+    /// What is kept of a key.
+    fn kept(&self, key: &Key) -> Result<Arc<Kept>, StorageError> {
+        if let Some(kept) = self.hot.get(key) {
+            return Ok(kept);
+        }
+        // A brand lies in several rows, and with each change its own row changes: read between two, they fit together.
+        const TRIES: usize = 8;
+        let mut row = self.storage.get(Table::Profiles, key.to_string().as_bytes())?;
+        for _ in 0..TRIES {
+            let Some(bytes) = &row else { return Ok(Arc::default()) };
+            let mut kept: Kept = decode(Table::Profiles, bytes)?;
+            if !matches!(key, Key::Brand(_)) {
+                return Ok(Arc::new(kept));
+            }
+            self.tiles(key, &mut kept.state)?;
+            let again = self.storage.get(Table::Profiles, key.to_string().as_bytes())?;
+            if again == row {
+                return Ok(Arc::new(kept));
+            }
+            row = again;
+            // Whoever changed it has put it there.
+            if let Some(kept) = self.hot.get(key) {
+                return Ok(kept);
+            }
+        }
+        Err(StorageError::Busy)
+    }
+
+    fn tiles(&self, key: &Key, state: &mut State) -> Result<(), StorageError> {
+        for (row, value) in self.all(Table::Tiles, &span(key))? {
+            let (resolution, tile) = tile_of(&row).ok_or(StorageError::Row { table: Table::Tiles })?;
+            match resolution {
+                Resolution::Minute => drop(state.minutes.insert(tile, decode(Table::Tiles, &value)?)),
+                Resolution::Hour => drop(state.hours.insert(tile, decode(Table::Tiles, &value)?)),
+                Resolution::Day => drop(state.days.insert(tile, decode(Table::Tiles, &value)?)),
+            }
+        }
+        Ok(())
     }
 
     /// The events of a key, the newest first, up to the last of the run of negatives that they begin with.
     fn newest(&self, key: &Key) -> Result<Vec<Contribution>, StorageError> {
-        let damaged = || StorageError::Row { table: Table::Events };
-        let (from, mut to) = span(key);
-        let mut events = Vec::new();
-        loop {
-            let rows = self.storage.scan(Table::Events, &from, &to, storage::Order::Descending, CHUNK)?;
-            for (row, value) in &rows {
-                let felt: Felt = decode(Table::Events, value)?;
-                if felt.retracted {
-                    continue;
-                }
-                let time = event_time(row).ok_or_else(damaged)?;
-                events.push(Contribution {
-                    time,
-                    label: felt.label,
-                    score: felt.score,
-                    channel: felt.channel,
-                });
-                if felt.label != crate::model::Label::Negative || events.len() == LONGEST_RUN {
-                    return Ok(events);
-                }
-            }
-            match rows.into_iter().last() {
-                Some((row, _)) => to = row,
-                None => return Ok(events),
-            }
-        }
+        newest(key, |from, to, most| self.storage.scan(Table::Events, from, to, Order::Descending, most))
     }
 
     /// All that is held of a customer, the oldest first.
@@ -235,18 +346,17 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read.
     pub fn held(&self, customer: &str) -> Result<Vec<Held>, StorageError> {
-        let key = Key::Customer(customer.to_owned());
-        let mut held = Vec::new();
-        for (_, value) in self.all(Table::Events, &span(&key))? {
+        let rows = self.all(Table::Events, &span(&Key::Customer(customer.to_owned())))?;
+        let held = |(row, value): Row| {
+            let damaged = || StorageError::Row { table: Table::Events };
             let felt: Felt = decode(Table::Events, &value)?;
-            let Some(id) = felt.id else { continue };
-            let Some(entry) = self.storage.get(Table::Ledger, id.as_bytes())? else { continue };
-            let entry: Entry = decode(Table::Ledger, &entry)?;
-            let (contribution, retracted) = (entry.contribution(), entry.retracted);
-            let event = Event { id, customer: entry.customer, brands: entry.brands, contribution };
-            held.push(Held { event, retracted });
-        }
-        Ok(held)
+            let contribution = contribution(&row, &felt)?;
+            let own = felt.own.ok_or_else(damaged)?;
+            let event =
+                Event { id: own.id, customer: Some(customer.to_owned()), brands: own.brands, contribution };
+            Ok(Held { event, retracted: own.retracted })
+        };
+        rows.into_iter().map(held).collect()
     }
 
     /// What was erased, when, the oldest first.
@@ -255,16 +365,133 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read.
     pub fn erasures(&self) -> Result<Vec<(Timestamp, Erasure)>, StorageError> {
-        let rows = self.all(Table::Audit, &(vec![0], vec![0xFF; 9]))?;
-        let erasure = |(row, value): (Vec<u8>, Vec<u8>)| {
+        let erasure = |(row, value): Row| {
             let time = event_time(&row).ok_or(StorageError::Row { table: Table::Audit })?;
             Ok((time, decode(Table::Audit, &value)?))
         };
-        rows.into_iter().map(erasure).collect()
+        self.all(Table::Audit, &everything())?.into_iter().map(erasure).collect()
+    }
+
+    /// At most so many changes after a sequence, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn changes(&self, after: u64, most: usize) -> Result<Vec<Change>, StorageError> {
+        let (from, to) = (after.saturating_add(1).to_be_bytes(), u64::MAX.to_be_bytes());
+        let rows = self.storage.scan(Table::Changes, &from, &to, Order::Ascending, most)?;
+        rows.into_iter().map(change).collect()
+    }
+
+    /// Whether it was this customer that a change forgot.
+    pub fn was_erased(&self, change: &Change, customer: &str) -> bool {
+        let hash = self.hash(customer);
+        change.erased.iter().any(|erased| erased.hash == hash)
+    }
+
+    /// How far a sink has come.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn delivered(&self, sink: &str) -> Result<u64, StorageError> {
+        let bytes = self.storage.get(Table::Cursors, sink.as_bytes())?;
+        Ok(bytes.as_deref().and_then(sequence).unwrap_or(0))
+    }
+
+    /// Who was erased with a change, for as long as a sink has yet to say so.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn notices(&self, sequence: u64) -> Result<Vec<String>, StorageError> {
+        let bytes = self.storage.get(Table::Notices, &sequence.to_be_bytes())?;
+        bytes.map_or_else(|| Ok(Vec::new()), |bytes| decode(Table::Notices, &bytes))
+    }
+
+    /// Up to which sequence changes need not be known any more: older than so long or further back than so many, and said by
+    /// every sink.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn spent(
+        &self,
+        age: SignedDuration,
+        count: u64,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<u64, StorageError> {
+        let (trimmed, sequence) = (self.trimmed(), self.sequence());
+        let mut said = sequence;
+        for (_, bytes) in self.all(Table::Cursors, &everything())? {
+            said = said.min(super::rows::sequence(&bytes).unwrap_or(0));
+        }
+        let far = sequence.saturating_sub(count);
+        let old = self.changes(trimmed, most)?.into_iter().take_while(|change| {
+            change.sequence <= far || now.duration_since(change.time()) > age
+        });
+        Ok(old.last().map_or(trimmed, |change| change.sequence).min(said))
+    }
+
+    /// What is older than is kept among some rows of a table after a row, and the last of these rows, if there are more.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn overdue(
+        &self,
+        table: Table,
+        after: &[u8],
+        most: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<Overdue>, Option<Vec<u8>>), StorageError> {
+        let (_, to) = everything();
+        let rows = self.storage.scan(table, &[after, &[0]].concat(), &to, Order::Ascending, most)?;
+        let next = (rows.len() == most).then(|| rows.last().map(|(row, _)| row.clone())).flatten();
+        let mut found = Vec::new();
+        for (row, value) in rows {
+            found.extend(self.is_overdue(table, row, &value, now)?);
+        }
+        Ok((found, next))
+    }
+
+    fn is_overdue(
+        &self,
+        table: Table,
+        row: Vec<u8>,
+        value: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<Overdue>, StorageError> {
+        let old = |millis: i64| now.duration_since(time(millis)) > self.terms.retention + self.terms.skew;
+        let name = |row| String::from_utf8(row).map_err(|_| StorageError::Row { table });
+        Ok(match table {
+            Table::Ledger => {
+                let entry: super::rows::Entry = decode(table, value)?;
+                if old(entry.millis) { Some(Overdue::Event(name(row)?)) } else { None }
+            }
+            Table::Profiles => {
+                let key = Key::parse(&name(row)?).ok_or(StorageError::Row { table })?;
+                let mut kept = Kept::clone(&*self.kept(&key)?);
+                let before = weigh(&kept.state);
+                kept.state.prune(now);
+                (weigh(&kept.state) != before).then_some(Overdue::Tiles(key))
+            }
+            Table::Erased => {
+                old(decode(table, value)?).then_some(Overdue::Tombstone(row))
+            }
+            Table::Meta
+            | Table::Events
+            | Table::Tiles
+            | Table::Changes
+            | Table::Cursors
+            | Table::Notices
+            | Table::Audit => None,
+        })
     }
 
     fn all(&self, table: Table, (from, to): &(Vec<u8>, Vec<u8>)) -> Result<Vec<Row>, StorageError> {
-        self.storage.scan(table, from, to, storage::Order::Ascending, usize::MAX)
+        self.storage.scan(table, from, to, Order::Ascending, usize::MAX)
     }
 
     fn hash(&self, text: &str) -> Hash {
@@ -272,194 +499,53 @@ impl<S: Storage> Book<S> {
     }
 }
 
-/// What is being written, over what is.
-struct Page<'a, S> {
-    book: &'a Book<S>,
-    now: Timestamp,
-    writes: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
-    changed: BTreeSet<Key>,
+/// About how many bytes a state takes.
+fn weigh(state: &State) -> u32 {
+    let tiles = state.minutes.len() + state.hours.len() + 2 * state.days.len();
+    u32::try_from(300 + 110 * tiles).unwrap_or(u32::MAX)
 }
 
-impl<S: Storage> Page<'_, S> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        match self.writes.get(&(table, key.to_vec())) {
-            Some(written) => Ok(written.clone()),
-            None => self.book.storage.get(table, key),
-        }
-    }
+fn change((row, value): Row) -> Result<Change, StorageError> {
+    let sequence = sequence(&row).ok_or(StorageError::Row { table: Table::Changes })?;
+    Ok(Change { sequence, ..decode(Table::Changes, &value)? })
+}
 
-    fn put(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.writes.insert((table, key), value);
-    }
+fn contribution(row: &[u8], felt: &Felt) -> Result<Contribution, StorageError> {
+    let time = event_time(row).ok_or(StorageError::Row { table: Table::Events })?;
+    Ok(Contribution { time, label: felt.label, score: felt.score, channel: felt.channel })
+}
 
-    /// Rows as they will be.
-    fn all(
-        &self,
-        table: Table,
-        span: &(Vec<u8>, Vec<u8>),
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StorageError> {
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = self.book.all(table, span)?.into_iter().collect();
-        for ((_, key), value) in self.writes.range((table, span.0.clone())..(table, span.1.clone())) {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
-        }
-        Ok(rows)
-    }
-
-    fn apply(&mut self, command: &Command) -> Result<Outcome, StorageError> {
-        match command {
-            Command::Record { event, content, replaces } => self.record(event, content, replaces.as_deref()),
-            Command::Retract(id) => self.retract(id),
-            Command::Erase { customer, from_brands } => self.erase(customer, *from_brands),
-        }
-    }
-
-    fn entry(&self, id: &str) -> Result<Option<Entry>, StorageError> {
-        self.get(Table::Ledger, id.as_bytes())?.map(|bytes| decode(Table::Ledger, &bytes)).transpose()
-    }
-
-    fn record(
-        &mut self,
-        event: &Event,
-        content: &[u8],
-        replaces: Option<&str>,
-    ) -> Result<Outcome, StorageError> {
-        let content = hash(&self.book.salt, &[content, replaces.unwrap_or_default().as_bytes()]);
-        if let Some(entry) = self.entry(&event.id)? {
-            return Ok(if entry.content == content { Outcome::Duplicate } else { Outcome::Conflict });
-        }
-        let millis = event.contribution.time.as_millisecond();
-        let age = self.now.duration_since(time(millis));
-        if age > self.book.terms.retention {
-            return Ok(Outcome::TooOld);
-        }
-        if -age > self.book.terms.skew {
-            return Ok(Outcome::TooNew);
-        }
-        if let Some(customer) = &event.customer
-            && let Some(erased) = self.get(Table::Erased, &self.book.hash(customer))?
-            && millis <= decode::<i64>(Table::Erased, &erased)?
-        {
-            return Ok(Outcome::Erased);
-        }
-        if let Some(old) = replaces
-            && self.retract(old)? == Outcome::NotFound
-        {
-            return Ok(Outcome::NotFound);
-        }
-        let entry = Entry {
-            millis,
-            label: event.contribution.label,
-            score: event.contribution.score,
-            channel: event.contribution.channel,
-            customer: event.customer.clone(),
-            brands: event.brands.clone(),
-            content,
-            retracted: false,
-        };
-        self.fold(Sign::Plus, &event.id, &entry, &event.keys())?;
-        self.put(Table::Ledger, event.id.clone().into_bytes(), Some(encode(&entry)));
-        Ok(Outcome::Recorded)
-    }
-
-    fn retract(&mut self, id: &str) -> Result<Outcome, StorageError> {
-        let Some(entry) = self.entry(id)? else { return Ok(Outcome::NotFound) };
-        if entry.retracted {
-            return Ok(Outcome::AlreadyRetracted);
-        }
-        let keys = keys(id, &entry);
-        self.fold(Sign::Minus, id, &entry, &keys)?;
-        self.put(Table::Ledger, id.as_bytes().to_vec(), Some(encode(&Entry { retracted: true, ..entry })));
-        Ok(Outcome::Retracted)
-    }
-
-    fn erase(&mut self, customer: &str, from_brands: bool) -> Result<Outcome, StorageError> {
-        let key = Key::Customer(customer.to_owned());
-        let mut count = 0;
-        for value in self.all(Table::Events, &span(&key))?.values() {
+/// The events of a key, the newest first, up to the last of the run of negatives that they begin with. Those of a pair are
+/// among its customer's.
+fn newest(
+    key: &Key,
+    scan: impl Fn(&[u8], &[u8], usize) -> Result<Vec<Row>, StorageError>,
+) -> Result<Vec<Contribution>, StorageError> {
+    let (owner, of) = match key {
+        Key::Customer(_) | Key::Brand(_) => (key.clone(), None),
+        Key::Pair { customer, brand } => (Key::Customer(customer.clone()), Some(brand)),
+    };
+    let (from, mut to) = span(&owner);
+    let (mut events, mut most) = (Vec::new(), 4);
+    loop {
+        let rows = scan(&from, &to, most)?;
+        for (row, value) in &rows {
             let felt: Felt = decode(Table::Events, value)?;
-            let Some(id) = felt.id else { continue };
-            let Some(entry) = self.entry(&id)? else { continue };
-            if from_brands && !entry.retracted {
-                let brands: Vec<Key> = entry.brands.iter().cloned().map(Key::Brand).collect();
-                self.fold(Sign::Minus, &id, &entry, &brands)?;
+            let counts = felt.own.as_ref().is_none_or(|own| {
+                !own.retracted && of.is_none_or(|brand| own.brands.contains(brand))
+            });
+            if !counts {
+                continue;
             }
-            self.put(Table::Ledger, id.into_bytes(), None);
-            count += 1;
-        }
-        // Of the customer, and of each pair with a brand.
-        for rows in [span(&key), prefix(&format!("{key}/brand/"))] {
-            for table in [Table::Events, Table::Tiles] {
-                for row in self.all(table, &rows)?.into_keys() {
-                    self.put(table, row, None);
-                }
+            events.push(contribution(row, &felt)?);
+            if felt.label != Label::Negative || events.len() == LONGEST_RUN {
+                return Ok(events);
             }
         }
-        let (hash, now) = (self.book.hash(customer), self.now.as_millisecond());
-        self.put(Table::Erased, hash.to_vec(), Some(encode(&now)));
-        let erasure = Erasure { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands };
-        self.put(Table::Audit, [ordered(now).as_slice(), &hash].concat(), Some(encode(&erasure)));
-        self.changed.insert(key);
-        Ok(Outcome::Forgotten(count))
-    }
-
-    /// Adds an event to keys or takes it back from them.
-    fn fold(&mut self, sign: Sign, id: &str, entry: &Entry, keys: &[Key]) -> Result<(), StorageError> {
-        let event = entry.contribution();
-        for key in keys {
-            for resolution in Resolution::ALL {
-                let tile = resolution.tile(event.time);
-                if tile < resolution.first_kept(self.now) {
-                    continue;
-                }
-                let row = tile_row(key, Some(resolution), tile);
-                match resolution {
-                    Resolution::Minute | Resolution::Hour => {
-                        self.fold_into(row, |sums: &mut Sums| sums.fold(sign, &event))?
-                    }
-                    Resolution::Day => self.fold_into(row, |day: &mut Day| day.fold(sign, &event))?,
-                }
-            }
-            self.fold_into(tile_row(key, None, 0), |sums: &mut Sums| sums.fold(sign, &event))?;
-            self.note(sign, id, entry, key);
-            self.changed.insert(key.clone());
+        match rows.into_iter().nth(most - 1) {
+            Some((row, _)) => to = row,
+            None => return Ok(events),
         }
-        Ok(())
+        most = (most * 4).min(256);
     }
-
-    /// Changes a tile; one that holds nothing is none.
-    fn fold_into<T>(&mut self, row: Vec<u8>, change: impl FnOnce(&mut T)) -> Result<(), StorageError>
-    where
-        T: Default + PartialEq + serde::Serialize + for<'a> serde::Deserialize<'a>,
-    {
-        let found = self.get(Table::Tiles, &row)?;
-        let mut tile: T = found.map(|bytes| decode(Table::Tiles, &bytes)).transpose()?.unwrap_or_default();
-        change(&mut tile);
-        let value = (tile != T::default()).then(|| encode(&tile));
-        self.put(Table::Tiles, row, value);
-        Ok(())
-    }
-
-    /// Notes an event among those of a key. Of a customer one that was taken back stays, so that erasing finds it.
-    fn note(&mut self, sign: Sign, id: &str, entry: &Entry, key: &Key) {
-        let row = event_row(key, entry.millis, &self.book.hash(id));
-        let own = matches!(key, Key::Customer(_));
-        let retracted = sign == Sign::Minus;
-        let felt = Felt {
-            label: entry.label,
-            score: entry.score,
-            channel: entry.channel,
-            id: own.then(|| id.to_owned()),
-            retracted,
-        };
-        self.put(Table::Events, row, (own || !retracted).then(|| encode(&felt)));
-    }
-}
-
-/// The keys of an event in the ledger.
-fn keys(id: &str, entry: &Entry) -> Vec<Key> {
-    let (customer, brands) = (entry.customer.clone(), entry.brands.clone());
-    Event { id: id.to_owned(), customer, brands, contribution: entry.contribution() }.keys()
 }

@@ -68,7 +68,7 @@ pub struct Contribution {
 }
 
 /// What features are kept of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// A customer.
     Customer(String),
@@ -81,6 +81,29 @@ pub enum Key {
         /// Of what.
         brand: String,
     },
+}
+
+impl Key {
+    /// The key of such a name; names are as [`Display`](fmt::Display) writes them.
+    pub fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        match parts.as_slice() {
+            ["customer", customer] => Some(Self::Customer((*customer).to_owned())),
+            ["brand", brand] => Some(Self::Brand((*brand).to_owned())),
+            ["customer", customer, "brand", brand] => {
+                Some(Self::Pair { customer: (*customer).to_owned(), brand: (*brand).to_owned() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whose it is, if anybody's.
+    pub fn customer(&self) -> Option<&str> {
+        match self {
+            Self::Customer(customer) | Self::Pair { customer, .. } => Some(customer),
+            Self::Brand(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Key {

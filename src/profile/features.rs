@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Contribution, Micros};
 use super::tiles::{Day, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
@@ -18,7 +19,7 @@ pub const LONGEST_RUN: usize = 1000;
 const RECENT_DAYS: i64 = 30;
 
 /// The tiles of a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// By their numbers.
     pub minutes: BTreeMap<i64, Sums>,
@@ -110,7 +111,7 @@ impl Window {
     pub const ALL: [Self; 6] =
         [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];
 
-    fn sums(self, state: &State, now: Timestamp) -> Sums {
+    pub(super) fn sums(self, state: &State, now: Timestamp) -> Sums {
         let sum = |tiles: &BTreeMap<i64, Sums>, resolution: Resolution, count: i64| {
             let mut sums = Sums::default();
             tiles.range(resolution.tile(now) - count..).for_each(|(_, tile)| sums.add(tile));
@@ -224,7 +225,7 @@ fn of_window(window: Window, state: &State, now: Timestamp, was: bool) -> Window
 
 /// The decayed means at a moment.
 #[expect(clippy::cast_precision_loss, reason = "a mean keeps its meaning in 53 bits")]
-fn decayed(state: &State, now: Timestamp) -> [Option<f64>; HALF_LIVES.len()] {
+pub(super) fn decayed(state: &State, now: Timestamp) -> [Option<f64>; HALF_LIVES.len()] {
     let mut sums = [(0.0, 0.0); HALF_LIVES.len()];
     for (tile, day) in state.days.range(Resolution::Day.first_kept(now)..) {
         let end = (tile + 1) * Resolution::Day.seconds();

@@ -1,16 +1,21 @@
-//! Who writes the book: one thread, which takes what waits and commits it together.
+//! Who keeps the book: one thread writes it, another clears away what is older than is kept, and whoever watches is told.
 //!
-//! There is no timer: while a commit is on its way to the disk, what comes waits for the next, so that the busier the store
-//! the larger its commits.
+//! The writer takes what waits and commits it together. There is no timer: while a commit is on its way to the disk, what
+//! comes waits for the next, so that the busier the store the larger its commits.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::{Book, Command, Outcome};
-use super::storage::{Storage, StorageError};
+use super::change::Change;
+use super::storage::{Storage, StorageError, Table};
+use crate::telemetry::{self, Metrics};
 
 /// Most requests that wait for the writer; beyond that callers wait to be heard.
 const INBOX: usize = 1024;
@@ -18,19 +23,61 @@ const INBOX: usize = 1024;
 /// Most commands of one commit.
 const COMMIT: usize = 4096;
 
-/// A request and where its answer goes.
+/// Changes that are kept in memory for those who watch.
+const RECENT: usize = 4096;
+
+/// Rows that are cleared away, or looked at for that, in one go.
+const CHUNK: usize = 1024;
+
+/// A clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What is asked in one go, and where its answer goes.
 #[derive(Debug)]
 struct Asked {
     commands: Vec<Command>,
     answer: oneshot::Sender<Result<Vec<Outcome>, Arc<StorageError>>>,
 }
 
-/// Keeps a book: many ask, one thread writes. Dropping it writes what was accepted and ends the thread.
+/// For how long what changed stays known, and when the rest is cleared away.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// Changes are known for so long.
+    pub history: SignedDuration,
+    /// And at most so many.
+    pub history_count: u64,
+    /// How often the store is swept of what is older than is kept.
+    pub sweep: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            history: SignedDuration::from_hours(24),
+            history_count: 1_000_000,
+            sweep: Duration::from_secs(6 * 3600),
+        }
+    }
+}
+
+/// Keeps a book: many ask, one thread writes. Dropping it writes what was accepted and ends its threads.
 #[derive(Debug)]
 pub struct Keeper<S> {
-    book: Arc<Book<S>>,
+    shared: Arc<Kept<S>>,
     inbox: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
+    janitor: Option<(std_mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+/// What the threads share.
+#[derive(Debug)]
+struct Kept<S> {
+    book: Book<S>,
+    recent: RwLock<VecDeque<Arc<Change>>>,
+    sequence: watch::Sender<u64>,
+    /// Whether something was forgotten whose bytes are still on the disk.
+    unscrubbed: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 /// Why a request was not done.
@@ -44,24 +91,49 @@ pub enum KeepError {
     WriterLost,
 }
 
+/// What changed after a sequence.
+#[derive(Clone, Debug)]
+pub enum Since {
+    /// These, in their order; none if nothing did.
+    Changes(Vec<Arc<Change>>),
+    /// Some of it is forgotten.
+    Forgotten,
+}
+
 impl<S: Storage + 'static> Keeper<S> {
     /// Begins to keep a book by this clock.
     ///
     /// # Errors
     ///
     /// If the system gives no thread.
-    pub fn start(book: Book<S>, clock: impl Fn() -> Timestamp + Send + 'static) -> std::io::Result<Self> {
-        let book = Arc::new(book);
+    pub fn start(
+        book: Book<S>,
+        clock: Clock,
+        upkeep: Upkeep,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let sequence = watch::Sender::new(book.sequence());
+        let shared =
+            Arc::new(Kept { book, recent: RwLock::default(), sequence, unscrubbed: AtomicBool::new(false), metrics });
         let (inbox, asked) = mpsc::channel(INBOX);
-        let kept = Arc::clone(&book);
-        let writer =
-            thread::Builder::new().name("profiles".to_owned()).spawn(move || write(&kept, asked, clock))?;
-        Ok(Self { book, inbox: Some(inbox), writer: Some(writer) })
+        let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
+        let writer = thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked, &now))?;
+        let (stop, stopped) = std_mpsc::channel();
+        let (kept, asks) = (Arc::clone(&shared), inbox.clone());
+        let janitor = thread::Builder::new()
+            .name("profile upkeep".to_owned())
+            .spawn(move || kept.keep_up(&asks, &clock, upkeep, &stopped))?;
+        Ok(Self { shared, inbox: Some(inbox), writer: Some(writer), janitor: Some((stop, janitor)) })
     }
 
     /// The book, to read.
-    pub fn book(&self) -> &Arc<Book<S>> {
-        &self.book
+    pub fn book(&self) -> &Book<S> {
+        &self.shared.book
+    }
+
+    /// The sequence of the last change, as it grows.
+    pub fn sequence(&self) -> watch::Receiver<u64> {
+        self.shared.sequence.subscribe()
     }
 
     /// Does what is asked; when it answers, it is on the disk. All of it is in one commit.
@@ -76,14 +148,45 @@ impl<S: Storage + 'static> Keeper<S> {
         answered.await.map_err(|_| KeepError::WriterLost)?.map_err(KeepError::Storage)
     }
 
-    /// Whether the writer still writes.
+    /// As [`apply`](Self::apply), for threads that may wait.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn apply_blocking(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, KeepError> {
+        let inbox = self.inbox.as_ref().ok_or(KeepError::WriterLost)?;
+        ask(inbox, commands)
+    }
+
+    /// At most so many changes after a sequence.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn changes(&self, after: u64, most: usize) -> Result<Since, StorageError> {
+        self.shared.changes(after, most)
+    }
+
+    /// Whether both threads still work.
     pub fn is_whole(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
     }
 }
 
+fn ask(inbox: &mpsc::Sender<Asked>, commands: Vec<Command>) -> Result<Vec<Outcome>, KeepError> {
+    let (answer, answered) = oneshot::channel();
+    inbox.blocking_send(Asked { commands, answer }).map_err(|_| KeepError::WriterLost)?;
+    answered.blocking_recv().map_err(|_| KeepError::WriterLost)?.map_err(KeepError::Storage)
+}
+
 impl<S> Drop for Keeper<S> {
     fn drop(&mut self) {
+        if let Some((stop, janitor)) = self.janitor.take() {
+            drop(stop);
+            if janitor.join().is_err() {
+                tracing::error!("the thread that clears the profile store died");
+            }
+        }
         self.inbox = None;
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
@@ -93,41 +196,163 @@ impl<S> Drop for Keeper<S> {
     }
 }
 
-fn write<S: Storage>(book: &Book<S>, mut asked: mpsc::Receiver<Asked>, clock: impl Fn() -> Timestamp) {
-    while let Some(first) = asked.blocking_recv() {
-        let mut waiting = vec![first];
-        let mut count = waiting.iter().map(|asked| asked.commands.len()).sum::<usize>();
-        while count < COMMIT
-            && let Ok(next) = asked.try_recv()
-        {
-            count += next.commands.len();
-            waiting.push(next);
-        }
-        let mut commands = Vec::with_capacity(count);
-        let answers: Vec<_> = waiting
-            .into_iter()
-            .map(|Asked { commands: more, answer }| {
-                let count = more.len();
-                commands.extend(more);
-                (count, answer)
-            })
-            .collect();
-        match book.apply(&commands, clock()) {
-            Ok(applied) => {
-                let mut outcomes = applied.outcomes.into_iter();
-                for (count, answer) in answers {
-                    let own = outcomes.by_ref().take(count).collect();
-                    // Who asked may have gone; what was asked is done.
-                    drop(answer.send(Ok(own)));
-                }
+impl<S: Storage> Kept<S> {
+    fn write(&self, mut inbox: mpsc::Receiver<Asked>, clock: &Clock) {
+        let mut waiting = Vec::new();
+        while let Some(first) = inbox.blocking_recv() {
+            let mut count = first.commands.len();
+            waiting.push(first);
+            while count < COMMIT
+                && let Ok(next) = inbox.try_recv()
+            {
+                count += next.commands.len();
+                waiting.push(next);
             }
-            Err(error) => {
-                tracing::error!(error = crate::telemetry::chain(&error), "the profile store refuses");
-                let error = Arc::new(error);
-                for (_, answer) in answers {
-                    drop(answer.send(Err(Arc::clone(&error))));
+            let mut commands = Vec::with_capacity(count);
+            let answers: Vec<_> = waiting
+                .drain(..)
+                .map(|Asked { commands: more, answer }| {
+                    let count = more.len();
+                    commands.extend(more);
+                    (count, answer)
+                })
+                .collect();
+            match self.book.apply(&commands, clock()) {
+                Ok(applied) => {
+                    if let Some(change) = applied.change {
+                        self.publish(change);
+                    }
+                    self.metrics.profile_commit(&applied.outcomes);
+                    let mut outcomes = applied.outcomes.into_iter();
+                    for (count, answer) in answers {
+                        let own = outcomes.by_ref().take(count).collect();
+                        // Who asked may have gone; what was asked is done.
+                        drop(answer.send(Ok(own)));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(error = telemetry::chain(&error), "the profile store refuses");
+                    let error = Arc::new(error);
+                    for (_, answer) in answers {
+                        drop(answer.send(Err(Arc::clone(&error))));
+                    }
                 }
             }
         }
     }
+
+    fn publish(&self, change: Arc<Change>) {
+        self.metrics.profile_changed(&change);
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        for customer in change.erased.iter().filter_map(|erased| erased.customer.as_deref()) {
+            self.unscrubbed.store(true, Ordering::Release);
+            for earlier in recent.iter_mut() {
+                Arc::make_mut(earlier).forget(customer);
+            }
+        }
+        let sequence = change.sequence;
+        recent.push_back(change);
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        drop(recent);
+        self.sequence.send_replace(sequence);
+    }
+
+    fn changes(&self, after: u64, most: usize) -> Result<Since, StorageError> {
+        if after < self.book.trimmed() || after > self.book.sequence() {
+            return Ok(Since::Forgotten);
+        }
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        if recent.front().is_some_and(|first| first.sequence <= after + 1) {
+            let behind = recent.iter().rev().take_while(|change| change.sequence > after).count();
+            return Ok(Since::Changes(recent.iter().skip(recent.len() - behind).take(most).cloned().collect()));
+        }
+        drop(recent);
+        let changes = self.book.changes(after, most)?;
+        // It may have been cleared away meanwhile.
+        if after < self.book.trimmed() {
+            return Ok(Since::Forgotten);
+        }
+        Ok(Since::Changes(changes.into_iter().map(Arc::new).collect()))
+    }
+
+    /// Clears away what is older than is kept, until it is told to stop.
+    fn keep_up(
+        &self,
+        inbox: &mpsc::Sender<Asked>,
+        clock: &Clock,
+        upkeep: Upkeep,
+        stopped: &std_mpsc::Receiver<()>,
+    ) {
+        const GLANCE: Duration = Duration::from_secs(1);
+        const REST: Duration = Duration::from_secs(60);
+        let mut swept: Option<Instant> = None;
+        let mut scrubbed: Option<Instant> = None;
+        let ended = || !matches!(stopped.try_recv(), Err(std_mpsc::TryRecvError::Empty));
+        while stopped.recv_timeout(GLANCE) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+            let mut work = || -> Result<(), KeepError> {
+                self.trim(inbox, clock, upkeep)?;
+                if swept.is_none_or(|swept| swept.elapsed() >= upkeep.sweep) {
+                    swept = Some(Instant::now());
+                    self.sweep(inbox, clock, &ended)?;
+                }
+                if scrubbed.is_none_or(|scrubbed| scrubbed.elapsed() >= REST)
+                    && self.unscrubbed.swap(false, Ordering::AcqRel)
+                {
+                    self.book.storage().scrub().map_err(failed)?;
+                    scrubbed = Some(Instant::now());
+                    tracing::debug!("what was forgotten has left the disk");
+                }
+                Ok(())
+            };
+            if let Err(error) = work() {
+                tracing::error!(error = telemetry::chain(&error), "the profile store is not cleared");
+                return;
+            }
+        }
+    }
+
+    fn trim(&self, inbox: &mpsc::Sender<Asked>, clock: &Clock, upkeep: Upkeep) -> Result<(), KeepError> {
+        let spent = || self.book.spent(upkeep.history, upkeep.history_count, CHUNK, clock()).map_err(failed);
+        loop {
+            let through = spent()?;
+            if through <= self.book.trimmed() {
+                return Ok(());
+            }
+            ask(inbox, vec![Command::Trim(through)])?;
+        }
+    }
+
+    fn sweep(
+        &self,
+        inbox: &mpsc::Sender<Asked>,
+        clock: &Clock,
+        ended: &impl Fn() -> bool,
+    ) -> Result<(), KeepError> {
+        let mut cleared = 0;
+        for table in [Table::Ledger, Table::Profiles, Table::Erased] {
+            let mut after = Some(Vec::new());
+            while let Some(from) = after
+                && !ended()
+            {
+                let (overdue, next) = self.book.overdue(table, &from, CHUNK, clock()).map_err(failed)?;
+                if !overdue.is_empty() {
+                    cleared += overdue.len();
+                    ask(inbox, vec![Command::Expire(overdue)])?;
+                }
+                after = next;
+            }
+        }
+        self.metrics.profile_swept(cleared);
+        if cleared > 0 {
+            self.unscrubbed.store(true, Ordering::Release);
+            tracing::info!(rows = cleared, "swept the profile store of what is older than is kept");
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: StorageError) -> KeepError {
+    KeepError::Storage(Arc::new(error))
 }

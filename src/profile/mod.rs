@@ -2,18 +2,22 @@
 //! keeps them. Pure but for the store on disk and the thread that writes it.
 
 mod book;
+mod change;
 mod event;
 mod features;
 mod keeper;
 mod rows;
+mod signals;
 mod storage;
 mod tiles;
 
-pub use book::{Applied, Book, Command, Held, Outcome, Terms};
+pub use book::{Applied, Book, Command, Held, Outcome, Overdue, Profile, Terms};
+pub use change::{Change, Erased};
 pub use event::{Channel, Contribution, Event, Key, Micros};
 pub use features::{Features, Known, LONGEST_RUN, Last, State, Window, WindowFeatures};
-pub use keeper::{KeepError, Keeper};
+pub use keeper::{Clock, KeepError, Keeper, Since, Upkeep};
 pub use rows::Erasure;
+pub use signals::{Alarm, Figures, Rules, Signal, SignalKind};
 pub use storage::{Disk, Order, Row, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
 

@@ -2,14 +2,22 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt` | 4 and 32 bytes |
+//! | meta | `version`, `salt`, `sequence`, `trimmed` | 4, 32, 8 and 8 bytes |
 //! | ledger | event id | [`Entry`] |
-//! | events | key, 0, time, salted hash of the event id | [`Felt`] |
-//! | tiles | key, 0, resolution, tile | [`Sums`] or [`Day`] |
+//! | events | customer or brand, 0, time, salted hash of the event id | [`Felt`] |
+//! | profiles | key | [`Kept`]; a brand's without its tiles |
+//! | tiles | brand, 0, resolution, tile | [`Sums`] or [`Day`] |
+//! | changes | sequence | [`Change`](super::change::Change) |
+//! | cursors | name of a sink | the sequence it has delivered |
+//! | notices | sequence | customers who were erased with it, until every sink has said so |
 //! | erased | salted hash of a customer | when, in milliseconds |
 //! | audit | time, salted hash of a customer | [`Erasure`] |
 //!
-//! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's.
+//! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's. A customer's tiles are few and lie in
+//! one row; a brand's are many and change all the time, so that each has its own.
+//!
+//! [`Sums`]: super::tiles::Sums
+//! [`Day`]: super::tiles::Day
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
@@ -17,12 +25,14 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::event::{Channel, Contribution, Key, Micros};
+use super::features::State;
+use super::signals::Alarm;
 use super::storage::{StorageError, Table};
 use super::tiles::Resolution;
 use crate::model::Label;
 
 /// The version of all this.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// A salted hash.
 pub(super) type Hash = [u8; 16];
@@ -64,15 +74,32 @@ impl Entry {
     }
 }
 
-/// An event among those of a key.
+/// An event among those of a customer or a brand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Felt {
     pub(super) label: Label,
     pub(super) score: Micros,
     pub(super) channel: Channel,
-    /// Its id, where the key is a customer; with it goes all that is held of one.
-    pub(super) id: Option<String>,
+    /// What only a customer's has; a brand's says nothing of whom it came from.
+    pub(super) own: Option<Own>,
+}
+
+/// What is kept of an event among those of its customer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Own {
+    pub(super) id: String,
+    pub(super) brands: Vec<String>,
+    /// One that was taken back stays, so that erasing finds it.
     pub(super) retracted: bool,
+}
+
+/// What is kept of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) state: State,
+    pub(super) alarms: Vec<Alarm>,
+    /// The sequence of its last change.
+    pub(super) revision: u64,
 }
 
 /// That a customer was erased, without saying who.
@@ -104,10 +131,20 @@ pub(super) fn span(key: &Key) -> (Vec<u8>, Vec<u8>) {
     ([name.as_bytes(), &[0]].concat(), [name.as_bytes(), &[1]].concat())
 }
 
+/// All rows of a table.
+pub(super) fn everything() -> (Vec<u8>, Vec<u8>) {
+    prefix("")
+}
+
+/// The number that such a row is under.
+pub(super) fn sequence(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
 /// The rows of everything that begins so.
 pub(super) fn prefix(start: &str) -> (Vec<u8>, Vec<u8>) {
-    // No key holds this byte: it is in no UTF-8.
-    (start.as_bytes().to_vec(), [start.as_bytes(), &[0xFF]].concat())
+    // No name holds this byte: it is in no UTF-8. Numbers do not get so high.
+    (start.as_bytes().to_vec(), [start.as_bytes(), &[0xFF; 9]].concat())
 }
 
 pub(super) fn event_row(key: &Key, millis: i64, id: &Hash) -> Vec<u8> {
@@ -120,25 +157,23 @@ pub(super) fn event_time(row: &[u8]) -> Option<Timestamp> {
     Timestamp::from_millisecond(number(tail.get(..8)?)?).ok()
 }
 
-/// A tile of a key; without a resolution its lifetime.
-pub(super) fn tile_row(key: &Key, resolution: Option<Resolution>, tile: i64) -> Vec<u8> {
+/// A tile of a key.
+pub(super) fn tile_row(key: &Key, resolution: Resolution, tile: i64) -> Vec<u8> {
     let kind = match resolution {
-        Some(Resolution::Minute) => b'm',
-        Some(Resolution::Hour) => b'h',
-        Some(Resolution::Day) => b'd',
-        None => b'l',
+        Resolution::Minute => b'm',
+        Resolution::Hour => b'h',
+        Resolution::Day => b'd',
     };
     [&span(key).0, [kind].as_slice(), &ordered(tile)].concat()
 }
 
 /// Which tile such a row is.
-pub(super) fn tile_of(row: &[u8]) -> Option<(Option<Resolution>, i64)> {
+pub(super) fn tile_of(row: &[u8]) -> Option<(Resolution, i64)> {
     let (kind, tile) = row.get(row.len().checked_sub(9)?..)?.split_first()?;
     let resolution = match kind {
-        b'm' => Some(Resolution::Minute),
-        b'h' => Some(Resolution::Hour),
-        b'd' => Some(Resolution::Day),
-        b'l' => None,
+        b'm' => Resolution::Minute,
+        b'h' => Resolution::Hour,
+        b'd' => Resolution::Day,
         _ => return None,
     };
     Some((resolution, number(tile)?))

@@ -14,14 +14,22 @@ pub use disk::Disk;
 /// What rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// The store itself: its version, salt and sequence.
+    /// The store itself: its version, salt and sequences.
     Meta,
     /// Events by their ids.
     Ledger,
     /// Events by their keys and times.
     Events,
-    /// Sums by their keys and tiles.
+    /// What is kept of each key.
+    Profiles,
+    /// Sums of brands by their tiles.
     Tiles,
+    /// What changed, by the sequence of the commit.
+    Changes,
+    /// How far each sink has come.
+    Cursors,
+    /// Who was erased, for as long as a sink has yet to say so.
+    Notices,
     /// Who was erased, as salted hashes.
     Erased,
     /// What was erased, when and by which request.
@@ -30,8 +38,18 @@ pub enum Table {
 
 impl Table {
     /// All.
-    pub const ALL: [Self; 6] =
-        [Self::Meta, Self::Ledger, Self::Events, Self::Tiles, Self::Erased, Self::Audit];
+    pub const ALL: [Self; 10] = [
+        Self::Meta,
+        Self::Ledger,
+        Self::Events,
+        Self::Profiles,
+        Self::Tiles,
+        Self::Changes,
+        Self::Cursors,
+        Self::Notices,
+        Self::Erased,
+        Self::Audit,
+    ];
 
     /// Its name on disk.
     pub fn name(self) -> &'static str {
@@ -39,7 +57,11 @@ impl Table {
             Self::Meta => "meta",
             Self::Ledger => "ledger",
             Self::Events => "events",
+            Self::Profiles => "profiles",
             Self::Tiles => "tiles",
+            Self::Changes => "changes",
+            Self::Cursors => "cursors",
+            Self::Notices => "notices",
             Self::Erased => "erased",
             Self::Audit => "audit",
         }
@@ -90,6 +112,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// If it cannot be written. Whether it was is then known only after opening the store again: it takes no more writes.
     fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError>;
+
+    /// Has what was removed leave the medium, too.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    fn scrub(&self) -> Result<(), StorageError>;
 }
 
 /// Why the store does not do what it is asked.
@@ -144,6 +173,9 @@ pub enum StorageError {
         /// Which table.
         table: Table,
     },
+    /// A brand changed each time it was read.
+    #[error("the profile changes faster than it can be read; try again")]
+    Busy,
     /// It was made by another version.
     #[error("the profile store has version {found}, this program reads {wanted}")]
     Version {

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::Label;
+use crate::profile::{self, SignalKind};
 use crate::scoring::Scored;
 
 /// Every figure of a process; one is made at start and handed to whoever measures.
@@ -41,6 +42,15 @@ pub struct Metrics {
     reloads: Family<Outcome, Counter>,
     workers_whole: Gauge,
     resident: Gauge,
+    profile_events: Family<Outcome, Counter>,
+    profile_commits: Histogram,
+    profile_signals: Family<Signalled, Counter>,
+    profile_sequence: Gauge,
+    profile_swept: Counter,
+    profile_sweeps: Counter,
+    watchers: Gauge,
+    sink_events: Family<Delivery, Counter>,
+    sink_behind: Family<Sink, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +81,23 @@ struct ModelName {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Signalled {
+    kind: &'static str,
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sink {
+    sink: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Delivery {
+    sink: &'static str,
     outcome: &'static str,
 }
 
@@ -107,6 +134,15 @@ impl Default for Metrics {
             reloads: Family::default(),
             workers_whole: Gauge::default(),
             resident: Gauge::default(),
+            profile_events: Family::default(),
+            profile_commits: Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0]),
+            profile_signals: Family::default(),
+            profile_sequence: Gauge::default(),
+            profile_swept: Counter::default(),
+            profile_sweeps: Counter::default(),
+            watchers: Gauge::default(),
+            sink_events: Family::default(),
+            sink_behind: Family::default(),
         };
         metrics.register();
         metrics
@@ -185,6 +221,27 @@ impl Metrics {
             "Memory of the process in RAM",
             Unit::Bytes,
             self.resident.clone(),
+        );
+        registry.register("profile_events", "Events by what became of them", self.profile_events.clone());
+        registry.register(
+            "profile_commit_commands",
+            "Events and other commands in one commit of the profile store",
+            self.profile_commits.clone(),
+        );
+        registry.register("profile_signals", "Signals raised and cleared", self.profile_signals.clone());
+        registry.register("profile_sequence", "Sequence of the last change", self.profile_sequence.clone());
+        registry.register(
+            "profile_swept_rows",
+            "Rows cleared away because they are older than is kept",
+            self.profile_swept.clone(),
+        );
+        registry.register("profile_sweeps", "Sweeps of the profile store", self.profile_sweeps.clone());
+        registry.register("profile_watchers", "Streams of WatchProfiles", self.watchers.clone());
+        registry.register("sink_events", "Events of sinks by their end", self.sink_events.clone());
+        registry.register(
+            "sink_behind_changes",
+            "Changes that a sink has yet to deliver",
+            self.sink_behind.clone(),
         );
         let started: Gauge<f64, AtomicU64> = Gauge::default();
         #[allow(
@@ -289,6 +346,62 @@ impl Metrics {
         self.workers_whole.set(whole_workers.into());
         self.cache_entries.set(i64::try_from(cache.0).unwrap_or(i64::MAX));
         self.cache_bytes.set(i64::try_from(cache.1).unwrap_or(i64::MAX));
+    }
+
+    /// A commit of the profile store.
+    pub(crate) fn profile_commit(&self, outcomes: &[profile::Outcome]) {
+        self.profile_commits.observe(u32::try_from(outcomes.len()).unwrap_or(u32::MAX).into());
+        for outcome in outcomes {
+            let outcome = match outcome {
+                profile::Outcome::Recorded => "recorded",
+                profile::Outcome::Duplicate => "duplicate",
+                profile::Outcome::Conflict => "conflict",
+                profile::Outcome::TooOld => "too_old",
+                profile::Outcome::TooNew => "in_future",
+                profile::Outcome::Erased => "erased",
+                profile::Outcome::Retracted => "retracted",
+                profile::Outcome::AlreadyRetracted
+                | profile::Outcome::NotFound
+                | profile::Outcome::Forgotten(_)
+                | profile::Outcome::Done => continue,
+            };
+            self.profile_events.get_or_create(&Outcome { outcome }).inc();
+        }
+    }
+
+    /// What changed in the profile store.
+    pub(crate) fn profile_changed(&self, change: &profile::Change) {
+        self.profile_sequence.set(i64::try_from(change.sequence).unwrap_or(i64::MAX));
+        for signal in &change.signals {
+            let kind = match signal.kind {
+                SignalKind::NegativeShare => "negative_share",
+                SignalKind::MoodFell => "mood_fell",
+                SignalKind::NegativeRun => "negative_run",
+            };
+            let phase = if signal.raised { "raised" } else { "cleared" };
+            self.profile_signals.get_or_create(&Signalled { kind, phase }).inc();
+        }
+    }
+
+    /// The profile store was swept.
+    pub(crate) fn profile_swept(&self, rows: usize) {
+        self.profile_sweeps.inc();
+        self.profile_swept.inc_by(rows.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Somebody watches, or does not any more.
+    pub(crate) fn watching(&self, more: i64) {
+        self.watchers.inc_by(more);
+    }
+
+    /// A sink delivered so many events, or gave them up.
+    pub(crate) fn sink_done(&self, sink: &'static str, outcome: &'static str, events: usize) {
+        self.sink_events.get_or_create(&Delivery { sink, outcome }).inc_by(events.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// How far a sink is behind.
+    pub(crate) fn sink_stands(&self, sink: &'static str, behind: u64) {
+        self.sink_behind.get_or_create(&Sink { sink }).set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 
     /// Everything, in the OpenMetrics text format.

@@ -64,7 +64,7 @@ fn each_foreign_api_is_named_in_one_place() {
         ("opentelemetry", vec!["telemetry.rs"]),
         ("prometheus_client", vec!["telemetry/metrics.rs"]),
         ("axum", vec!["http.rs"]),
-        ("moka", vec!["scoring/cache.rs"]),
+        ("moka", vec!["scoring/cache.rs", "profile/book.rs"]),
         ("unicode_segmentation", vec!["text/offsets.rs", "cli/terminal.rs"]),
         ("tracing_subscriber", vec!["telemetry.rs"]),
         ("nlpo3", vec!["text/words.rs"]),

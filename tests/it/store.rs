@@ -41,8 +41,8 @@ fn event(number: u64) -> Command {
 }
 
 fn count(book: &Book<Disk>, key: Key) -> i64 {
-    let features = book.features(&key, now()).expect("readable");
-    features.map_or(0, |features| features.windows.last().map_or(0, |lifetime| lifetime.sums.count()))
+    let profile = book.profile(&key, now()).expect("readable");
+    profile.map_or(0, |profile| profile.features.windows.last().map_or(0, |lifetime| lifetime.sums.count()))
 }
 
 /// Every event is in the ledger once, and its customer and brand have it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::{self, Listeners, Parts, ServerConfig};
 use arom::model::{Bundle, Runtime};
-use arom::profile::{Book, Disk, Keeper, Terms};
+use arom::profile::{Book, Clock, Disk, Keeper, Terms, Upkeep};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -86,8 +86,11 @@ impl Server {
     pub async fn keeping(folder: &Path) -> Self {
         let book =
             Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
-        let keeper = Keeper::start(book, jiff::Timestamp::now).expect("a thread");
-        let parts = Parts { profiles: Some(keeper), ..Parts::default() };
+        let metrics = Arc::<Metrics>::default();
+        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let keeper =
+            Keeper::start(book, clock, Upkeep::default(), Arc::clone(&metrics)).expect("two threads");
+        let parts = Parts { metrics, profiles: Some(keeper) };
         Self::start_with(server_config(), parts, |_| Ok(scorer())).await
     }
 

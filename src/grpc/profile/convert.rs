@@ -9,7 +9,8 @@ use super::super::v1::profile_event::Felt as Given;
 use super::super::{ServerConfig, v1};
 use crate::model::Label;
 use crate::profile::{
-    Channel, Contribution, Event, Features, Held, Key, Known, Micros, Outcome, Window, WindowFeatures,
+    Alarm, Channel, Contribution, Event, Figures, Held, Key, Known, Micros, Outcome, Profile, Signal, SignalKind, Window,
+    WindowFeatures,
 };
 
 const MAX_ID_BYTES: usize = 128;
@@ -203,7 +204,8 @@ pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
         | Outcome::TooOld
         | Outcome::TooNew
         | Outcome::Erased
-        | Outcome::Forgotten(_) => v1::RetractStatus::NotFound,
+        | Outcome::Forgotten(_)
+        | Outcome::Done => v1::RetractStatus::NotFound,
     }
 }
 
@@ -231,12 +233,16 @@ pub(super) fn held(held: Held) -> v1::HeldEvent {
     v1::HeldEvent { event: Some(event), retracted }
 }
 
-pub(super) fn profile(key: &Key, of: &Features, now: Timestamp) -> v1::Profile {
-    let key = match key.clone() {
+pub(super) fn key_to(key: &Key) -> v1::ProfileKey {
+    match key.clone() {
         Key::Customer(customer_id) => v1::ProfileKey { customer_id, ..v1::ProfileKey::default() },
         Key::Brand(brand_id) => v1::ProfileKey { brand_id, ..v1::ProfileKey::default() },
         Key::Pair { customer, brand } => v1::ProfileKey { customer_id: customer, brand_id: brand },
-    };
+    }
+}
+
+pub(super) fn profile(profile: &Profile, now: Timestamp) -> v1::Profile {
+    let of = &profile.features;
     let [day, week, month] = of.decayed;
     let last = |present: Known<crate::profile::Last>| match present {
         Known::Present(last) => (Known::Present(last.score.score()), Some(timestamp(last.time))),
@@ -250,7 +256,7 @@ pub(super) fn profile(key: &Key, of: &Features, now: Timestamp) -> v1::Profile {
         Known::OutsideRetention => Known::OutsideRetention,
     };
     v1::Profile {
-        key: Some(key),
+        key: Some(key_to(&profile.key)),
         as_of_time: Some(timestamp(now)),
         windows: of.windows.iter().map(window).collect(),
         decayed_mean_1d: value(day),
@@ -263,6 +269,8 @@ pub(super) fn profile(key: &Key, of: &Features, now: Timestamp) -> v1::Profile {
         last_event_time,
         days_since_negative: value(days),
         negative_run: count(of.negative_run),
+        revision: number(profile.revision),
+        raised: profile.raised.iter().map(raised).collect(),
     }
 }
 
@@ -309,4 +317,50 @@ fn value(known: Known<f64>) -> Option<v1::FeatureValue> {
 #[expect(clippy::cast_precision_loss, reason = "a number of days")]
 fn as_float(days: i64) -> f64 {
     days as f64
+}
+
+/// A sequence or revision: these never come near the largest of 63 bits.
+pub(super) fn number(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+fn kind(kind: SignalKind) -> v1::SignalKind {
+    match kind {
+        SignalKind::NegativeShare => v1::SignalKind::NegativeShare,
+        SignalKind::MoodFell => v1::SignalKind::MoodFell,
+        SignalKind::NegativeRun => v1::SignalKind::NegativeRun,
+    }
+}
+
+fn raised(alarm: &Alarm) -> v1::RaisedSignal {
+    v1::RaisedSignal { kind: kind(alarm.kind).into(), raise_time: Some(timestamp(alarm.since())) }
+}
+
+pub(super) fn signal(signal: &Signal) -> v1::Signal {
+    let figures = match signal.figures {
+        Figures::Share { recent, recent_negative, baseline, baseline_negative } => {
+            v1::signal::Figures::NegativeShare(v1::NegativeShareFigures {
+                recent_count: recent,
+                recent_negative_count: recent_negative,
+                baseline_count: baseline,
+                baseline_negative_count: baseline_negative,
+            })
+        }
+        Figures::Mood { short, long } => {
+            v1::signal::Figures::MoodFell(v1::MoodFellFigures { decayed_mean_1d: short, decayed_mean_30d: long })
+        }
+        Figures::Run { length } => {
+            v1::signal::Figures::NegativeRun(v1::NegativeRunFigures { length: number(length) })
+        }
+    };
+    let phase = if signal.raised { v1::SignalPhase::Raised } else { v1::SignalPhase::Cleared };
+    v1::Signal {
+        kind: kind(signal.kind).into(),
+        key: Some(key_to(&signal.key)),
+        phase: phase.into(),
+        signal_time: Some(timestamp(signal.time())),
+        statistic: signal.statistic,
+        threshold: signal.threshold,
+        figures: Some(figures),
+    }
 }

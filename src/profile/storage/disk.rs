@@ -4,6 +4,7 @@
 //! of its own, `high-water`, written after each commit: a store that ends before it is refused. The file may lag behind
 //! after a power cut, never run ahead.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
@@ -27,7 +28,7 @@ const MARK: &str = "high-water";
 pub struct Disk {
     folder: PathBuf,
     database: Database,
-    tables: [Keyspace; Table::ALL.len()],
+    tables: BTreeMap<Table, Keyspace>,
     mark: Mutex<Mark>,
     halted: AtomicBool,
 }
@@ -63,10 +64,10 @@ impl Disk {
             .map_err(failed)?;
         let table =
             |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
-        let [meta, ledger, events, tiles, erased, audit] = Table::ALL;
-        let tables =
-            [table(meta)?, table(ledger)?, table(events)?, table(tiles)?, table(erased)?, table(audit)?];
-        let found = tables.first().map(|meta| meta.get(COMMITS)).transpose().map_err(failed)?.flatten();
+        let tables = Table::ALL.into_iter().map(|kind| Ok((kind, table(kind)?)));
+        let tables: BTreeMap<Table, Keyspace> = tables.collect::<Result<_, StorageError>>()?;
+        let meta = tables.get(&Table::Meta).map(|meta| meta.get(COMMITS));
+        let found = meta.transpose().map_err(failed)?.flatten();
         let found =
             found.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0);
         let path = folder.join(MARK);
@@ -98,8 +99,7 @@ impl Disk {
     }
 
     fn table(&self, wanted: Table) -> Result<&Keyspace, StorageError> {
-        let found = Table::ALL.iter().zip(&self.tables).find(|(table, _)| **table == wanted);
-        found.map(|(_, keyspace)| keyspace).ok_or(StorageError::Row { table: wanted })
+        self.tables.get(&wanted).ok_or(StorageError::Row { table: wanted })
     }
 
     fn halt(&self, error: StorageError) -> StorageError {
@@ -195,5 +195,17 @@ impl Storage for Disk {
         mark.set(commits).map_err(|cause| {
             self.halt(StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })
         })
+    }
+
+    /// Every table is written anew, and with the last of them the journal that still has what is gone.
+    fn scrub(&self) -> Result<(), StorageError> {
+        let failed = |cause| failure(&self.folder, cause);
+        for table in self.tables.values() {
+            table.rotate_memtable_and_wait().map_err(failed)?;
+        }
+        for table in self.tables.values() {
+            table.major_compact().map_err(failed)?;
+        }
+        Ok(())
     }
 }

@@ -52,4 +52,8 @@ impl Storage for Memory {
         }
         Ok(())
     }
+
+    fn scrub(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
