@@ -1,6 +1,8 @@
 //! `ProfileService`: events in, features out, and what a customer may ask for.
 
 mod convert;
+mod list;
+mod watch;
 
 use std::sync::Arc;
 
@@ -221,6 +223,27 @@ impl ProfileService for Profiles {
     ) -> Result<Response<v1::BatchGetProfilesResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "BatchGetProfiles", request.metadata())?;
         call.answer(self.batch_get(request.into_inner().keys)).await
+    }
+
+    async fn list_profiles(
+        &self,
+        request: Request<v1::ListProfilesRequest>,
+    ) -> Result<Response<v1::ListProfilesResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "ListProfiles", request.metadata())?;
+        call.answer(self.list(request.into_inner())).await
+    }
+
+    type WatchProfilesStream = watch::Updates;
+
+    async fn watch_profiles(
+        &self,
+        request: Request<v1::WatchProfilesRequest>,
+    ) -> Result<Response<watch::Updates>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "WatchProfiles", request.metadata())?;
+        let mut response = Response::new(());
+        call.trace(response.metadata_mut());
+        let updates = watch::updates(&self.shared, self.keeper()?, call, request.into_inner())?;
+        Ok(response.map(|()| updates))
     }
 
     async fn export_subject(

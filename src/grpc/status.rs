@@ -38,6 +38,8 @@ pub(super) enum Failure {
     ProfilesOff,
     /// There is no profile of that key.
     ProfileNotFound(String),
+    /// What came after a resume token is not known any more.
+    ChangesForgotten,
     /// An event was not taken.
     NotRecorded(Outcome),
     /// The profiles were not written.
@@ -80,6 +82,11 @@ impl From<Failure> for Status {
             Failure::ProfileNotFound(key) => {
                 plain(Code::NotFound, "PROFILE_NOT_FOUND", &format!("nothing is known of {key}"))
             }
+            Failure::ChangesForgotten => plain(
+                Code::OutOfRange,
+                "CHANGES_FORGOTTEN",
+                "what came after this resume token is not known any more; watch again without one and take the snapshot for what you had",
+            ),
             Failure::NotRecorded(outcome) => not_recorded(outcome),
             Failure::Keep(error) => store_unavailable(&error),
             Failure::Storage(error) => store_unavailable(&error),

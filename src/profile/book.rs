@@ -263,36 +263,54 @@ impl<S: Storage> Book<S> {
         Ok(Some(Profile { key: key.clone(), revision: kept.revision, features, raised }))
     }
 
-    /// What is kept of the keys whose names begin so, after a key, at most so many, in their order, without their last events.
+    /// The keys whose names begin so, after a key, at most so many, in the order of their names.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
-    pub fn list(
+    /// If they cannot be read.
+    pub fn names(&self, start: &str, after: Option<&Key>, most: usize) -> Result<Vec<Key>, StorageError> {
+        self.rows_of(start, after, most)?.into_iter().map(|(key, _)| Ok(key)).collect()
+    }
+
+    /// As [`names`](Self::names), with what is known of them but for their last events.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn survey(
         &self,
         start: &str,
         after: Option<&Key>,
         most: usize,
         now: Timestamp,
-    ) -> Result<Vec<Profile>, StorageError> {
+    ) -> Result<Vec<(Key, Features)>, StorageError> {
+        let known = |(key, value): (Key, Vec<u8>)| {
+            let kept = match key {
+                Key::Brand(_) => self.kept(&key)?,
+                Key::Customer(_) | Key::Pair { .. } => Arc::new(decode(Table::Profiles, &value)?),
+            };
+            Ok((key, Features::of(&kept.state, [], now)))
+        };
+        self.rows_of(start, after, most)?.into_iter().map(known).collect()
+    }
+
+    fn rows_of(
+        &self,
+        start: &str,
+        after: Option<&Key>,
+        most: usize,
+    ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
         let (mut from, to) = prefix(start);
         if let Some(after) = after {
             from = from.max([after.to_string().as_bytes(), &[0]].concat());
         }
         let rows = self.storage.scan(Table::Profiles, &from, &to, Order::Ascending, most)?;
-        let profile = |(row, value): Row| {
+        let named = |(row, value): Row| {
             let damaged = || StorageError::Row { table: Table::Profiles };
             let name = String::from_utf8(row).map_err(|_| damaged())?;
-            let key = Key::parse(&name).ok_or_else(damaged)?;
-            let kept = match key {
-                Key::Brand(_) => self.kept(&key)?,
-                Key::Customer(_) | Key::Pair { .. } => Arc::new(decode(Table::Profiles, &value)?),
-            };
-            let features = Features::of(&kept.state, [], now);
-            let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
-            Ok(Profile { key, revision: kept.revision, features, raised })
+            Ok((Key::parse(&name).ok_or_else(damaged)?, value))
         };
-        rows.into_iter().map(profile).collect()
+        rows.into_iter().map(named).collect()
     }
 
     /// What is kept of a key.

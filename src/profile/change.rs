@@ -14,10 +14,10 @@ pub struct Change {
     #[serde(skip)]
     pub sequence: u64,
     pub(super) millis: i64,
-    /// The keys whose features are not what they were. Of those who were erased since there are none.
-    pub keys: Vec<Key>,
-    /// What was raised or cleared.
-    pub signals: Vec<Signal>,
+    /// The keys whose features are not what they were; nothing in the place of one whose customer was erased since.
+    pub keys: Vec<Option<Key>>,
+    /// What was raised or cleared, likewise.
+    pub signals: Vec<Option<Signal>>,
     /// Who was forgotten.
     pub erased: Vec<Erased>,
 }
@@ -39,9 +39,17 @@ impl Change {
 
     /// Takes a customer's name out; whether it was there.
     pub(super) fn forget(&mut self, customer: &str) -> bool {
-        let (keys, signals) = (self.keys.len(), self.signals.len());
-        self.keys.retain(|key| key.customer() != Some(customer));
-        self.signals.retain(|signal| signal.key.customer() != Some(customer));
-        (keys, signals) != (self.keys.len(), self.signals.len())
+        let mut found = false;
+        for key in &mut self.keys {
+            if key.as_ref().and_then(Key::customer) == Some(customer) {
+                (*key, found) = (None, true);
+            }
+        }
+        for signal in &mut self.signals {
+            if signal.as_ref().and_then(|signal| signal.key.customer()) == Some(customer) {
+                (*signal, found) = (None, true);
+            }
+        }
+        found
     }
 }

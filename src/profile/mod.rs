@@ -10,6 +10,7 @@ mod rows;
 mod signals;
 mod storage;
 mod tiles;
+mod watch;
 
 pub use book::{Applied, Book, Command, Held, Outcome, Overdue, Profile, Terms};
 pub use change::{Change, Erased};
@@ -20,6 +21,7 @@ pub use rows::Erasure;
 pub use signals::{Alarm, Figures, Rules, Signal, SignalKind};
 pub use storage::{Disk, Order, Row, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
+pub use watch::{Anew, Interest, Position, Step, Update, Watcher};
 
 #[cfg(test)]
 mod tests;

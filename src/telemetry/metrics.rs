@@ -372,7 +372,7 @@ impl Metrics {
     /// What changed in the profile store.
     pub(crate) fn profile_changed(&self, change: &profile::Change) {
         self.profile_sequence.set(i64::try_from(change.sequence).unwrap_or(i64::MAX));
-        for signal in &change.signals {
+        for signal in change.signals.iter().flatten() {
             let kind = match signal.kind {
                 SignalKind::NegativeShare => "negative_share",
                 SignalKind::MoodFell => "mood_fell",
@@ -392,6 +392,11 @@ impl Metrics {
     /// Somebody watches, or does not any more.
     pub(crate) fn watching(&self, more: i64) {
         self.watchers.inc_by(more);
+    }
+
+    /// How many watch.
+    pub(crate) fn watchers(&self) -> i64 {
+        self.watchers.get()
     }
 
     /// A sink delivered so many events, or gave them up.

@@ -28,6 +28,7 @@ mod store;
 mod stream;
 mod support;
 mod targets;
+mod watch;
 
 #[path = "../../examples/client.rs"]
 #[allow(dead_code, unreachable_pub, reason = "an example has a main of its own")]

@@ -25,7 +25,7 @@ fn ago(seconds: u64) -> Option<Timestamp> {
     Some(Timestamp { seconds: time.as_second(), nanos: 0 })
 }
 
-fn event(id: &str, customer: &str, brands: &[&str], seconds: u64, score: f32) -> ProfileEvent {
+pub fn event(id: &str, customer: &str, brands: &[&str], seconds: u64, score: f32) -> ProfileEvent {
     let label = if score < 0.0 { SentimentLabel::Negative } else { SentimentLabel::Positive };
     ProfileEvent {
         event_id: id.to_owned(),
@@ -39,7 +39,7 @@ fn event(id: &str, customer: &str, brands: &[&str], seconds: u64, score: f32) ->
 }
 
 /// How each event ended: taken, there already, or the code of its status.
-async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Vec<Result<RecordStatus, Code>> {
+pub async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Vec<Result<RecordStatus, Code>> {
     let answer = client.record_events(RecordEventsRequest { events }).await.expect("an answer").into_inner();
     let ended = |outcome: Option<Outcome>| match outcome.expect("an outcome") {
         Outcome::Status(status) => Ok(RecordStatus::try_from(status).expect("known")),
@@ -217,4 +217,9 @@ async fn a_server_without_a_store_says_so() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(status.get_details_error_info().expect("details").reason, "PROFILES_OFF");
     server.stop().await.expect("a clean stop");
+}
+
+pub async fn erase(client: &mut Client, customer: &str) {
+    let request = EraseSubjectRequest { customer_id: customer.to_owned(), erase_from_brands: false };
+    client.erase_subject(request).await.expect("an answer");
 }

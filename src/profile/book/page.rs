@@ -348,8 +348,8 @@ impl<'a, S: Storage> Page<'a, S> {
         let change = (!changed.is_empty() || !self.erased.is_empty()).then(|| Change {
             sequence,
             millis: self.now.as_millisecond(),
-            keys: changed.iter().cloned().collect(),
-            signals,
+            keys: changed.iter().cloned().map(Some).collect(),
+            signals: signals.into_iter().map(Some).collect(),
             erased: std::mem::take(&mut self.erased)
                 .into_iter()
                 .map(|customer| Erased { hash: self.book.hash(&customer), customer: Some(customer) })

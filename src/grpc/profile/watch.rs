@@ -1,0 +1,289 @@
+//! `WatchProfiles`: a snapshot, then what changes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream, stream};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic_types::FieldViolation;
+
+use super::super::call::Call;
+use super::super::convert::timestamp;
+use super::super::status::{Failure, name};
+use super::super::stream::halt;
+use super::super::v1::watch_profiles_response::Event;
+use super::super::{Shared, v1};
+use super::convert;
+use crate::profile::{
+    Anew, Disk, Interest, Keeper, Position, Profile, Step, StorageError, Update, Watcher,
+};
+use crate::telemetry::Metrics;
+
+/// The messages of one stream.
+pub(super) type Updates =
+    Pin<Box<dyn Stream<Item = Result<v1::WatchProfilesResponse, Status>> + Send + 'static>>;
+
+const MAX_KEYS: usize = 1024;
+const MAX_PREFIXES: usize = 64;
+
+/// The more watch, the less often each is told, so that all of them together cost no more than so much a second.
+const REST_FOR_EACH: Duration = Duration::from_micros(50);
+
+/// A stream that is being served.
+struct Watching {
+    call: Call,
+    metrics: Arc<Metrics>,
+    identity: u64,
+    /// Absent only while it works, and after its thread died.
+    watcher: Option<Watcher<Disk>>,
+    sequence: watch::Receiver<u64>,
+    queue: VecDeque<v1::WatchProfilesResponse>,
+    in_snapshot: bool,
+    sent: i64,
+    heartbeat: Duration,
+    spoke: tokio::time::Instant,
+    worked: Instant,
+    halt: BoxFuture<'static, Failure>,
+    ended: bool,
+}
+
+/// What the watcher found.
+enum Found {
+    Page(Option<Vec<Profile>>),
+    Step(Step, Option<Position>),
+}
+
+/// Checks what is asked for and begins.
+pub(super) fn updates(
+    shared: &Arc<Shared>,
+    keeper: Arc<Keeper<Disk>>,
+    call: Call,
+    request: v1::WatchProfilesRequest,
+) -> Result<Updates, Failure> {
+    let identity = keeper.book().identity();
+    let (interest, heartbeat) = interest(&request)?;
+    let sequence = keeper.sequence();
+    let position = match request.resume_token.as_slice() {
+        [] => None,
+        token => Some(read_token(token, identity)?),
+    };
+    let watcher = if position.is_none() && request.skip_snapshot {
+        Watcher::from_now(keeper, interest)
+    } else {
+        Watcher::new(keeper, interest, position)
+    };
+    shared.metrics.watching(1);
+    let watching = Watching {
+        halt: halt(shared, call.deadline).boxed(),
+        call,
+        metrics: Arc::clone(&shared.metrics),
+        identity,
+        watcher: Some(watcher),
+        sequence,
+        queue: VecDeque::new(),
+        in_snapshot: false,
+        sent: 0,
+        heartbeat,
+        spoke: tokio::time::Instant::now(),
+        worked: Instant::now(),
+        ended: false,
+    };
+    Ok(Box::pin(stream::unfold(watching, async |mut watching| {
+        let next = watching.next().await;
+        next.map(|message| (message, watching))
+    })))
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.metrics.watching(-1);
+    }
+}
+
+impl Watching {
+    async fn next(&mut self) -> Option<Result<v1::WatchProfilesResponse, Status>> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            if let Some(message) = self.queue.pop_front() {
+                self.spoke = tokio::time::Instant::now();
+                return Some(Ok(message));
+            }
+            self.sequence.borrow_and_update();
+            self.worked = Instant::now();
+            let found = match self.work().await {
+                Ok(found) => found,
+                Err(failure) => return Some(Err(self.end(failure))),
+            };
+            if let Err(failure) = self.take(found) {
+                return Some(Err(self.end(failure)));
+            }
+            if !self.queue.is_empty() || self.in_snapshot {
+                continue;
+            }
+            let level = self.watcher.as_ref().is_none_or(Watcher::is_level);
+            if let Err(failure) = self.wait(level).await {
+                return Some(Err(self.end(failure)));
+            }
+        }
+    }
+
+    fn end(&mut self, failure: Failure) -> Status {
+        let status = Status::from(failure);
+        self.call.end(name(&status));
+        self.ended = true;
+        status
+    }
+
+    /// Has the watcher read, off the threads that serve sockets.
+    async fn work(&mut self) -> Result<Found, Failure> {
+        let (now, in_snapshot) = (Timestamp::now(), self.in_snapshot);
+        let mut watcher = self.watcher.take().ok_or(Failure::Died)?;
+        let read = move || -> (Watcher<Disk>, Result<Found, StorageError>) {
+            let found = if in_snapshot {
+                watcher.page(now).map(Found::Page)
+            } else {
+                watcher.step(now).map(|step| Found::Step(step, watcher.position()))
+            };
+            (watcher, found)
+        };
+        let (watcher, found) = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?;
+        self.watcher = Some(watcher);
+        found.map_err(Failure::Storage)
+    }
+
+    fn take(&mut self, found: Found) -> Result<(), Failure> {
+        let now = Timestamp::now();
+        match found {
+            Found::Page(Some(profiles)) => {
+                for profile in profiles {
+                    self.sent += 1;
+                    self.say(None, Event::Profile(convert::profile(&profile, now)));
+                }
+            }
+            Found::Page(None) => {
+                self.in_snapshot = false;
+                let position = self.watcher.as_ref().and_then(Watcher::position);
+                let profile_count = std::mem::take(&mut self.sent);
+                self.say(position, Event::SnapshotEnd(v1::SnapshotEnd { profile_count }));
+            }
+            Found::Step(Step::Anew(why), _) => {
+                let reason = match why {
+                    Anew::First => v1::SnapshotReason::First,
+                    Anew::Behind => v1::SnapshotReason::Behind,
+                    Anew::Erased => v1::SnapshotReason::Erased,
+                };
+                self.in_snapshot = true;
+                self.say(None, Event::SnapshotBegin(v1::SnapshotBegin { reason: reason.into() }));
+            }
+            Found::Step(Step::Lost, _) => return Err(Failure::ChangesForgotten),
+            Found::Step(Step::Updates(updates), after) => {
+                for (position, update) in updates {
+                    let event = match update {
+                        Update::Profile(profile) => Event::Profile(convert::profile(&profile, now)),
+                        Update::Gone { key, erased } => {
+                            Event::Gone(v1::ProfileGone { key: Some(convert::key_to(&key)), erased })
+                        }
+                        Update::Signal(signal) => Event::Signal(convert::signal(&signal)),
+                    };
+                    self.say(Some(position), event);
+                }
+                let late = self.spoke.elapsed() >= self.heartbeat;
+                let level = self.watcher.as_ref().is_some_and(Watcher::is_level);
+                if self.queue.is_empty() && late && level {
+                    let watermark_time = Some(timestamp(now));
+                    self.say(after, Event::Heartbeat(v1::WatchHeartbeat { watermark_time }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, position: Option<Position>, event: Event) {
+        let sequence = position.map_or(0, |position| position.next - u64::from(position.parts == 0));
+        self.queue.push_back(v1::WatchProfilesResponse {
+            resume_token: position.map(|position| token(position, self.identity)).unwrap_or_default(),
+            sequence: convert::number(sequence),
+            event: Some(event),
+        });
+    }
+
+    /// Waits for a change, the next heartbeat, or the end.
+    async fn wait(&mut self, level: bool) -> Result<(), Failure> {
+        let watchers = u32::try_from(self.metrics.watchers()).unwrap_or(1);
+        let rest = REST_FOR_EACH * watchers;
+        let worked = self.worked;
+        let changed = async {
+            if level && self.sequence.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep_until((worked + rest).into()).await;
+        };
+        tokio::select! {
+            () = changed => Ok(()),
+            () = tokio::time::sleep_until(self.spoke + self.heartbeat) => Ok(()),
+            failure = &mut self.halt => Err(failure),
+        }
+    }
+}
+
+fn interest(request: &v1::WatchProfilesRequest) -> Result<(Interest, Duration), Failure> {
+    let mut faults = Vec::new();
+    if request.keys.len() > MAX_KEYS {
+        let problem = format!("are {}, at most {MAX_KEYS} are taken", request.keys.len());
+        faults.push(FieldViolation::new("keys", problem));
+    }
+    if request.key_prefixes.len() > MAX_PREFIXES {
+        let problem = format!("are {}, at most {MAX_PREFIXES} are taken", request.key_prefixes.len());
+        faults.push(FieldViolation::new("key_prefixes", problem));
+    }
+    if request.skip_snapshot && !request.resume_token.is_empty() {
+        faults.push(FieldViolation::new("skip_snapshot", "does not go with a resume_token"));
+    }
+    let heartbeat = match request.heartbeat_interval {
+        None => Duration::from_secs(15),
+        Some(given) => Duration::try_from(given).unwrap_or_default(),
+    };
+    if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&heartbeat) {
+        faults.push(FieldViolation::new("heartbeat_interval", "is not within 1 and 300 seconds"));
+    }
+    let mut keys = Vec::new();
+    for key in request.keys.iter().take(MAX_KEYS) {
+        match convert::key(key.clone()) {
+            Ok(key) => keys.push(key),
+            Err(Failure::Invalid(found)) => faults.extend(found),
+            Err(other) => return Err(other),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Failure::Invalid(faults));
+    }
+    Ok((Interest::new(keys, request.key_prefixes.iter().cloned()), heartbeat))
+}
+
+/// A position in a store, as bytes.
+fn token(position: Position, identity: u64) -> Vec<u8> {
+    let (next, parts) = (position.next.to_be_bytes(), position.parts.to_be_bytes());
+    [identity.to_be_bytes().as_slice(), &next, &parts].concat()
+}
+
+fn read_token(token: &[u8], identity: u64) -> Result<Position, Failure> {
+    let parts = || {
+        let (of, rest) = token.split_first_chunk::<8>()?;
+        let (next, rest) = rest.split_first_chunk::<8>()?;
+        let parts: [u8; 4] = rest.try_into().ok()?;
+        let position = Position { next: u64::from_be_bytes(*next), parts: u32::from_be_bytes(parts) };
+        Some((u64::from_be_bytes(*of), position))
+    };
+    let Some((of, position)) = parts() else {
+        let problem = "is no token of WatchProfiles; send the last one as it came, or none";
+        return Err(Failure::Invalid(vec![FieldViolation::new("resume_token", problem)]));
+    };
+    if of == identity { Ok(position) } else { Err(Failure::ChangesForgotten) }
+}
