@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use crate::grpc::ServerConfig;
 use crate::profile::{Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
+use crate::sinks::{JsonLinesConfig, SinkConfig, WebhookConfig};
 use crate::telemetry::{LogFormat, TelemetryConfig};
 use keys::KEYS;
 use layers::Said;
@@ -43,6 +44,8 @@ pub struct Config {
     pub profile_terms: Terms,
     /// For how long changes of profiles stay known, and when the store is swept.
     pub profile_upkeep: Upkeep,
+    /// Where changes of profiles are delivered.
+    pub sinks: SinkConfig,
     /// What is logged and traced.
     pub telemetry: TelemetryConfig,
     said: BTreeMap<&'static str, Said>,
@@ -105,6 +108,16 @@ impl Config {
                 faults.push(format!("{clear}: {low} is not below {raise}, {high}"));
             }
         }
+        let needs = [
+            ("sink.jsonl_folder", "profile.store"),
+            ("sink.webhook_url", "profile.store"),
+            ("sink.webhook_url", "sink.webhook_secret_file"),
+        ];
+        for (key, other) in needs {
+            if said.contains_key(key) && !said.contains_key(other) {
+                faults.push(format!("{key}: needs {other}, which is not set"));
+            }
+        }
         if !faults.is_empty() {
             return Err(ConfigError::Invalid(faults));
         }
@@ -161,6 +174,7 @@ impl Config {
                 history_count: values.get("profile.history_changes"),
                 ..Upkeep::default()
             },
+            sinks: sinks(&values),
             telemetry: TelemetryConfig {
                 filter: values.get("log.filter"),
                 format: if values.get::<String>("log.format") == "json" {
@@ -219,6 +233,25 @@ impl Values<'_> {
     fn seconds(&self, name: &str) -> Duration {
         Duration::from_secs(self.get(name))
     }
+}
+
+/// Where changes of profiles are delivered.
+fn sinks(values: &Values<'_>) -> SinkConfig {
+    let beside = || values.find::<PathBuf>("profile.store").map(|store| store.join("webhook-dead-letters.jsonl"));
+    let json_lines = values.find("sink.jsonl_folder").map(|folder| JsonLinesConfig {
+        folder,
+        rotate_bytes: values.get("sink.jsonl_rotate_bytes"),
+    });
+    let webhook = values.find("sink.webhook_url").zip(values.find("sink.webhook_secret_file"));
+    let webhook = webhook.map(|(url, secret_file)| WebhookConfig {
+        url,
+        secret_file,
+        ca_file: values.find("sink.webhook_ca_file"),
+        attempts: values.get("sink.webhook_attempts"),
+        timeout: values.seconds("sink.webhook_timeout_seconds"),
+        dead_letters: values.find("sink.webhook_dead_letters").or_else(beside).unwrap_or_default(),
+    });
+    SinkConfig { json_lines, webhook }
 }
 
 /// The catalogue in a file, or all that is wrong with it.

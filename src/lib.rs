@@ -17,9 +17,10 @@
 //! 5. [`conversation`]: messages out of LINE's exports and other files, who is who in them, and how feeling moved
 //!    through them; the same for conversations that go on
 //! 6. [`profile`]: events folded into sums over time, the features worked out from these, the book that keeps them once
-//!    and takes them back, its rows and the store on disk, and the one thread that writes
-//! 7. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
-//! 8. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
+//!    and takes them back, its rows and the store on disk, the one thread that writes, signals, and who watches
+//! 7. [`sinks`]: what changes in profiles, delivered outward at least once
+//! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
+//! 9. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
 //! What stays true:
 //!
@@ -32,7 +33,7 @@
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
 //! - `text`, `conversation`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
-//!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, `scoring/cache.rs` alone moka,
+//!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`, 
 //!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
@@ -44,5 +45,6 @@ pub mod http;
 pub mod model;
 pub mod profile;
 pub mod scoring;
+pub mod sinks;
 pub mod telemetry;
 pub mod text;

@@ -6,10 +6,12 @@ mod evaluate;
 mod health;
 mod model;
 mod normalize;
+mod profile;
 mod progress;
 mod rows;
 mod score;
 mod serve;
+mod sink;
 mod targets;
 mod terminal;
 
@@ -39,6 +41,10 @@ enum Command {
     Score(score::ScoreArgs),
     Chat(chat::ChatArgs),
     Serve(serve::ServeArgs),
+    Profile(profile::ProfileArgs),
+    /// What the sinks of a server could not deliver.
+    #[command(subcommand)]
+    Sink(sink::SinkCommand),
     Targets(targets::TargetsArgs),
     Health(health::HealthArgs),
     Evaluate(evaluate::EvaluateArgs),
@@ -60,6 +66,11 @@ pub fn run(cli: &Cli) -> Result<()> {
     let common = &cli.common;
     match &cli.command {
         Command::Serve(args) => serve::run(args, common),
+        Command::Profile(args) => {
+            start(common)?;
+            profile::run(args)
+        }
+        Command::Sink(command) => sink::run(command, common),
         Command::Config(command) => config::run(command, common),
         Command::Health(args) => health::run(args),
         Command::Score(args) => score::run(args, &start(common)?),
@@ -82,9 +93,21 @@ fn start(common: &CommonFlags) -> Result<Config> {
     Ok(config)
 }
 
-/// The exit code for an error: 2 if the command or its settings are at fault, 1 if the work failed.
+/// That so many lines were refused and the rest is done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} lines were refused; the others are done")]
+struct Rejected(usize);
+
+/// The exit code for an error: 2 if the command or its settings are at fault, 3 if it is done but for some lines, 1 if the work
+/// failed.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<ConfigError>()) { 2 } else { 1 }
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        2
+    } else if error.is::<Rejected>() {
+        3
+    } else {
+        1
+    }
 }
 
 /// The scorer that the settings describe.

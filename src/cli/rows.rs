@@ -81,6 +81,12 @@ impl Lines {
         Ok(None)
     }
 
+    /// The next line, with its number.
+    pub(super) fn numbered(&mut self) -> Result<Option<(usize, String)>> {
+        let line = self.line()?;
+        Ok(line.map(|line| (self.number, line)))
+    }
+
     fn line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         if self.reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.name))?

@@ -14,6 +14,7 @@ use crate::grpc::{self, Listeners, Parts};
 use crate::model::{Bundle, Runtime};
 use crate::profile::{Book, Disk, Keeper};
 use crate::scoring::Scorer;
+use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
 
 /// Serve gRPC.
@@ -85,7 +86,15 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     };
     let shutdown = async { stopped.await.unwrap_or(()) };
     let listeners = Listeners { grpc, http };
-    let parts = Parts { metrics, profiles };
+    let sinks = match &profiles {
+        Some(keeper) => {
+            let (keeper, sinks, metrics) = (Arc::clone(keeper), config.sinks.clone(), Arc::clone(&metrics));
+            let started = move || Sinks::start(&keeper, &sinks, &metrics);
+            tokio::task::spawn_blocking(started).await.context("the sinks could not be started")??
+        }
+        None => Sinks::default(),
+    };
+    let parts = Parts { metrics, profiles, sinks };
     let served = tokio::select! {
         served = grpc::serve(listeners, server, parts, load, reloads, shutdown) => served,
         () = twice => bail!("a second signal: what was still being answered is dropped"),
@@ -102,13 +111,13 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
 }
 
 /// What is kept of customers and brands, if a folder for it is named.
-fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Keeper<Disk>>> {
+fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<Disk>>>> {
     let Some(folder) = &config.profile_store else { return Ok(None) };
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
     let keeper = Keeper::start(book, Arc::new(jiff::Timestamp::now), config.profile_upkeep, metrics);
-    Ok(Some(keeper.context("cannot start the threads of the profile store")?))
+    Ok(Some(Arc::new(keeper.context("cannot start the threads of the profile store")?)))
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {

@@ -3,7 +3,9 @@
 mod call;
 mod conversation;
 mod convert;
+mod json;
 mod profile;
+pub(crate) mod sealed;
 mod sentiment;
 mod status;
 mod stream;
@@ -25,7 +27,9 @@ use tonic_health::server::HealthReporter;
 use crate::http;
 use crate::profile::{Disk, Keeper};
 use crate::scoring::Scorer;
+use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
+pub(crate) use json::to_json;
 use call::InFlight;
 use conversation::Conversations;
 use profile::Profiles;
@@ -174,7 +178,9 @@ pub struct Parts {
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// What is kept of customers and brands, if anything is.
-    pub profiles: Option<Keeper<Disk>>,
+    pub profiles: Option<Arc<Keeper<Disk>>>,
+    /// Where what changes of it is delivered.
+    pub sinks: Sinks,
 }
 
 /// Serves until `shutdown` completes, then finishes what was accepted.
@@ -190,7 +196,7 @@ pub struct Parts {
 pub async fn serve<E>(
     listeners: Listeners,
     config: &ServerConfig,
-    Parts { metrics, profiles }: Parts,
+    Parts { metrics, profiles, sinks }: Parts,
     load: impl Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
     mut reload: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
@@ -201,7 +207,7 @@ where
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(Shared {
         scorer: ArcSwapOption::empty(),
-        profiles: profiles.map(Arc::new),
+        profiles,
         in_flight: InFlight::new(),
         stopped: stopped.clone(),
         config: config.clone(),
@@ -290,7 +296,7 @@ where
         (served, ended) = async { tokio::join!(serving, ending) } => ended.and(served),
         () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
     };
-    join_workers(shared).await;
+    join_workers(shared, sinks).await;
     tracing::info!("stopped");
     outcome
 }
@@ -417,7 +423,11 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn join_workers(shared: Arc<Shared>) {
+async fn join_workers(shared: Arc<Shared>, sinks: Sinks) {
+    // What they have not delivered they deliver after the next start.
+    if tokio::task::spawn_blocking(move || drop(sinks)).await.is_err() {
+        tracing::error!("the sinks could not be joined");
+    }
     if let Some(scorer) = shared.scorer.swap(None) {
         join(scorer).await;
     }

@@ -1,6 +1,6 @@
 //! `ProfileService`: events in, features out, and what a customer may ask for.
 
-mod convert;
+pub(super) mod convert;
 mod list;
 mod watch;
 

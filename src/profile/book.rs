@@ -398,7 +398,19 @@ impl<S: Storage> Book<S> {
     pub fn changes(&self, after: u64, most: usize) -> Result<Vec<Change>, StorageError> {
         let (from, to) = (after.saturating_add(1).to_be_bytes(), u64::MAX.to_be_bytes());
         let rows = self.storage.scan(Table::Changes, &from, &to, Order::Ascending, most)?;
-        rows.into_iter().map(change).collect()
+        rows.into_iter().map(|row| self.change(row)).collect()
+    }
+
+    /// A change; who was erased with it is known for as long as a sink has yet to say so.
+    fn change(&self, (row, value): Row) -> Result<Change, StorageError> {
+        let sequence = sequence(&row).ok_or(StorageError::Row { table: Table::Changes })?;
+        let mut change = Change { sequence, ..decode(Table::Changes, &value)? };
+        if !change.erased.is_empty() {
+            for (erased, customer) in change.erased.iter_mut().zip(self.notices(sequence)?) {
+                erased.customer = Some(customer);
+            }
+        }
+        Ok(change)
     }
 
     /// Whether it was this customer that a change forgot.
@@ -521,11 +533,6 @@ impl<S: Storage> Book<S> {
 fn weigh(state: &State) -> u32 {
     let tiles = state.minutes.len() + state.hours.len() + 2 * state.days.len();
     u32::try_from(300 + 110 * tiles).unwrap_or(u32::MAX)
-}
-
-fn change((row, value): Row) -> Result<Change, StorageError> {
-    let sequence = sequence(&row).ok_or(StorageError::Row { table: Table::Changes })?;
-    Ok(Change { sequence, ..decode(Table::Changes, &value)? })
 }
 
 fn contribution(row: &[u8], felt: &Felt) -> Result<Contribution, StorageError> {

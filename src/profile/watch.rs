@@ -139,6 +139,7 @@ pub struct Watcher<S> {
     /// Revisions that a snapshot has said ahead of their change.
     said: BTreeMap<Key, u64>,
     snapshot: Option<Snapshot>,
+    patient: bool,
 }
 
 #[derive(Debug)]
@@ -164,13 +165,24 @@ impl<S: Storage + 'static> Watcher<S> {
     /// Somebody who was told up to a position, or nothing yet.
     pub fn new(keeper: Arc<Keeper<S>>, interest: Interest, position: Option<Position>) -> Self {
         let (held, said) = (BTreeMap::new(), BTreeMap::new());
-        Self { keeper, interest, position, fresh: true, held, said, snapshot: None }
+        Self { keeper, interest, position, fresh: true, held, said, snapshot: None, patient: false }
     }
 
     /// Begins with the next change, without a snapshot.
     pub fn from_now(keeper: Arc<Keeper<S>>, interest: Interest) -> Self {
         let now = Position::after(keeper.book().sequence());
         Self::new(keeper, interest, Some(now))
+    }
+
+    /// Is told every change, however far it is behind.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
+    /// Whether nothing is held back.
+    pub fn has_said_all(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// Up to where all is said.
@@ -192,7 +204,7 @@ impl<S: Storage + 'static> Watcher<S> {
         let Some(position) = self.position else { return Ok(self.anew(Anew::First)) };
         let sequence = self.keeper.book().sequence();
         let behind = (sequence + 1).saturating_sub(position.next);
-        if !self.fresh && behind > FAR {
+        if !self.fresh && !self.patient && behind > FAR {
             return Ok(self.anew(Anew::Behind));
         }
         let changes = match self.keeper.changes(position.next.saturating_sub(1), CHUNK)? {

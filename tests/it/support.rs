@@ -71,7 +71,7 @@ impl Server {
     pub async fn measured(config: ServerConfig, scoring: &ScoringConfig) -> (Self, Arc<Metrics>) {
         let metrics = Arc::<Metrics>::default();
         let scorer = open_scorer(scoring, Arc::clone(&metrics));
-        let parts = Parts { metrics: Arc::clone(&metrics), profiles: None };
+        let parts = Parts { metrics: Arc::clone(&metrics), ..Parts::default() };
         (Self::start_with(config, parts, move |_| Ok(scorer.clone())).await, metrics)
     }
 
@@ -90,7 +90,8 @@ impl Server {
         let clock: Clock = Arc::new(jiff::Timestamp::now);
         let keeper =
             Keeper::start(book, clock, Upkeep::default(), Arc::clone(&metrics)).expect("two threads");
-        let parts = Parts { metrics, profiles: Some(keeper) };
+        let profiles = Some(Arc::new(keeper));
+        let parts = Parts { metrics, profiles, ..Parts::default() };
         Self::start_with(server_config(), parts, |_| Ok(scorer())).await
     }
 

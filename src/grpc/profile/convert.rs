@@ -233,7 +233,7 @@ pub(super) fn held(held: Held) -> v1::HeldEvent {
     v1::HeldEvent { event: Some(event), retracted }
 }
 
-pub(super) fn key_to(key: &Key) -> v1::ProfileKey {
+pub(in crate::grpc) fn key_to(key: &Key) -> v1::ProfileKey {
     match key.clone() {
         Key::Customer(customer_id) => v1::ProfileKey { customer_id, ..v1::ProfileKey::default() },
         Key::Brand(brand_id) => v1::ProfileKey { brand_id, ..v1::ProfileKey::default() },
@@ -241,7 +241,7 @@ pub(super) fn key_to(key: &Key) -> v1::ProfileKey {
     }
 }
 
-pub(super) fn profile(profile: &Profile, now: Timestamp) -> v1::Profile {
+pub(in crate::grpc) fn profile(profile: &Profile, now: Timestamp) -> v1::Profile {
     let of = &profile.features;
     let [day, week, month] = of.decayed;
     let last = |present: Known<crate::profile::Last>| match present {
@@ -336,7 +336,7 @@ fn raised(alarm: &Alarm) -> v1::RaisedSignal {
     v1::RaisedSignal { kind: kind(alarm.kind).into(), raise_time: Some(timestamp(alarm.since())) }
 }
 
-pub(super) fn signal(signal: &Signal) -> v1::Signal {
+pub(in crate::grpc) fn signal(signal: &Signal) -> v1::Signal {
     let figures = match signal.figures {
         Figures::Share { recent, recent_negative, baseline, baseline_negative } => {
             v1::signal::Figures::NegativeShare(v1::NegativeShareFigures {

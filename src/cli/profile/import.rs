@@ -1,0 +1,196 @@
+//! `arom profile import`: events of a dump, recorded once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tonic::Code;
+
+use super::super::Rejected;
+use super::super::progress::Progress;
+use super::super::rows::Lines;
+use super::{Client, refused};
+use crate::grpc::v1::profile_event::Felt;
+use crate::grpc::v1::record_event_result::Outcome;
+use crate::grpc::v1::{
+    Channel, ProfileEvent, RecordEventResult, RecordEventsRequest, RecordStatus, ScoredText, SentimentLabel,
+};
+
+/// Events of one call.
+const BATCH: usize = 256;
+
+/// Faults that are told one by one.
+const TOLD: usize = 20;
+
+#[derive(Args, Debug)]
+#[command(after_help = "A line is an object with\n  \
+    event_time (or time)           when, as 2026-11-20T09:30:00+07:00\n  \
+    customer_id (or customer)      who, and\n  \
+    brand_ids (or brand_id, brand) of what: a name or a list; one of the two is needed\n  \
+    label and score                as it was scored, or\n  \
+    text                           the words, which the server scores and does not keep\n  \
+    channel                        review, social, line_chat or other\n  \
+    event_id                       its name; if there is none, one is made of all the others\n\n\
+    Exit codes: 0 all is recorded or was already, 1 it failed, 3 some lines were refused.\n\n\
+    Examples:\n  arom profile import scored.jsonl\n  zcat scored.jsonl.gz | arom profile import -")]
+pub(super) struct ImportArgs {
+    /// JSON Lines; "-" for stdin.
+    file: PathBuf,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    recorded: usize,
+    known: usize,
+    refused: usize,
+}
+
+pub(super) async fn run(client: &mut Client, args: &ImportArgs) -> Result<()> {
+    let mut lines = Lines::open(Some(&args.file))?;
+    let (progress, mut counts) = (Progress::new(None), Counts::default());
+    let mut batch: Vec<(usize, ProfileEvent)> = Vec::with_capacity(BATCH);
+    loop {
+        let next = lines.next_object()?;
+        let more = next.is_some();
+        if let Some((number, object)) = next {
+            match object.and_then(|object| event(&object)) {
+                Ok(event) => batch.push((number, event)),
+                Err(problem) => counts.tell(&progress, number, &problem),
+            }
+        }
+        if batch.len() == BATCH || (!more && !batch.is_empty()) {
+            let (numbers, events): (Vec<usize>, Vec<ProfileEvent>) = batch.drain(..).unzip();
+            let results = record(client, events).await?;
+            for (number, result) in numbers.into_iter().zip(results) {
+                match result.outcome {
+                    Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
+                        counts.recorded += 1;
+                    }
+                    Some(Outcome::Status(_)) => counts.known += 1,
+                    Some(Outcome::Error(status)) => counts.tell(&progress, number, &status.message),
+                    None => bail!("the server gave no outcome for line {number}"),
+                }
+                progress.advance(1);
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    progress.finish();
+    let Counts { recorded, known, refused } = counts;
+    anstream::eprintln!("{recorded} recorded, {known} known already, {refused} refused");
+    if refused > 0 { Err(Rejected(refused).into()) } else { Ok(()) }
+}
+
+impl Counts {
+    fn tell(&mut self, progress: &Progress, number: usize, problem: &str) {
+        self.refused += 1;
+        if self.refused <= TOLD {
+            progress.suspend(|| anstream::eprintln!("line {number}: {problem}"));
+        } else if self.refused == TOLD + 1 {
+            progress.suspend(|| anstream::eprintln!("more lines are refused; they are counted"));
+        }
+    }
+}
+
+/// Records events, for as long as the server asks to try again. What was recorded already is not recorded twice.
+async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Result<Vec<RecordEventResult>> {
+    const ATTEMPTS: u32 = 8;
+    let mut attempt = 0;
+    loop {
+        match client.record_events(RecordEventsRequest { events: events.clone() }).await {
+            Ok(answer) => return Ok(answer.into_inner().results),
+            Err(status)
+                if attempt + 1 < ATTEMPTS
+                    && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) =>
+            {
+                attempt += 1;
+                tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(attempt)).await;
+            }
+            Err(status) => return Err(refused(&status)),
+        }
+    }
+}
+
+fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
+    let find = |names: &[&str]| names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()));
+    let text = |names: &[&str]| match find(names) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(_) => Err(format!("{} is no string", names.join(" or "))),
+    };
+    let time = text(&["event_time", "time"])?.ok_or("event_time is missing")?;
+    let time: Timestamp = time.parse().map_err(|_| {
+        format!("event_time: {time:?} is no time with its zone, as 2026-11-20T09:30:00+07:00")
+    })?;
+    let customer_id = text(&["customer_id", "customer"])?.unwrap_or_default();
+    let brand_ids = match find(&["brand_ids", "brand_id", "brand"]) {
+        Some(Value::Array(brands)) => {
+            let name = |brand: &Value| brand.as_str().map(str::to_owned).ok_or("brand_ids holds what is no string");
+            brands.iter().map(name).collect::<Result<Vec<_>, _>>()?
+        }
+        Some(_) => text(&["brand_id", "brand", "brand_ids"])?.into_iter().collect(),
+        None => Vec::new(),
+    };
+    let channel = match text(&["channel"])?.as_deref() {
+        None | Some("other") => Channel::Other,
+        Some("review") => Channel::Review,
+        Some("social") => Channel::Social,
+        Some("line_chat") => Channel::LineChat,
+        Some(other) => {
+            return Err(format!("channel: {other:?} is not one of review, social, line_chat, other"));
+        }
+    };
+    let felt = match (text(&["label"])?, find(&["score"])) {
+        (Some(label), Some(score)) => {
+            let wanted = format!("SENTIMENT_LABEL_{}", label.to_uppercase());
+            let label = SentimentLabel::from_str_name(&wanted).ok_or_else(|| {
+                format!("label: {label:?} is not one of positive, neutral, negative, question")
+            })?;
+            let score = score.as_f64().ok_or("score is no number")?;
+            #[expect(clippy::cast_possible_truncation, reason = "a score keeps its meaning in 32 bits")]
+            Felt::Scored(ScoredText { label: label.into(), score: score as f32 })
+        }
+        (None, None) => Felt::Text(text(&["text"])?.ok_or("neither label and score nor text is there")?),
+        _ => return Err("label and score go together".to_owned()),
+    };
+    let event_id = text(&["event_id"])?.unwrap_or_else(|| {
+        let parts = format!("{time}\0{customer_id}\0{}\0{channel:?}\0{felt:?}", brand_ids.join("\0"));
+        let digest = Sha256::digest(parts.as_bytes());
+        digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    });
+    let event_time = Some(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() });
+    Ok(ProfileEvent {
+        event_id,
+        event_time,
+        customer_id,
+        brand_ids,
+        channel: channel.into(),
+        felt: Some(felt),
+        replaces_event_id: String::new(),
+    })
+}
+
+impl Lines {
+    /// The next line that is not blank, with its number: its object, or what is wrong with it.
+    fn next_object(&mut self) -> Result<Option<(usize, Result<Map<String, Value>, String>)>> {
+        while let Some((number, line)) = self.numbered()? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let object = match serde_json::from_str(&line) {
+                Ok(Value::Object(object)) => Ok(object),
+                Ok(_) => Err("not a JSON object".to_owned()),
+                Err(error) => Err(anyhow!("not JSON: {error}").to_string()),
+            };
+            return Ok(Some((number, object)));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,46 @@
+//! `arom sink`: what sinks could not deliver.
+
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, Subcommand};
+
+use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
+use crate::sinks::{DeadLetters, Webhook};
+use crate::telemetry;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SinkCommand {
+    Replay(ReplayArgs),
+}
+
+/// Post again what a webhook would not take. The server may run meanwhile.
+///
+/// Takes the settings of `arom serve`, so that the same file, variables or flags name the webhook, its secret and the dead
+/// letters. What is still not taken stays in the file.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  arom sink replay --config /etc/arom/arom.toml\n  \
+    arom sink replay --profile-store /var/lib/arom --sink-webhook-url https://cdp.example/hook \\\n    \
+    --sink-webhook-secret-file /etc/arom/webhook-secret")]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
+pub(super) fn run(command: &SinkCommand, common: &CommonFlags) -> Result<()> {
+    let SinkCommand::Replay(args) = command;
+    let config = Config::resolve(common, &args.flags)?;
+    let Some(webhook) = &config.sinks.webhook else {
+        return Err(ConfigError::invalid("sink.webhook_url: is not set; nothing says where to post".to_owned()).into());
+    };
+    let file = webhook.dead_letters.display();
+    let replayed = DeadLetters::open(&webhook.dead_letters)?.replay(&Webhook::new(webhook)?)?;
+    match replayed.failed {
+        None if replayed.delivered == 0 => anstream::println!("{file}: nothing to replay"),
+        None => anstream::println!("{file}: {} events delivered", replayed.delivered),
+        Some(error) => {
+            let (delivered, left) = (replayed.delivered, replayed.left);
+            let error = anyhow!(telemetry::chain(&error));
+            bail!("{file}: {delivered} events delivered, {left} left: {error}");
+        }
+    }
+    Ok(())
+}

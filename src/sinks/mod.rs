@@ -1,0 +1,293 @@
+//! Sinks: what changes in profiles is delivered outward, at least once, as CloudEvents.
+//!
+//! Each sink is a thread that watches the store as a client would, delivers, and then has the store remember how far it
+//! came. Killed at any moment, it begins again after the last change that it had delivered in full. What is known of a key is read
+//! again before each attempt, so that nothing of a customer who was erased leaves any more.
+
+mod dead_letters;
+mod envelope;
+mod json_lines;
+mod webhook;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Step, Update, Watcher};
+use crate::telemetry::{self, Metrics};
+pub use dead_letters::{DeadLetters, Replayed};
+use envelope::Envelope;
+use json_lines::JsonLines;
+pub use webhook::{Webhook, WebhookConfig};
+
+/// Events that are delivered in one go.
+const BATCH: usize = 100;
+
+/// How often a sink looks for changes.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Where changes go.
+#[derive(Clone, Debug, Default)]
+pub struct SinkConfig {
+    /// The folder of JSON Lines, if any.
+    pub json_lines: Option<JsonLinesConfig>,
+    /// The webhook, if any.
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// Where JSON Lines go.
+#[derive(Clone, Debug)]
+pub struct JsonLinesConfig {
+    /// The folder.
+    pub folder: PathBuf,
+    /// A file that has so many bytes is closed and the next begun.
+    pub rotate_bytes: u64,
+}
+
+/// Why a sink cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// A file or folder of it cannot be used.
+    #[error("cannot use {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] crate::profile::KeepError),
+    /// The webhook cannot be as it is said.
+    #[error("{0}")]
+    Webhook(String),
+}
+
+impl SinkError {
+    fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io { path, cause }
+    }
+}
+
+/// The sinks of a store. Dropping them ends their threads, after the delivery that is under way.
+#[derive(Debug, Default)]
+pub struct Sinks(Vec<(mpsc::Sender<()>, JoinHandle<()>)>);
+
+/// One event, and what it is of.
+#[derive(Clone, Debug)]
+struct Parcel {
+    key: Key,
+    position: Position,
+    update: Update,
+}
+
+/// Why a batch was not delivered.
+#[derive(Debug)]
+enum Undelivered {
+    /// The server stops.
+    Stopped,
+    /// It will not be, for this reason.
+    Refused(String),
+}
+
+/// Somewhere that events go.
+#[derive(Debug)]
+enum Place {
+    JsonLines(JsonLines),
+    Webhook(Webhook, DeadLetters),
+}
+
+impl Sinks {
+    /// Begins to deliver what changes from now on, or since the last that was delivered.
+    ///
+    /// # Errors
+    ///
+    /// If a place cannot be used.
+    pub fn start(
+        keeper: &Arc<Keeper<Disk>>,
+        config: &SinkConfig,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, SinkError> {
+        let mut places = Vec::new();
+        if let Some(config) = &config.json_lines {
+            places.push(("jsonl", Place::JsonLines(JsonLines::open(config)?)));
+        }
+        if let Some(config) = &config.webhook {
+            let letters = DeadLetters::open(&config.dead_letters)?;
+            places.push(("webhook", Place::Webhook(Webhook::new(config)?, letters)));
+        }
+        let names = places.iter().map(|(name, _)| (*name).to_owned()).collect();
+        keeper.apply_blocking(vec![Command::Sinks(names)])?;
+        let mut sinks = Self::default();
+        for (name, place) in places {
+            let (stop, stopped) = mpsc::channel();
+            let sink = Sink {
+                name,
+                place,
+                keeper: Arc::clone(keeper),
+                envelope: Envelope::of(keeper.book().identity()),
+                metrics: Arc::clone(metrics),
+                stopped,
+            };
+            let thread = thread::Builder::new()
+                .name(format!("sink {name}"))
+                .spawn(move || sink.run())
+                .map_err(SinkError::io(std::path::Path::new("a thread")))?;
+            sinks.0.push((stop, thread));
+        }
+        Ok(sinks)
+    }
+}
+
+impl Drop for Sinks {
+    fn drop(&mut self) {
+        let (stops, threads): (Vec<_>, Vec<_>) = self.0.drain(..).unzip();
+        drop(stops);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("the thread of a sink died");
+            }
+        }
+    }
+}
+
+/// A sink at work.
+#[derive(Debug)]
+struct Sink {
+    name: &'static str,
+    place: Place,
+    keeper: Arc<Keeper<Disk>>,
+    envelope: Envelope,
+    metrics: Arc<Metrics>,
+    stopped: mpsc::Receiver<()>,
+}
+
+/// Waits, unless it is told to stop.
+fn rest(stopped: &mpsc::Receiver<()>, time: Duration) -> Result<(), Undelivered> {
+    match stopped.recv_timeout(time) {
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => Err(Undelivered::Stopped),
+    }
+}
+
+impl Sink {
+    fn run(mut self) {
+        if let Err(error) = self.deliver() {
+            tracing::error!(sink = self.name, error, "the sink stands still; restart the server");
+        }
+    }
+
+    /// Delivers until it is told to stop.
+    fn deliver(&mut self) -> Result<(), String> {
+        let delivered =
+            self.keeper.book().delivered(self.name).map_err(|error| telemetry::chain(&error))?;
+        let (mut known, begin) = (delivered, Position { next: delivered + 1, parts: 0 });
+        let mut watcher =
+            Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
+        loop {
+            let step = watcher.step(Timestamp::now()).map_err(|error| telemetry::chain(&error))?;
+            let updates = match step {
+                Step::Updates(updates) => updates,
+                Step::Anew(_) | Step::Lost => return Err("what it has to deliver is forgotten".to_owned()),
+            };
+            let through = watcher.position().map_or(delivered, |position| position.next - 1);
+            let level = updates.is_empty();
+            let parcels = updates.into_iter().map(|(position, update)| {
+                let key = match &update {
+                    Update::Profile(profile) => profile.key.clone(),
+                    Update::Gone { key, .. } => key.clone(),
+                    Update::Signal(signal) => signal.key.clone(),
+                };
+                Parcel { key, position, update }
+            });
+            let parcels: Vec<Parcel> = parcels.collect();
+            for batch in parcels.chunks(BATCH) {
+                match self.send(batch) {
+                    Ok(()) => {}
+                    Err(Undelivered::Stopped) => return Ok(()),
+                    Err(Undelivered::Refused(why)) => return Err(why),
+                }
+            }
+            // What was held back is said with a later change; until then it is not delivered.
+            if through > known && watcher.has_said_all() {
+                known = through;
+                let done = Command::Delivered { sink: self.name.to_owned(), through };
+                self.keeper.apply_blocking(vec![done]).map_err(|error| telemetry::chain(&error))?;
+            }
+            self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(through));
+            if level && rest(&self.stopped, GLANCE).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn send(&mut self, batch: &[Parcel]) -> Result<(), Undelivered> {
+        let Self { name, place, keeper, envelope, metrics, stopped } = self;
+        // What is known of somebody who was erased meanwhile does not leave.
+        let events = || -> Vec<serde_json::Value> {
+            let known = |parcel: &&Parcel| match &parcel.update {
+                Update::Gone { .. } => true,
+                Update::Profile(_) | Update::Signal(_) => {
+                    parcel.key.customer().is_none()
+                        || keeper.book().profile(&parcel.key, Timestamp::now()).is_ok_and(|found| found.is_some())
+                }
+            };
+            batch.iter().filter(known).map(|parcel| envelope.seal(parcel)).collect()
+        };
+        let erased = batch.iter().filter(|parcel| matches!(parcel.update, Update::Gone { erased: true, .. }));
+        for customer in erased.filter_map(|parcel| parcel.key.customer()) {
+            if let Place::Webhook(_, letters) = place {
+                letters.forget(customer).map_err(|error| Undelivered::Refused(error.to_string()))?;
+            }
+        }
+        let mut attempt = 0;
+        loop {
+            let events = events();
+            if events.is_empty() {
+                return Ok(());
+            }
+            let (failed, wait) = match place {
+                Place::JsonLines(file) => match file.write(&events) {
+                    Ok(()) => {
+                        metrics.sink_done(name, "delivered", events.len());
+                        return Ok(());
+                    }
+                    Err(error) => (error.to_string(), Some(webhook::backoff(attempt))),
+                },
+                Place::Webhook(webhook, letters) => match webhook.post(&events) {
+                    Ok(()) => {
+                        metrics.sink_done(name, "delivered", events.len());
+                        return Ok(());
+                    }
+                    Err(failed) => match webhook.wait(&failed, attempt) {
+                        Some(wait) => (failed.to_string(), Some(wait)),
+                        None => {
+                            let reason = failed.to_string();
+                            letters
+                                .add(&events, attempt + 1, &reason)
+                                .map_err(|error| Undelivered::Refused(error.to_string()))?;
+                            metrics.sink_done(name, "dead", events.len());
+                            tracing::error!(
+                                sink = name,
+                                events = events.len(),
+                                error = reason,
+                                "not delivered; see `arom sink replay`"
+                            );
+                            return Ok(());
+                        }
+                    },
+                },
+            };
+            tracing::warn!(sink = name, attempt, error = failed, "not delivered yet");
+            metrics.sink_done(name, "retried", events.len());
+            attempt += 1;
+            rest(stopped, wait.unwrap_or(GLANCE))?;
+        }
+    }
+}
