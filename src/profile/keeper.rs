@@ -66,7 +66,7 @@ pub struct Keeper<S> {
     shared: Arc<Kept<S>>,
     inbox: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
-    janitor: Option<(std_mpsc::Sender<()>, JoinHandle<()>)>,
+    janitor: Option<(std_mpsc::SyncSender<()>, JoinHandle<()>)>,
 }
 
 /// What the threads share.
@@ -118,7 +118,7 @@ impl<S: Storage + 'static> Keeper<S> {
         let (inbox, asked) = mpsc::channel(INBOX);
         let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
         let writer = thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked, &now))?;
-        let (stop, stopped) = std_mpsc::channel();
+        let (stop, stopped) = std_mpsc::sync_channel(1);
         let (kept, asks) = (Arc::clone(&shared), inbox.clone());
         let janitor = thread::Builder::new()
             .name("profile upkeep".to_owned())

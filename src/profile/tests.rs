@@ -492,7 +492,11 @@ mod books {
     fn a_book_of_version_1_is_brought_up() {
         let text = include_str!("../../tests/data/profiles/store-v1.txt");
         let bytes = |hex: &str| -> Vec<u8> {
-            (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex")).collect()
+            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            hex.as_bytes()
+                .chunks(2)
+                .map(|pair| digit(pair[0]).expect("hex") << 4 | digit(pair[1]).expect("hex"))
+                .collect()
         };
         let mut rows = BTreeMap::new();
         for line in text.lines() {

@@ -77,7 +77,7 @@ impl SinkError {
 
 /// The sinks of a store. Dropping them ends their threads, after the delivery that is under way.
 #[derive(Debug, Default)]
-pub struct Sinks(Vec<(mpsc::Sender<()>, JoinHandle<()>)>);
+pub struct Sinks(Vec<(mpsc::SyncSender<()>, JoinHandle<()>)>);
 
 /// One event, and what it is of.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Sinks {
         keeper.apply_blocking(vec![Command::Sinks(names)])?;
         let mut sinks = Self::default();
         for (name, place) in places {
-            let (stop, stopped) = mpsc::channel();
+            let (stop, stopped) = mpsc::sync_channel(1);
             let sink = Sink {
                 name,
                 place,

@@ -24,6 +24,7 @@ mod profile;
 mod python;
 mod readme;
 mod reload;
+mod sinks;
 mod store;
 mod stream;
 mod support;

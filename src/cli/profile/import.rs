@@ -177,9 +177,12 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
     })
 }
 
+/// The object of a line, or what is wrong with it.
+type Parsed = Result<Map<String, Value>, String>;
+
 impl Lines {
     /// The next line that is not blank, with its number: its object, or what is wrong with it.
-    fn next_object(&mut self) -> Result<Option<(usize, Result<Map<String, Value>, String>)>> {
+    fn next_object(&mut self) -> Result<Option<(usize, Parsed)>> {
         while let Some((number, line)) = self.numbered()? {
             if line.trim().is_empty() {
                 continue;

@@ -1,0 +1,344 @@
+//! Sinks: nothing is lost, whoever fails, and nobody who was erased is told of.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
+use arom::grpc::v1::{GetProfileRequest, ProfileKey};
+use arom::sinks::{Webhook, WebhookConfig};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tonic::transport::Channel;
+
+use crate::profile::{erase, event, record};
+use crate::support::{Process, arom, run_command, stderr, stdout, wait_for_serving};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a receiver does with a post.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    Takes,
+    /// Answers with this status.
+    Says(u16),
+    /// Has it, and breaks the connection before it says so.
+    Vanishes,
+}
+
+/// A webhook receiver on a real socket.
+struct Receiver {
+    url: String,
+    taken: Arc<Mutex<Vec<Value>>>,
+    manners: Arc<Mutex<VecDeque<Manner>>>,
+    always: Arc<Mutex<Manner>>,
+    posts: Arc<Mutex<usize>>,
+}
+
+impl Receiver {
+    fn start(always: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/hook", listener.local_addr().expect("bound"));
+        let receiver = Self {
+            url,
+            taken: Arc::default(),
+            manners: Arc::default(),
+            always: Arc::new(Mutex::new(always)),
+            posts: Arc::default(),
+        };
+        let (taken, manners) = (Arc::clone(&receiver.taken), Arc::clone(&receiver.manners));
+        let (always, posts) = (Arc::clone(&receiver.always), Arc::clone(&receiver.posts));
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                let manner = manners.lock().expect("whole").pop_front();
+                let manner = manner.unwrap_or(*always.lock().expect("whole"));
+                // A sender that was killed leaves half a request.
+                let Some(events) = read(&connection) else { continue };
+                *posts.lock().expect("whole") += 1;
+                let answer = |mut connection: &TcpStream, status: u16| {
+                    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    connection.write_all(text.as_bytes()).unwrap_or_default();
+                };
+                match manner {
+                    Manner::Takes => {
+                        taken.lock().expect("whole").extend(events);
+                        answer(&connection, 204);
+                    }
+                    Manner::Says(status) => answer(&connection, status),
+                    Manner::Vanishes => taken.lock().expect("whole").extend(events),
+                }
+            }
+        });
+        receiver
+    }
+
+    fn taken(&self) -> Vec<Value> {
+        self.taken.lock().expect("whole").clone()
+    }
+
+    fn posts(&self) -> usize {
+        *self.posts.lock().expect("whole")
+    }
+}
+
+/// The events of a post whose signature is right.
+fn read(connection: &TcpStream) -> Option<Vec<Value>> {
+    let mut reader = BufReader::new(connection);
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            headers.insert(name.to_lowercase(), value.trim().to_owned());
+        }
+    }
+    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
+    mac.update(format!("{}.{}.", headers["webhook-id"], headers["webhook-timestamp"]).as_bytes());
+    mac.update(&body);
+    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+    assert_eq!(headers["webhook-signature"], signature);
+    assert!(headers["content-type"].starts_with("application/cloudevents-batch+json"));
+    let events: Vec<Value> = serde_json::from_slice(&body).expect("JSON");
+    for event in &events {
+        for name in ["specversion", "id", "source", "type", "subject", "time", "data"] {
+            assert!(!event[name].is_null(), "{name} in {event}");
+        }
+    }
+    Some(events)
+}
+
+struct Setting {
+    folder: tempfile::TempDir,
+    args: Vec<String>,
+}
+
+impl Setting {
+    fn new(receiver: &Receiver, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs::write(folder.path().join("secret"), SECRET).expect("written");
+        let mut args = vec!["--profile-store".to_owned(), path("store")];
+        args.extend(["--sink-webhook-url".to_owned(), receiver.url.clone()]);
+        args.extend(["--sink-webhook-secret-file".to_owned(), path("secret")]);
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        Self { folder, args }
+    }
+
+    async fn start(&self) -> (Process, ProfileServiceClient<Channel>) {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let process = Process::start(&args);
+        let channel = Channel::from_shared(format!("http://{}", process.address)).expect("an address");
+        let channel = channel.connect().await.expect("it listens");
+        wait_for_serving(channel.clone()).await;
+        (process, ProfileServiceClient::new(channel))
+    }
+}
+
+async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The latest revision of each key among events.
+fn latest(events: &[Value]) -> BTreeMap<String, i64> {
+    let mut latest = BTreeMap::new();
+    for event in events.iter().filter(|event| event["type"] == "arom.v1.profile.updated") {
+        let revision = event["data"]["revision"].as_i64().expect("a number");
+        let known: &mut i64 = latest.entry(event["subject"].as_str().expect("a key").to_owned()).or_default();
+        *known = revision.max(*known);
+    }
+    latest
+}
+
+/// The events in the files of a JSON Lines sink.
+fn lines(folder: &Path) -> (Vec<Value>, usize) {
+    let (mut events, mut files) = (Vec::new(), 0);
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let text = fs::read_to_string(entry.expect("readable").path()).expect("UTF-8");
+        events.extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        files += 1;
+    }
+    (events, files)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
+    let receiver = Receiver::start(Manner::Takes);
+    let json_lines = tempfile::tempdir().expect("a temporary folder");
+    let json_folder = json_lines.path().display().to_string();
+    let setting =
+        Setting::new(&receiver, &["--sink-jsonl-folder", &json_folder, "--sink-jsonl-rotate-bytes", "200000"]);
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let (mut keys, mut number) = (BTreeMap::new(), 0_u64);
+    for round in 0..3 {
+        let (mut process, mut client) = setting.start().await;
+        {
+            let mut manners = receiver.manners.lock().expect("whole");
+            for _ in 0..3 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                manners.push_back(match random >> 62 {
+                    0 => Manner::Says(503),
+                    1 => Manner::Vanishes,
+                    2 => Manner::Says(429),
+                    _ => Manner::Takes,
+                });
+            }
+        }
+        for _ in 0..20 {
+            let customer = format!("c{}", number % 7);
+            let score = if number.is_multiple_of(5) { 0.5 } else { -0.5 };
+            let events = vec![event(&format!("e{number}"), &customer, &["b"], 100 - number, score)];
+            record(&mut client, events).await;
+            number += 1;
+        }
+        if round < 2 {
+            tokio::time::sleep(Duration::from_millis(random >> 55)).await;
+            process.child.kill().expect("it runs");
+            process.child.wait().expect("it ended");
+            continue;
+        }
+        for name in (0..7).map(|customer| format!("c{customer}")).chain(["".to_owned()]) {
+            let brand_id = if name.is_empty() { "b".to_owned() } else { String::new() };
+            let key = Some(ProfileKey { customer_id: name.clone(), brand_id });
+            let found = client.get_profile(GetProfileRequest { key }).await.expect("known").into_inner();
+            let subject = if name.is_empty() { "brand/b".to_owned() } else { format!("customer/{name}") };
+            keys.insert(subject, found.profile.expect("a profile").revision);
+        }
+        let whole = |events: &[Value]| {
+            let latest = latest(events);
+            keys.iter().all(|(key, revision)| latest.get(key) == Some(revision))
+        };
+        until("the webhook has all of it", || whole(&receiver.taken())).await;
+        until("the file has all of it", || whole(&lines(json_lines.path()).0)).await;
+        let raised = |events: &[Value]| {
+            events.iter().filter(|event| event["type"] == "arom.v1.signal.raised").count()
+        };
+        assert!(raised(&receiver.taken()) > 0 && raised(&lines(json_lines.path()).0) > 0);
+        process.stop();
+    }
+    assert!(lines(json_lines.path()).1 > 1, "the file was rotated");
+    let text = fs::read_to_string(json_lines.path().join("profiles.jsonl")).expect("UTF-8");
+    assert!(text.is_empty() || text.ends_with('\n'), "no line is cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_waits_to_be_replayed() {
+    let receiver = Receiver::start(Manner::Says(422));
+    let setting = Setting::new(&receiver, &[]);
+    let letters = setting.folder.path().join("store/webhook-dead-letters.jsonl");
+    let (process, mut client) = setting.start().await;
+    record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5), event("e2", "d", &[], 30, 0.5)]).await;
+    let dead = || fs::read_to_string(&letters).unwrap_or_default();
+    until("the letters are there", || dead().lines().count() == 4).await;
+    assert_eq!(receiver.posts(), 1, "it is not tried again");
+    let letter: Value = serde_json::from_str(dead().lines().next().expect("a letter")).expect("JSON");
+    assert_eq!((&letter["attempts"], &letter["error"]), (&json!(1), &json!("the receiver answered 422")));
+    erase(&mut client, "c").await;
+    until("nothing of whom was erased is there but that they were", || {
+        let of_c: Vec<String> =
+            dead().lines().filter(|line| line.contains("\"customer/c")).map(str::to_owned).collect();
+        of_c.len() == 1 && of_c[0].contains("arom.v1.profile.erased")
+    })
+    .await;
+    process.stop();
+    let mut replay = || {
+        let args = ["sink", "replay"].into_iter().chain(setting.args.iter().map(String::as_str));
+        run_command(arom().args(args), "")
+    };
+    let failed = replay();
+    assert!(!failed.status.success() && stderr(&failed).contains("answered 422"), "{}", stderr(&failed));
+    assert_eq!(dead().lines().count(), 3);
+    *receiver.always.lock().expect("whole") = Manner::Takes;
+    assert!(stdout(&replay()).contains("3 events delivered"));
+    assert_eq!((receiver.taken().len(), dead().lines().count()), (3, 0));
+    assert!(stdout(&replay()).contains("nothing to replay"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
+    let receiver = Receiver::start(Manner::Says(503));
+    let setting = Setting::new(&receiver, &[]);
+    let (process, mut client) = setting.start().await;
+    record(&mut client, vec![event("e1", "gone", &["b"], 30, -0.5)]).await;
+    until("it was tried", || receiver.posts() > 0).await;
+    erase(&mut client, "gone").await;
+    *receiver.always.lock().expect("whole") = Manner::Takes;
+    until("the rest arrives", || {
+        receiver.taken().iter().any(|event| event["type"] == "arom.v1.profile.erased")
+    })
+    .await;
+    process.stop();
+    let taken = receiver.taken();
+    let told: Vec<&Value> =
+        taken.iter().filter(|event| event["subject"].as_str().is_some_and(|key| key.contains("gone"))).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(latest(&taken).contains_key("brand/b"));
+}
+
+#[test]
+fn posts_go_over_tls_to_whom_the_certificates_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    fs::write(folder.path().join("ca.pem"), key.cert.pem()).expect("written");
+    fs::write(folder.path().join("secret"), SECRET).expect("written");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![key.cert.der().clone()], private)
+        .expect("a certificate with its key");
+    let server = Arc::new(server);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&server)).expect("a session");
+            let mut stream = rustls::Stream::new(&mut session, &mut socket);
+            let (mut request, mut chunk) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"]") {
+                match stream.read(&mut chunk) {
+                    Ok(count) if count > 0 => request.extend_from_slice(&chunk[..count]),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap_or_default();
+        }
+    });
+    let config = |host: &str, ca: bool| WebhookConfig {
+        url: format!("https://{host}:{port}/hook"),
+        secret_file: folder.path().join("secret"),
+        ca_file: ca.then(|| folder.path().join("ca.pem")),
+        attempts: 1,
+        timeout: Duration::from_secs(5),
+        dead_letters: folder.path().join("letters"),
+    };
+    let post = |host: &str, ca: bool| {
+        let webhook = Webhook::new(&config(host, ca)).expect("a webhook");
+        webhook.post(&[json!({ "id": "1" })]).map_err(|error| error.to_string())
+    };
+    assert_eq!(post("localhost", true), Ok(()));
+    assert!(post("localhost", false).is_err(), "nobody vouches for it");
+    assert!(post("127.0.0.1", true).is_err(), "the certificate names another");
+    let clear = WebhookConfig { url: "http://cdp.example/".to_owned(), ..config("x", true) };
+    let refused = Webhook::new(&clear).expect_err("refused").to_string();
+    assert!(refused.contains("sink.webhook_url") && refused.contains("https"), "{refused}");
+}
