@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::grpc::ServerConfig;
-use crate::profile::{Rules, Terms, Upkeep};
+use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::sinks::{JsonLinesConfig, SinkConfig, WebhookConfig};
 use crate::telemetry::{LogFormat, TelemetryConfig};
@@ -124,6 +124,8 @@ impl Config {
         let catalogue = values.find::<PathBuf>("scoring.catalogue");
         let catalogue = catalogue.map_or_else(|| Ok(Catalogue::default()), |file| read_catalogue(&file));
         let catalogue = Arc::new(catalogue.map_err(ConfigError::Invalid)?);
+        let pseudonyms = values.find::<PathBuf>("profile.pseudonym_key_file").map(|file| pseudonyms(&file));
+        let pseudonyms = pseudonyms.transpose().map_err(ConfigError::invalid)?;
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             bundle: values.find("model.bundle").unwrap_or_else(shipped_bundle),
@@ -147,6 +149,7 @@ impl Config {
                 max_calls: values.get("server.max_calls"),
                 max_connection_calls: values.get("server.max_connection_calls"),
                 stream_window: values.get("server.stream_window"),
+                pseudonyms,
                 keepalive: values.seconds("server.keepalive_seconds"),
                 keepalive_timeout: values.seconds("server.keepalive_timeout_seconds"),
                 max_connection_age: values.seconds("server.max_connection_age_seconds"),
@@ -235,13 +238,23 @@ impl Values<'_> {
     }
 }
 
+/// The other names of customers, under the key in a file.
+fn pseudonyms(file: &Path) -> Result<Pseudonyms, String> {
+    let fault = |problem: String| format!("profile.pseudonym_key_file: {}: {problem}", file.display());
+    let key = fs::read(file).map_err(|cause| fault(cause.to_string()))?;
+    if key.len() < 16 {
+        return Err(fault(format!("{} bytes are too few, use 32", key.len())));
+    }
+    Ok(Pseudonyms::new(&key))
+}
+
 /// Where changes of profiles are delivered.
 fn sinks(values: &Values<'_>) -> SinkConfig {
-    let beside = || values.find::<PathBuf>("profile.store").map(|store| store.join("webhook-dead-letters.jsonl"));
-    let json_lines = values.find("sink.jsonl_folder").map(|folder| JsonLinesConfig {
-        folder,
-        rotate_bytes: values.get("sink.jsonl_rotate_bytes"),
-    });
+    let beside =
+        || values.find::<PathBuf>("profile.store").map(|store| store.join("webhook-dead-letters.jsonl"));
+    let json_lines = values
+        .find("sink.jsonl_folder")
+        .map(|folder| JsonLinesConfig { folder, rotate_bytes: values.get("sink.jsonl_rotate_bytes") });
     let webhook = values.find("sink.webhook_url").zip(values.find("sink.webhook_secret_file"));
     let webhook = webhook.map(|(url, secret_file)| WebhookConfig {
         url,

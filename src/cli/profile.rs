@@ -27,11 +27,19 @@ type Client = ProfileServiceClient<Channel>;
 
 /// What a running server knows of customers and brands.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  arom profile get --brand somtam\n  arom profile list --prefix brand/ --by share\n  \
-    arom profile watch\n  arom profile import --server 127.0.0.1:50051 scored.jsonl")]
+#[command(
+    after_help = "Examples:\n  arom profile get --brand somtam\n  arom profile list --prefix brand/ --by share\n  \
+    arom profile watch\n  arom profile import --server 127.0.0.1:50051 scored.jsonl"
+)]
 pub(super) struct ProfileArgs {
     /// The server's address and port.
-    #[arg(long, global = true, value_name = "ADDRESS", env = "AROM_LISTEN", default_value = "127.0.0.1:50051")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "AROM_LISTEN",
+        default_value = "127.0.0.1:50051"
+    )]
     server: String,
     #[command(subcommand)]
     command: Command,
@@ -150,7 +158,8 @@ async fn connect(address: &str) -> Result<Client> {
 
 /// What a server said to a call that failed.
 fn refused(status: &tonic::Status) -> anyhow::Error {
-    let reason = status.get_details_error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
+    let reason =
+        status.get_details_error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
     anyhow!("the server says: {}{reason}", status.message())
 }
 
@@ -224,8 +233,7 @@ async fn erase(client: &mut Client, customer: &str, from_brands: bool, yes: bool
             bail!("nothing was erased");
         }
     }
-    let request =
-        EraseSubjectRequest { customer_id: customer.to_owned(), erase_from_brands: from_brands };
+    let request = EraseSubjectRequest { customer_id: customer.to_owned(), erase_from_brands: from_brands };
     let erased = client.erase_subject(request).await.map_err(|status| refused(&status))?.into_inner();
     anstream::println!("erased, {} events", erased.event_count);
     Ok(())
@@ -405,11 +413,12 @@ fn page(profile: &Profile) -> String {
             counts.negative,
             counts.question,
             number(known(window.mean_score.as_ref())),
-            known(window.score_deviation.as_ref()).map_or_else(|| "–".to_owned(), |value| format!("{value:.2}")),
+            known(window.score_deviation.as_ref())
+                .map_or_else(|| "–".to_owned(), |value| format!("{value:.2}")),
         ));
     }
-    let half_lives =
-        [&profile.decayed_mean_1d, &profile.decayed_mean_7d, &profile.decayed_mean_30d].map(|mean| number(known(mean.as_ref())));
+    let half_lives = [&profile.decayed_mean_1d, &profile.decayed_mean_7d, &profile.decayed_mean_30d]
+        .map(|mean| number(known(mean.as_ref())));
     text.push_str(&format!("\ndecayed mean, half-life 1 d, 7 d, 30 d   {}\n", half_lives.join("  ")));
     for (label, value) in [
         ("trend (1 d less 30 d)", &profile.trend),
@@ -419,10 +428,15 @@ fn page(profile: &Profile) -> String {
     ] {
         text.push_str(&format!("{label:<40} {}\n", number(known(value.as_ref()))));
     }
-    let days = known(profile.days_since_negative.as_ref()).map_or_else(|| "–".to_owned(), |days| format!("{days:.0}"));
+    let days = known(profile.days_since_negative.as_ref())
+        .map_or_else(|| "–".to_owned(), |days| format!("{days:.0}"));
     text.push_str(&format!("{:<40} {days}\n", "days since the last negative"));
     text.push_str(&format!("{:<40} {}\n", "negative ones in a row", profile.negative_run));
-    text.push_str(&format!("{:<40} {}", "raised", if profile.raised.is_empty() { "–".to_owned() } else { raised(profile) }));
+    text.push_str(&format!(
+        "{:<40} {}",
+        "raised",
+        if profile.raised.is_empty() { "–".to_owned() } else { raised(profile) }
+    ));
     text
 }
 
@@ -430,5 +444,10 @@ fn page(profile: &Profile) -> String {
 fn said(signal: &Signal) -> String {
     let phase = if signal.phase() == SignalPhase::Raised { "raised" } else { "cleared" };
     let key = name(signal.key.as_ref());
-    format!("{key}: {} {phase} at {:+.2} (bar {:+.2})", short(signal.kind().as_str_name()), signal.statistic, signal.threshold)
+    format!(
+        "{key}: {} {phase} at {:+.2} (bar {:+.2})",
+        short(signal.kind().as_str_name()),
+        signal.statistic,
+        signal.threshold
+    )
 }

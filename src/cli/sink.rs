@@ -29,7 +29,10 @@ pub(super) fn run(command: &SinkCommand, common: &CommonFlags) -> Result<()> {
     let SinkCommand::Replay(args) = command;
     let config = Config::resolve(common, &args.flags)?;
     let Some(webhook) = &config.sinks.webhook else {
-        return Err(ConfigError::invalid("sink.webhook_url: is not set; nothing says where to post".to_owned()).into());
+        return Err(ConfigError::invalid(
+            "sink.webhook_url: is not set; nothing says where to post".to_owned(),
+        )
+        .into());
     };
     let file = webhook.dead_letters.display();
     let replayed = DeadLetters::open(&webhook.dead_letters)?.replay(&Webhook::new(webhook)?)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic_types::FieldViolation;
 
+use super::recording::Recording;
 use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
@@ -23,6 +24,8 @@ pub(super) struct Checked {
     encoding: Encoding,
     pub(super) features: Features,
     max_risk: f32,
+    /// What is to be recorded of it; taken before it is answered.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Checked {
@@ -70,6 +73,14 @@ impl Checked {
             let problem = format!("is {max_risk}; use a probability in [0, 1]");
             violations.push(FieldViolation::new("max_risk", problem));
         }
+        let recording = match Recording::of(&request, config) {
+            Ok(recording) => recording,
+            Err(Failure::Invalid(found)) => {
+                violations.extend(found.into_iter().filter(|fault| fault.field.starts_with("recording.")));
+                None
+            }
+            Err(other) => return Err(other),
+        };
         if !violations.is_empty() {
             return Err(Failure::Invalid(violations));
         }
@@ -78,11 +89,16 @@ impl Checked {
             features.unwrap_or_default();
         let features =
             Features { clauses, targets, modifiers, intent, explanation: explanation.then_some(inferences) };
-        Ok(Self { text, message_id, language_code, encoding, features, max_risk })
+        Ok(Self { text, message_id, language_code, encoding, features, max_risk, recording })
     }
 
     /// The answer to this request.
-    pub(super) fn answer(self, scored: Scored, fingerprint: &str) -> v1::AnalyzeSentimentResponse {
+    pub(super) fn answer(
+        self,
+        scored: Scored,
+        fingerprint: &str,
+        record: Option<v1::RecordOutcome>,
+    ) -> v1::AnalyzeSentimentResponse {
         let (language_code, language_supported) = self.language(scored.has_thai);
         let windows = scored.windows.into_iter().map(|window| v1::ScoredWindow {
             span: Some(self.span(window.span)),
@@ -115,6 +131,7 @@ impl Checked {
                 .collect(),
         });
         v1::AnalyzeSentimentResponse {
+            record,
             content: content(scored.content).into(),
             sentiment: Some(self.sentiment(&scored.sentiment)),
             language_code,

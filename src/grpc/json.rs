@@ -21,5 +21,7 @@ pub(crate) fn to_json(name: &str, message: &impl Message) -> Value {
     let descriptor = pool.get_message_by_name(&format!("arom.v1.{name}")).expect("a message of this build");
     let mut dynamic = DynamicMessage::new(descriptor);
     dynamic.transcode_from(message).expect("a message is of its own kind");
-    dynamic.serialize_with_options(serde_json::value::Serializer, &options).expect("JSON has every value of a message")
+    dynamic
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .expect("JSON has every value of a message")
 }

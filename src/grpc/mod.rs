@@ -5,6 +5,7 @@ mod conversation;
 mod convert;
 mod json;
 mod profile;
+mod recording;
 pub(crate) mod sealed;
 mod sentiment;
 mod status;
@@ -25,13 +26,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::http;
-use crate::profile::{Disk, Keeper};
+use crate::profile::{Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
-pub(crate) use json::to_json;
 use call::InFlight;
 use conversation::Conversations;
+pub(crate) use json::to_json;
 use profile::Profiles;
 use sentiment::Sentiment;
 use status::Failure;
@@ -75,6 +76,8 @@ pub struct ServerConfig {
     pub max_connection_calls: u32,
     /// Most texts of one stream on their way at once.
     pub stream_window: usize,
+    /// The other names of customers, if they are to be kept under such.
+    pub pseudonyms: Option<Pseudonyms>,
     /// When a silent connection is pinged.
     pub keepalive: Duration,
     /// How long the answer to a ping may take.
@@ -102,6 +105,7 @@ impl Default for ServerConfig {
             max_calls: 4096,
             max_connection_calls: 1024,
             stream_window: 512,
+            pseudonyms: None,
             keepalive: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(3600),
@@ -136,6 +140,10 @@ struct Shared {
 impl Shared {
     fn scorer(&self) -> Result<Arc<Scorer>, Failure> {
         self.scorer.load_full().ok_or(Failure::NotReady)
+    }
+
+    fn keeper(&self) -> Result<Arc<Keeper<Disk>>, Failure> {
+        self.profiles.clone().ok_or(Failure::ProfilesOff)
     }
 }
 

@@ -35,7 +35,7 @@ impl Profiles {
     }
 
     fn keeper(&self) -> Result<Arc<Keeper<Disk>>, Failure> {
-        self.shared.profiles.clone().ok_or(Failure::ProfilesOff)
+        self.shared.keeper()
     }
 
     /// A list may be of so many.
@@ -132,7 +132,8 @@ impl Profiles {
         keys: Vec<v1::ProfileKey>,
     ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
         let now = Timestamp::now();
-        let checked: Vec<Result<Key, Failure>> = keys.into_iter().map(convert::key).collect();
+        let checked: Vec<Result<Key, Failure>> =
+            keys.into_iter().map(|key| convert::key(key, &self.shared.config)).collect();
         let mut found = self.read(checked.iter().flatten().cloned().collect(), now).await?.into_iter();
         let mut profile = |key: Result<Key, Failure>| {
             let key = key?;
@@ -163,7 +164,7 @@ impl Profiles {
 
     async fn export(&self, customer: String) -> Result<v1::ExportSubjectResponse, Failure> {
         let keeper = self.keeper()?;
-        let customer = convert::customer(customer)?;
+        let customer = convert::customer(customer, &self.shared.config)?;
         let (now, key) = (Timestamp::now(), Key::Customer(customer.clone()));
         let found = self.read(vec![key], now).await?;
         let held = tokio::task::spawn_blocking(move || keeper.book().held(&customer));
@@ -176,7 +177,7 @@ impl Profiles {
 
     async fn erase(&self, request: v1::EraseSubjectRequest) -> Result<v1::EraseSubjectResponse, Failure> {
         let keeper = self.keeper()?;
-        let customer = convert::customer(request.customer_id)?;
+        let customer = convert::customer(request.customer_id, &self.shared.config)?;
         let erase = Command::Erase { customer, from_brands: request.erase_from_brands };
         let outcomes = keeper.apply(vec![erase]).await.map_err(Failure::Keep)?;
         let count = match outcomes.first() {

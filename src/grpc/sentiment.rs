@@ -17,7 +17,7 @@ use super::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResponse, BatchAnalyzeSentimentResult, StreamAnalyzeSentimentRequest,
 };
-use crate::scoring::ScoreError;
+use crate::scoring::{ScoreError, Scored};
 
 const SERVICE: &str = "arom.v1.SentimentService";
 
@@ -34,9 +34,14 @@ impl Sentiment {
 
     async fn analyze(&self, request: AnalyzeSentimentRequest) -> Result<AnalyzeSentimentResponse, Failure> {
         let scorer = self.shared.scorer()?;
-        let checked = Checked::new(request, &self.shared.config)?;
+        let mut checked = Checked::new(request, &self.shared.config)?;
+        let recording = checked.recording.take();
+        if recording.is_some() {
+            self.shared.keeper()?;
+        }
         let scored = scorer.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
-        Ok(checked.answer(scored, scorer.fingerprint()))
+        let record = self.shared.record_one(recording, &scored).await?;
+        Ok(checked.answer(scored, scorer.fingerprint(), record))
     }
 
     async fn batch(
@@ -50,16 +55,33 @@ impl Sentiment {
             let problem = format!("holds {} texts, 1 to {limit} are taken", requests.len());
             return Err(Failure::Invalid(vec![FieldViolation::new("requests", problem)]));
         }
-        let checked: Vec<Result<Checked, Failure>> =
-            requests.into_iter().map(|request| Checked::new(request, &self.shared.config)).collect();
+        let checked = requests.into_iter().map(|request| Checked::new(request, &self.shared.config));
+        let checked: Vec<Result<Checked, Failure>> = checked.collect();
+        if checked.iter().flatten().any(|item| item.recording.is_some()) {
+            self.shared.keeper()?;
+        }
         let texts: Vec<_> = checked.iter().flatten().map(|item| (item.text.clone(), item.features)).collect();
         let mut scored = scorer.score_all(texts).collect::<Vec<_>>().await.into_iter();
-        let mut outcome = |item: Result<Checked, Failure>| -> Result<AnalyzeSentimentResponse, Failure> {
-            let item = item?;
-            let scored = scored.next().unwrap_or(Err(ScoreError::WorkerLost));
-            Ok(item.answer(scored.map_err(Failure::Score)?, scorer.fingerprint()))
-        };
-        let results = checked.into_iter().zip(0..).map(|(item, index)| {
+        // All that has a score is recorded in one commit, and then answered.
+        let (mut items, mut commands) = (Vec::with_capacity(checked.len()), Vec::new());
+        for item in checked {
+            let item = item.and_then(|mut item| {
+                let scored = scored.next().unwrap_or(Err(ScoreError::WorkerLost)).map_err(Failure::Score)?;
+                let command = item.recording.take().map(|recording| recording.command(&scored));
+                let records = command.is_some();
+                commands.extend(command);
+                Ok((item, scored, records))
+            });
+            items.push(item);
+        }
+        let mut records = self.shared.record(commands).await?.into_iter();
+        let mut outcome =
+            |item: Result<(Checked, Scored, bool), Failure>| -> Result<AnalyzeSentimentResponse, Failure> {
+                let (item, scored, recorded) = item?;
+                let record = if recorded { records.next() } else { None };
+                Ok(item.answer(scored, scorer.fingerprint(), record))
+            };
+        let results = items.into_iter().zip(0..).map(|(item, index)| {
             let outcome = match outcome(item) {
                 Ok(response) => Outcome::Response(response),
                 Err(failure) => Outcome::Error(failure.into_item()),

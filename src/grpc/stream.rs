@@ -180,12 +180,17 @@ impl Conversation {
             .request
             .ok_or_else(missing)
             .and_then(|request| Checked::new(request, &self.shared.config));
-        let serving = self.serving();
+        let (serving, shared) = (self.serving(), Arc::clone(&self.shared));
         async move {
-            let checked = checked?;
+            let mut checked = checked?;
             let (scorer, caller) = serving?;
+            let recording = checked.recording.take();
+            if recording.is_some() {
+                shared.keeper()?;
+            }
             let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
-            Ok(checked.answer(scored, scorer.fingerprint()))
+            let record = shared.record_one(recording, &scored).await?;
+            Ok(checked.answer(scored, scorer.fingerprint(), record))
         }
     }
 

@@ -458,9 +458,10 @@ impl<S: Storage> Book<S> {
             said = said.min(super::rows::sequence(&bytes).unwrap_or(0));
         }
         let far = sequence.saturating_sub(count);
-        let old = self.changes(trimmed, most)?.into_iter().take_while(|change| {
-            change.sequence <= far || now.duration_since(change.time()) > age
-        });
+        let old = self
+            .changes(trimmed, most)?
+            .into_iter()
+            .take_while(|change| change.sequence <= far || now.duration_since(change.time()) > age);
         Ok(old.last().map_or(trimmed, |change| change.sequence).min(said))
     }
 
@@ -507,9 +508,7 @@ impl<S: Storage> Book<S> {
                 kept.state.prune(now);
                 (weigh(&kept.state) != before).then_some(Overdue::Tiles(key))
             }
-            Table::Erased => {
-                old(decode(table, value)?).then_some(Overdue::Tombstone(row))
-            }
+            Table::Erased => old(decode(table, value)?).then_some(Overdue::Tombstone(row)),
             Table::Meta
             | Table::Events
             | Table::Tiles
@@ -556,9 +555,10 @@ fn newest(
         let rows = scan(&from, &to, most)?;
         for (row, value) in &rows {
             let felt: Felt = decode(Table::Events, value)?;
-            let counts = felt.own.as_ref().is_none_or(|own| {
-                !own.retracted && of.is_none_or(|brand| own.brands.contains(brand))
-            });
+            let counts = felt
+                .own
+                .as_ref()
+                .is_none_or(|own| !own.retracted && of.is_none_or(|brand| own.brands.contains(brand)));
             if !counts {
                 continue;
             }

@@ -113,11 +113,17 @@ impl<S: Storage + 'static> Keeper<S> {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let sequence = watch::Sender::new(book.sequence());
-        let shared =
-            Arc::new(Kept { book, recent: RwLock::default(), sequence, unscrubbed: AtomicBool::new(false), metrics });
+        let shared = Arc::new(Kept {
+            book,
+            recent: RwLock::default(),
+            sequence,
+            unscrubbed: AtomicBool::new(false),
+            metrics,
+        });
         let (inbox, asked) = mpsc::channel(INBOX);
         let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
-        let writer = thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked, &now))?;
+        let writer =
+            thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked, &now))?;
         let (stop, stopped) = std_mpsc::sync_channel(1);
         let (kept, asks) = (Arc::clone(&shared), inbox.clone());
         let janitor = thread::Builder::new()
@@ -266,7 +272,9 @@ impl<S: Storage> Kept<S> {
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         if recent.front().is_some_and(|first| first.sequence <= after + 1) {
             let behind = recent.iter().rev().take_while(|change| change.sequence > after).count();
-            return Ok(Since::Changes(recent.iter().skip(recent.len() - behind).take(most).cloned().collect()));
+            return Ok(Since::Changes(
+                recent.iter().skip(recent.len() - behind).take(most).cloned().collect(),
+            ));
         }
         drop(recent);
         let changes = self.book.changes(after, most)?;

@@ -522,7 +522,9 @@ mod books {
         )
         .expect("written");
         let pair = |brand: &str| Key::Pair { customer: "c".to_owned(), brand: brand.to_owned() };
-        for key in [customer("c"), customer("d"), customer("x"), brand("b"), brand("b2"), pair("b"), pair("b2")] {
+        for key in
+            [customer("c"), customer("d"), customer("x"), brand("b"), brand("b2"), pair("b"), pair("b2")]
+        {
             assert_eq!(features_of(&old, &key), features_of(&new, &key), "{key}");
         }
         assert_eq!(old.held("c").expect("readable"), new.held("c").expect("readable"));
@@ -596,8 +598,10 @@ mod books {
         one(&book, Command::Sinks(vec!["s".to_owned()]));
         one(&book, Command::Erase { customer: "c".to_owned(), from_brands: false });
         let changes = book.changes(0, 10).expect("readable");
-        let keys: Vec<(u64, Vec<Key>)> =
-            changes.iter().map(|change| (change.sequence, change.keys.iter().flatten().cloned().collect())).collect();
+        let keys: Vec<(u64, Vec<Key>)> = changes
+            .iter()
+            .map(|change| (change.sequence, change.keys.iter().flatten().cloned().collect()))
+            .collect();
         assert_eq!(keys, [(1, vec![brand("b")]), (2, vec![customer("d")]), (3, Vec::new())]);
         assert!(book.was_erased(&changes[2], "c") && !book.was_erased(&changes[2], "d"));
         assert_eq!(book.notices(3).expect("readable"), ["c"], "until the sink has said so");

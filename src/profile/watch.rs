@@ -268,7 +268,8 @@ impl<S: Storage + 'static> Watcher<S> {
         for (key, place) in latest {
             let said = self.said.get(key).copied();
             let said = said.max(self.held.get(key).map(|held| held.revision));
-            let said = said.max(due.iter().filter(|(_, held)| held.key == *key).map(|(_, held)| held.revision).max());
+            let said = said
+                .max(due.iter().filter(|(_, held)| held.key == *key).map(|(_, held)| held.revision).max());
             if said.is_some_and(|said| said >= place.0) {
                 continue;
             }
@@ -289,15 +290,19 @@ impl<S: Storage + 'static> Watcher<S> {
         for customer in change.erased.iter().filter_map(|erased| erased.customer.clone()) {
             let key = Key::Customer(customer);
             let pairs = format!("{key}/");
-            let all = self.interest.starts.iter().any(|start| {
-                key.to_string().starts_with(start.as_str()) || start.starts_with(&pairs)
-            });
+            let all = self
+                .interest
+                .starts
+                .iter()
+                .any(|start| key.to_string().starts_with(start.as_str()) || start.starts_with(&pairs));
             gone.extend(all.then_some(key));
         }
         let named = self.interest.keys.iter();
         gone.extend(
             named
-                .filter(|key| key.customer().is_some_and(|customer| self.keeper.book().was_erased(change, customer)))
+                .filter(|key| {
+                    key.customer().is_some_and(|customer| self.keeper.book().was_erased(change, customer))
+                })
                 .cloned(),
         );
         gone.into_iter().collect()
@@ -353,4 +358,3 @@ impl<S: Storage + 'static> Watcher<S> {
         Ok(Some(profiles))
     }
 }
-

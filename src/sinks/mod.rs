@@ -185,11 +185,9 @@ impl Sink {
 
     /// Delivers until it is told to stop.
     fn deliver(&mut self) -> Result<(), String> {
-        let delivered =
-            self.keeper.book().delivered(self.name).map_err(|error| telemetry::chain(&error))?;
+        let delivered = self.keeper.book().delivered(self.name).map_err(|error| telemetry::chain(&error))?;
         let (mut known, begin) = (delivered, Position { next: delivered + 1, parts: 0 });
-        let mut watcher =
-            Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
+        let mut watcher = Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
         loop {
             let step = watcher.step(Timestamp::now()).map_err(|error| telemetry::chain(&error))?;
             let updates = match step {
@@ -235,7 +233,10 @@ impl Sink {
                 Update::Gone { .. } => true,
                 Update::Profile(_) | Update::Signal(_) => {
                     parcel.key.customer().is_none()
-                        || keeper.book().profile(&parcel.key, Timestamp::now()).is_ok_and(|found| found.is_some())
+                        || keeper
+                            .book()
+                            .profile(&parcel.key, Timestamp::now())
+                            .is_ok_and(|found| found.is_some())
                 }
             };
             batch.iter().filter(known).map(|parcel| envelope.seal(parcel)).collect()

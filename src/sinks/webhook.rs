@@ -149,7 +149,8 @@ impl Webhook {
         if status.is_success() {
             return Ok(());
         }
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         Err(PostError::Status { status: status.as_u16(), retry_after: retry_after.map(Duration::from_secs) })
     }
 
@@ -179,9 +180,8 @@ pub(super) fn backoff(attempt: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
     let mut random = [0; 4];
     // Without random numbers it is the longest.
-    let share = getrandom::fill(&mut random).map_or(1.0, |()| {
-        f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX)
-    });
+    let share = getrandom::fill(&mut random)
+        .map_or(1.0, |()| f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX));
     longest.mul_f64(share)
 }
 

@@ -401,7 +401,9 @@ impl Metrics {
 
     /// A sink delivered so many events, or gave them up.
     pub(crate) fn sink_done(&self, sink: &'static str, outcome: &'static str, events: usize) {
-        self.sink_events.get_or_create(&Delivery { sink, outcome }).inc_by(events.try_into().unwrap_or(u64::MAX));
+        self.sink_events
+            .get_or_create(&Delivery { sink, outcome })
+            .inc_by(events.try_into().unwrap_or(u64::MAX));
     }
 
     /// How far a sink is behind.

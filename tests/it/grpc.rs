@@ -162,11 +162,22 @@ async fn bad_requests_are_refused_with_every_field() {
         offset_encoding: i32::MAX,
         features: None,
         max_risk: Some(1.5),
+        recording: Some(arom::grpc::v1::Recording::default()),
     };
     check(
         &mut client,
         all,
-        &["text", "message_id", "language_code", "channel", "offset_encoding", "max_risk"],
+        &[
+            "text",
+            "message_id",
+            "language_code",
+            "channel",
+            "offset_encoding",
+            "max_risk",
+            "recording.event_id",
+            "recording.event_time",
+            "recording.customer_id",
+        ],
     )
     .await;
     // A text of exactly the limit is taken.

@@ -223,3 +223,275 @@ pub async fn erase(client: &mut Client, customer: &str) {
     let request = EraseSubjectRequest { customer_id: customer.to_owned(), erase_from_brands: false };
     client.erase_subject(request).await.expect("an answer");
 }
+
+#[tokio::test]
+async fn texts_are_recorded_as_they_are_scored_and_once() {
+    use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+    use arom::grpc::v1::{
+        AnalyzeSentimentRequest, BatchAnalyzeSentimentRequest, Recording, batch_analyze_sentiment_result,
+        record_outcome,
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let channel = server.ready().await;
+    let (mut texts, mut client) = (SentimentServiceClient::new(channel.clone()), Client::new(channel));
+    let time = ago(30);
+    let request = |id: &str, text: &str| AnalyzeSentimentRequest {
+        text: text.to_owned(),
+        channel: Written::Review.into(),
+        recording: Some(Recording {
+            event_id: id.to_owned(),
+            event_time: time,
+            customer_id: "c".to_owned(),
+            brand_ids: vec!["b".to_owned()],
+            replaces_event_id: String::new(),
+        }),
+        ..AnalyzeSentimentRequest::default()
+    };
+    let status = |record: Option<arom::grpc::v1::RecordOutcome>| match record.expect("asked for").outcome {
+        Some(record_outcome::Outcome::Status(status)) => Ok(RecordStatus::try_from(status).expect("known")),
+        Some(record_outcome::Outcome::Error(status)) => Err(Code::from_i32(status.code)),
+        None => panic!("no outcome"),
+    };
+    let bad = "บริการแย่มาก รอนานเป็นชั่วโมง";
+    let one = texts.analyze_sentiment(request("t1", bad)).await.expect("an answer").into_inner();
+    let score = one.sentiment.expect("a sentiment").score;
+    assert_eq!(status(one.record), Ok(RecordStatus::Recorded));
+    // The same event in each of the other ways is the same event.
+    let event = ProfileEvent {
+        event_time: time,
+        channel: Written::Review.into(),
+        felt: Some(Felt::Text(bad.to_owned())),
+        ..event("t1", "c", &["b"], 30, 0.0)
+    };
+    assert_eq!(record(&mut client, vec![event]).await, [Ok(RecordStatus::Duplicate)]);
+    let plain = AnalyzeSentimentRequest { text: "ดี".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let requests = vec![request("t1", bad), plain, request("t2", "อร่อยมาก ชอบสุด ๆ"), request("t1", "อื่น ๆ")];
+    let batch = texts.batch_analyze_sentiment(BatchAnalyzeSentimentRequest { requests });
+    let results = batch.await.expect("an answer").into_inner().results.into_iter();
+    let records: Vec<_> = results
+        .map(|result| match result.outcome {
+            Some(batch_analyze_sentiment_result::Outcome::Response(response)) => response.record,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(records[1].is_none());
+    assert_eq!(status(records[0].clone()), Ok(RecordStatus::Duplicate));
+    assert_eq!(status(records[2].clone()), Ok(RecordStatus::Recorded));
+    assert_eq!(status(records[3].clone()), Err(Code::AlreadyExists));
+    let found = profile(&mut client, "c", "b").await.expect("known");
+    let counts = found.windows[0].counts.expect("counts");
+    assert_eq!((counts.total, counts.negative, counts.review), (2, 1, 2));
+    assert!(score < 0.0);
+    server.stop().await.expect("a clean stop");
+    let off = Server::with(server_config(), |_| Ok(crate::support::scorer())).await;
+    let mut texts = SentimentServiceClient::new(off.ready().await);
+    let refused = texts.analyze_sentiment(request("t1", bad)).await.expect_err("nothing is kept there");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    off.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn customers_go_by_other_names_if_that_is_wanted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = folder.path().join("key");
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef").expect("written");
+    let store = folder.path().join("store");
+    let (key, store_name) = (key.display().to_string(), store.display().to_string());
+    let server = crate::support::Process::start(&[
+        "--profile-store",
+        &store_name,
+        "--profile-pseudonym-key-file",
+        &key,
+    ]);
+    let channel = Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let mut client = Client::new(channel.connect().await.expect("it listens"));
+    record(&mut client, vec![event("e1", "Uwho-it-is", &["b"], 30, 0.5)]).await;
+    let named = profile(&mut client, "Uwho-it-is", "").await.expect("known");
+    let other = named.key.expect("a key").customer_id;
+    assert!(other.starts_with("hmac-"), "{other}");
+    assert_eq!(count(&profile(&mut client, &other, "b").await.expect("known"), 5), 1);
+    server.stop();
+    let mut bytes = Vec::new();
+    for path in files(&store) {
+        bytes.extend(std::fs::read(path).expect("readable"));
+    }
+    let has = |name: &str| bytes.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(has("hmac-") && !has("Uwho-it-is"));
+}
+
+/// Every file below a folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_bytes_of_whom_was_erased_leave_the_disk() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    record(
+        &mut client,
+        vec![event("Eventoferased", "Uerased", &["b"], 30, 0.5), event("e2", "d", &["b"], 30, 0.5)],
+    )
+    .await;
+    let on_disk = |name: &str| {
+        let has = |path: &std::path::PathBuf| {
+            // A file may go between being seen and being read.
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.windows(name.len()).any(|part| part == name.as_bytes())
+        };
+        files(folder.path()).into_iter().filter(has).collect::<Vec<_>>()
+    };
+    assert!(!on_disk("Uerased").is_empty() && !on_disk("Eventoferased").is_empty());
+    erase(&mut client, "Uerased").await;
+    let begun = std::time::Instant::now();
+    loop {
+        let left = [on_disk("Uerased"), on_disk("Eventoferased")].concat();
+        if left.is_empty() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is still in {left:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(count(&profile(&mut client, "d", "").await.expect("known"), 5), 1);
+    server.stop().await.expect("a clean stop");
+}
+
+/// A limit on the size of files, set while the server runs, has every write fail as a full disk does.
+#[tokio::test]
+async fn a_disk_that_fails_refuses_writes_and_serves_reads() {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().display().to_string();
+    let server = crate::support::Process::start_ignoring_size(&["--profile-store", &store]);
+    let channel = Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let channel = channel.connect().await.expect("it listens");
+    crate::support::wait_for_serving(channel.clone()).await;
+    let mut client = Client::new(channel.clone());
+    assert_eq!(
+        record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5)]).await,
+        [Ok(RecordStatus::Recorded)]
+    );
+    let pid = server.child.id().to_string();
+    let limited = std::process::Command::new("prlimit").args(["--pid", &pid, "--fsize=1"]).status();
+    assert!(limited.expect("prlimit of util-linux").success());
+    let request = RecordEventsRequest { events: vec![event("e2", "c", &["b"], 20, 0.5)] };
+    let refused = client.record_events(request.clone()).await.expect_err("it is full");
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(refused.get_details_error_info().expect("details").reason, "STORE_UNAVAILABLE");
+    assert_eq!(count(&profile(&mut client, "c", "").await.expect("reads go on"), 5), 1);
+    let mut health = HealthClient::new(channel);
+    let mut status = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        health.check(request).await.expect("an answer").into_inner().status()
+    };
+    let begun = std::time::Instant::now();
+    while status("arom.v1.ProfileService").await != ServingStatus::NotServing {
+        assert!(begun.elapsed() < Duration::from_secs(10), "health says so");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status("").await, ServingStatus::Serving, "texts are scored as before");
+    drop(server);
+    // Started again with room, it has what it had acknowledged, and takes the other.
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    assert_eq!(count(&profile(&mut client, "c", "").await.expect("known"), 5), 1);
+    assert_eq!(record(&mut client, request.events).await, [Ok(RecordStatus::Recorded)]);
+    server.stop().await.expect("a clean stop");
+}
+
+/// The same events one by one as they happen, again in another order and with others taken back in between, and as a dump that is
+/// imported: every feature of every key is the same.
+#[tokio::test]
+async fn online_replay_and_import_are_equal() {
+    let events: Vec<ProfileEvent> = (0..60_u64)
+        .map(|number| {
+            let score = if number.is_multiple_of(4) { -0.625 } else { 0.25 };
+            let brands: &[&str] = if number.is_multiple_of(3) { &["a", "b"] } else { &["a"] };
+            event(&format!("e{number}"), &format!("c{}", number % 5), brands, 7200 * number + 60, score)
+        })
+        .collect();
+    let mut found = Vec::new();
+    for way in ["online", "replay", "import"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let server = Server::keeping(folder.path()).await;
+        let mut client = Client::new(server.ready().await);
+        match way {
+            "online" => {
+                for event in &events {
+                    record(&mut client, vec![event.clone()]).await;
+                }
+            }
+            "replay" => {
+                let other: Vec<ProfileEvent> = (0..9)
+                    .map(|number| event(&format!("other{number}"), "c1", &["b"], 50_000 * number, -0.9))
+                    .collect();
+                record(&mut client, other.clone()).await;
+                let reversed: Vec<ProfileEvent> = events.iter().rev().cloned().collect();
+                record(&mut client, reversed.clone()).await;
+                let event_ids = other.into_iter().map(|event| event.event_id).collect();
+                client.retract_events(RetractEventsRequest { event_ids }).await.expect("an answer");
+                record(&mut client, reversed).await;
+            }
+            _ => {
+                let line = |event: &ProfileEvent| {
+                    let Some(Felt::Scored(ScoredText { score, .. })) = event.felt else { panic!("scored") };
+                    let time = event.event_time.expect("a time").seconds;
+                    let time = jiff::Timestamp::from_second(time).expect("a time").to_string();
+                    let label = if score < 0.0 { "negative" } else { "positive" };
+                    serde_json::json!({
+                        "event_id": event.event_id, "time": time, "customer": event.customer_id,
+                        "brand_ids": event.brand_ids, "channel": "line_chat", "label": label, "score": score,
+                    })
+                    .to_string()
+                };
+                let mut dump: Vec<String> = events.iter().map(line).collect();
+                dump.insert(7, "{\"time\": \"yesterday\"}".to_owned());
+                let dump = dump.join("\n");
+                let address = server.address.trim_start_matches("http://").to_owned();
+                for said in
+                    ["60 recorded, 0 known already, 1 refused", "0 recorded, 60 known already, 1 refused"]
+                {
+                    let (address, dump) = (address.clone(), dump.clone());
+                    let import =
+                        move || crate::support::run(&["profile", "import", "--server", &address, "-"], &dump);
+                    let output = tokio::task::spawn_blocking(import).await.expect("it ran");
+                    let told = crate::support::stderr(&output);
+                    assert_eq!(output.status.code(), Some(3), "{told}");
+                    assert!(told.contains(said) && told.contains("line 8: event_time"), "{told}");
+                }
+            }
+        }
+        let mut keys: Vec<(String, String)> =
+            ["a", "b"].map(|brand| (String::new(), brand.to_owned())).into();
+        keys.extend((0..5).map(|customer| (format!("c{customer}"), String::new())));
+        keys.extend((0..5).map(|customer| (format!("c{customer}"), "a".to_owned())));
+        let mut profiles = Vec::new();
+        for (customer, brand) in keys {
+            let mut profile = profile(&mut client, &customer, &brand).await.expect("known");
+            // Means that decay do so between two calls, by less than this tells; commits are counted apart.
+            for mean in [
+                &mut profile.decayed_mean_1d,
+                &mut profile.decayed_mean_7d,
+                &mut profile.decayed_mean_30d,
+                &mut profile.trend,
+            ] {
+                let value = mean.as_mut().expect("a value");
+                value.value = (value.value * 1e3).round() / 1e3;
+            }
+            (profile.as_of_time, profile.revision, profile.raised) = (None, 0, Vec::new());
+            profiles.push(profile);
+        }
+        found.push(profiles);
+        server.stop().await.expect("a clean stop");
+    }
+    assert_eq!(found[0], found[1], "replayed");
+    assert_eq!(found[0], found[2], "imported");
+}

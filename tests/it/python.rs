@@ -50,8 +50,15 @@ fn stubs() -> &'static PathBuf {
             .args(["-m", "grpc_tools.protoc", "-I", "proto"])
             .args([format!("--python_out={out}"), format!("--grpc_python_out={out}")])
             .args(
-                ["conversation", "conversation_service", "sentiment", "sentiment_service"]
-                    .map(|name| format!("proto/arom/v1/{name}.proto")),
+                [
+                    "conversation",
+                    "conversation_service",
+                    "profile",
+                    "profile_service",
+                    "sentiment",
+                    "sentiment_service",
+                ]
+                .map(|name| format!("proto/arom/v1/{name}.proto")),
             )
             .status()
             .expect("python3 is installed");
@@ -163,11 +170,25 @@ fn the_python_example_follows_a_chat_message_by_message() {
 }
 
 #[test]
+fn a_python_watcher_whose_connection_breaks_misses_nothing_and_gets_nothing_twice() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().display().to_string();
+    let server = Process::start(&["--profile-store", &store]);
+    let shown = python("tests/python/watching.py", &[&server.address]);
+    assert!(shown.contains(": ok"), "{shown}");
+    println!("{shown}");
+}
+
+#[test]
 fn the_python_examples_say_what_is_wrong_in_a_line() {
     let chat = &["examples/chats/parcel.txt"][..];
-    for (script, file) in
-        [("client", &["examples/messages.jsonl"][..]), ("stream", &[]), ("explain", &["ดี"]), ("chat", chat)]
-    {
+    for (script, file) in [
+        ("client", &["examples/messages.jsonl"][..]),
+        ("stream", &[]),
+        ("explain", &["ดี"]),
+        ("chat", chat),
+        ("watch", &[]),
+    ] {
         let script = format!("examples/python/{script}.py");
         let mut example = command(&script, &[&["127.0.0.1:1"][..], file].concat());
         let output = example.stdin(Stdio::null()).output().expect("python3 is installed");

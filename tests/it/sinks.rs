@@ -63,7 +63,8 @@ impl Receiver {
                 let Some(events) = read(&connection) else { continue };
                 *posts.lock().expect("whole") += 1;
                 let answer = |mut connection: &TcpStream, status: u16| {
-                    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                    let text =
+                        format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                     connection.write_all(text.as_bytes()).unwrap_or_default();
                 };
                 match manner {
@@ -183,8 +184,10 @@ async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
     let receiver = Receiver::start(Manner::Takes);
     let json_lines = tempfile::tempdir().expect("a temporary folder");
     let json_folder = json_lines.path().display().to_string();
-    let setting =
-        Setting::new(&receiver, &["--sink-jsonl-folder", &json_folder, "--sink-jsonl-rotate-bytes", "200000"]);
+    let setting = Setting::new(
+        &receiver,
+        &["--sink-jsonl-folder", &json_folder, "--sink-jsonl-rotate-bytes", "200000"],
+    );
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let (mut keys, mut number) = (BTreeMap::new(), 0_u64);
     for round in 0..3 {
@@ -227,9 +230,8 @@ async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
         };
         until("the webhook has all of it", || whole(&receiver.taken())).await;
         until("the file has all of it", || whole(&lines(json_lines.path()).0)).await;
-        let raised = |events: &[Value]| {
-            events.iter().filter(|event| event["type"] == "arom.v1.signal.raised").count()
-        };
+        let raised =
+            |events: &[Value]| events.iter().filter(|event| event["type"] == "arom.v1.signal.raised").count();
         assert!(raised(&receiver.taken()) > 0 && raised(&lines(json_lines.path()).0) > 0);
         process.stop();
     }
@@ -258,7 +260,7 @@ async fn what_is_refused_for_good_waits_to_be_replayed() {
     })
     .await;
     process.stop();
-    let mut replay = || {
+    let replay = || {
         let args = ["sink", "replay"].into_iter().chain(setting.args.iter().map(String::as_str));
         run_command(arom().args(args), "")
     };
@@ -286,8 +288,10 @@ async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
     .await;
     process.stop();
     let taken = receiver.taken();
-    let told: Vec<&Value> =
-        taken.iter().filter(|event| event["subject"].as_str().is_some_and(|key| key.contains("gone"))).collect();
+    let told: Vec<&Value> = taken
+        .iter()
+        .filter(|event| event["subject"].as_str().is_some_and(|key| key.contains("gone")))
+        .collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(latest(&taken).contains_key("brand/b"));
 }
@@ -320,7 +324,9 @@ fn posts_go_over_tls_to_whom_the_certificates_name() {
                     Ok(_) | Err(_) => break,
                 }
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap_or_default();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .unwrap_or_default();
         }
     });
     let config = |host: &str, ca: bool| WebhookConfig {

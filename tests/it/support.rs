@@ -225,7 +225,18 @@ pub struct Process {
 
 impl Process {
     pub fn start(args: &[&str]) -> Self {
-        let mut child = arom()
+        Self::run(arom(), args)
+    }
+
+    /// One that is told by an error, not killed, when a file would be larger than it may be.
+    pub fn start_ignoring_size(args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_arom")]);
+        Self::run(shell, args)
+    }
+
+    fn run(mut command: Command, args: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(args)
             .stderr(Stdio::piped())

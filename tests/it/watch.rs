@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::watch_profiles_response::Event;
 use arom::grpc::v1::{
-    ListProfilesRequest, ProfileKey, ProfileOrder, SignalKind, SignalPhase,
-    WatchProfilesRequest, WatchProfilesResponse,
+    ListProfilesRequest, ProfileKey, ProfileOrder, SignalKind, SignalPhase, WatchProfilesRequest,
+    WatchProfilesResponse,
 };
 use arom::model::Label;
 use arom::profile::{
@@ -40,7 +40,8 @@ fn numbered(number: u64) -> Command {
         channel: Written::Social,
     };
     let (customer, brand) = (format!("c{}", number % 50), format!("b{}", number % 3));
-    let event = Happened { id: format!("e{number}"), customer: Some(customer), brands: vec![brand], contribution };
+    let event =
+        Happened { id: format!("e{number}"), customer: Some(customer), brands: vec![brand], contribution };
     Command::Record { content: event.id.clone().into_bytes(), event, replaces: None }
 }
 
@@ -79,7 +80,11 @@ fn whoever_goes_on_from_a_position_misses_nothing_and_gets_nothing_twice() {
             position = after;
             match update {
                 Update::Profile(profile) => {
-                    assert!(seen.insert((profile.key.clone(), profile.revision)), "{} came twice", profile.key);
+                    assert!(
+                        seen.insert((profile.key.clone(), profile.revision)),
+                        "{} came twice",
+                        profile.key
+                    );
                     latest.insert(profile.key, profile.revision);
                 }
                 Update::Signal(signal) => signals.push((signal.key.clone(), signal.time(), signal.raised)),
@@ -167,8 +172,13 @@ async fn a_snapshot_comes_first_and_then_what_changes() {
     assert_eq!(short(&next(&mut brands).await), "/b 3");
     assert_eq!(short(&next(&mut brands).await), "gone /b2");
     let idle = next(&mut brands).await;
-    assert_eq!((short(&idle).as_str(), idle.sequence), ("heartbeat", 5), "what does not concern them is passed by");
-    let wrong = |token: Vec<u8>| WatchProfilesRequest { resume_token: token, ..WatchProfilesRequest::default() };
+    assert_eq!(
+        (short(&idle).as_str(), idle.sequence),
+        ("heartbeat", 5),
+        "what does not concern them is passed by"
+    );
+    let wrong =
+        |token: Vec<u8>| WatchProfilesRequest { resume_token: token, ..WatchProfilesRequest::default() };
     let garbled = client.watch_profiles(wrong(vec![1, 2, 3])).await.expect_err("refused");
     assert_eq!(garbled.code(), Code::InvalidArgument);
     let another = client.watch_profiles(wrong(vec![9; 20])).await.expect_err("refused");
@@ -183,7 +193,8 @@ async fn a_run_of_negatives_is_said_within_a_second_with_its_figures() {
     let server = Server::keeping(folder.path()).await;
     let mut client = Client::new(server.ready().await);
     let key = ProfileKey { customer_id: "c".to_owned(), brand_id: String::new() };
-    let request = WatchProfilesRequest { keys: vec![key], skip_snapshot: true, ..WatchProfilesRequest::default() };
+    let request =
+        WatchProfilesRequest { keys: vec![key], skip_snapshot: true, ..WatchProfilesRequest::default() };
     let mut watched = watch(&mut client, request).await;
     for number in 0..3 {
         record(&mut client, vec![event(&format!("e{number}"), "c", &["b"], 30 - number, -0.5)]).await;
@@ -308,7 +319,8 @@ async fn profiles_are_listed_by_name_and_by_mood_in_pages() {
 fn a_crisis_is_seen_at_its_brand_and_at_no_other() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let begin = jiff::Timestamp::from_second(1_795_408_200).expect("a time");
-    let book = Book::open(Disk::open(folder.path()).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
+    let book =
+        Book::open(Disk::open(folder.path()).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
     let mut draw = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -118,7 +118,8 @@ async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Result<Vec<Re
 }
 
 fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
-    let find = |names: &[&str]| names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()));
+    let find =
+        |names: &[&str]| names.iter().find_map(|name| object.get(*name).filter(|value| !value.is_null()));
     let text = |names: &[&str]| match find(names) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -132,7 +133,8 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
     let customer_id = text(&["customer_id", "customer"])?.unwrap_or_default();
     let brand_ids = match find(&["brand_ids", "brand_id", "brand"]) {
         Some(Value::Array(brands)) => {
-            let name = |brand: &Value| brand.as_str().map(str::to_owned).ok_or("brand_ids holds what is no string");
+            let name =
+                |brand: &Value| brand.as_str().map(str::to_owned).ok_or("brand_ids holds what is no string");
             brands.iter().map(name).collect::<Result<Vec<_>, _>>()?
         }
         Some(_) => text(&["brand_id", "brand", "brand_ids"])?.into_iter().collect(),
@@ -165,7 +167,8 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
         let digest = Sha256::digest(parts.as_bytes());
         digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     });
-    let event_time = Some(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() });
+    let event_time =
+        Some(prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() });
     Ok(ProfileEvent {
         event_id,
         event_time,

@@ -54,7 +54,8 @@ impl Live {
         self.terminal.draw(|frame| board.draw(frame)).context("cannot draw")?;
         while event::poll(Duration::ZERO).context("cannot read keys")? {
             if let Key::Key(key) = event::read().context("cannot read keys")? {
-                let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                let interrupt =
+                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(true);
                 }
@@ -77,7 +78,8 @@ impl Board {
             Some(Event::Profile(profile)) => drop(self.profiles.insert(name(profile.key.as_ref()), profile)),
             Some(Event::Gone(gone)) => {
                 let key = name(gone.key.as_ref());
-                self.profiles.retain(|name, _| *name != key && !(gone.erased && name.starts_with(&format!("{key}/"))));
+                self.profiles
+                    .retain(|name, _| *name != key && !(gone.erased && name.starts_with(&format!("{key}/"))));
             }
             Some(Event::Signal(signal)) => {
                 self.signals.push_front(said(&signal));
@@ -117,7 +119,8 @@ impl Board {
         let lines: Vec<Line<'_>> = self.signals.iter().map(|signal| Line::from(signal.as_str())).collect();
         frame.render_widget(Paragraph::new(lines).style(Style::new().fg(Color::Red)), signals);
         let note = if self.note.is_empty() { "q ends" } else { self.note.as_str() };
-        let foot_text = format!("{} keys, by their negative share of the last hour. {note}", self.profiles.len());
+        let foot_text =
+            format!("{} keys, by their negative share of the last hour. {note}", self.profiles.len());
         frame.render_widget(Paragraph::new(foot_text).style(Style::new().add_modifier(Modifier::DIM)), foot);
     }
 }

@@ -9,8 +9,8 @@ use super::super::v1::profile_event::Felt as Given;
 use super::super::{ServerConfig, v1};
 use crate::model::Label;
 use crate::profile::{
-    Alarm, Channel, Contribution, Event, Figures, Held, Key, Known, Micros, Outcome, Profile, Signal, SignalKind, Window,
-    WindowFeatures,
+    Alarm, Channel, Contribution, Event, Figures, Held, Key, Known, Micros, Outcome, Profile, Signal,
+    SignalKind, Window, WindowFeatures,
 };
 
 const MAX_ID_BYTES: usize = 128;
@@ -18,15 +18,15 @@ const MAX_BRANDS: usize = 16;
 
 /// What an event says was felt.
 #[derive(Clone, Debug)]
-pub(super) enum Felt {
+pub(in crate::grpc) enum Felt {
     Scored(Label, f32),
     Text(String),
 }
 
 /// An event that has passed every check.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) felt: Felt,
+pub(in crate::grpc) struct Checked {
+    pub(in crate::grpc) felt: Felt,
     id: String,
     time: Timestamp,
     customer: Option<String>,
@@ -44,7 +44,7 @@ impl Checked {
         }
     }
 
-    pub(super) fn into_event(self, (label, score): (Label, f32)) -> (Event, Option<String>) {
+    pub(in crate::grpc) fn into_event(self, (label, score): (Label, f32)) -> (Event, Option<String>) {
         let contribution =
             Contribution { time: self.time, label, score: Micros::of(score), channel: self.channel };
         (Event { id: self.id, customer: self.customer, brands: self.brands, contribution }, self.replaces)
@@ -75,7 +75,7 @@ impl Faults {
 }
 
 /// Checks every field and reports all that are out of range.
-pub(super) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Checked, Failure> {
+pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Checked, Failure> {
     let mut faults = Faults::default();
     faults.name("event_id", &given.event_id, false);
     let time = given.event_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
@@ -137,7 +137,9 @@ pub(super) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Ch
             felt,
             id: given.event_id,
             time,
-            customer: Some(given.customer_id).filter(|customer| !customer.is_empty()),
+            customer: Some(given.customer_id)
+                .filter(|customer| !customer.is_empty())
+                .map(|customer| known_as(customer, config)),
             brands: given.brand_ids,
             channel,
             replaces: Some(given.replaces_event_id).filter(|id| !id.is_empty()),
@@ -146,7 +148,15 @@ pub(super) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Ch
     }
 }
 
-pub(super) fn key(given: v1::ProfileKey) -> Result<Key, Failure> {
+/// The name that a customer is kept under.
+fn known_as(customer: String, config: &ServerConfig) -> String {
+    match &config.pseudonyms {
+        Some(pseudonyms) => pseudonyms.name(&customer),
+        None => customer,
+    }
+}
+
+pub(super) fn key(given: v1::ProfileKey, config: &ServerConfig) -> Result<Key, Failure> {
     let v1::ProfileKey { customer_id: customer, brand_id: brand } = given;
     let mut faults = Faults::default();
     if !customer.is_empty() {
@@ -156,8 +166,8 @@ pub(super) fn key(given: v1::ProfileKey) -> Result<Key, Failure> {
         faults.name("key.brand_id", &brand, true);
     }
     let key = match (customer.is_empty(), brand.is_empty()) {
-        (false, false) => Key::Pair { customer, brand },
-        (false, true) => Key::Customer(customer),
+        (false, false) => Key::Pair { customer: known_as(customer, config), brand },
+        (false, true) => Key::Customer(known_as(customer, config)),
         (true, false) => Key::Brand(brand),
         (true, true) => {
             faults.add("key", "names no customer and no brand");
@@ -167,10 +177,10 @@ pub(super) fn key(given: v1::ProfileKey) -> Result<Key, Failure> {
     faults.none_or(key)
 }
 
-pub(super) fn customer(id: String) -> Result<String, Failure> {
+pub(super) fn customer(id: String, config: &ServerConfig) -> Result<String, Failure> {
     let mut faults = Faults::default();
     faults.name("customer_id", &id, true);
-    faults.none_or(id)
+    faults.none_or(known_as(id, config))
 }
 
 fn label(given: i32) -> Option<Label> {
@@ -184,7 +194,7 @@ fn label(given: i32) -> Option<Label> {
 }
 
 /// How the taking of an event ended.
-pub(super) fn recorded(outcome: Option<Outcome>) -> Result<v1::RecordStatus, Failure> {
+pub(in crate::grpc) fn recorded(outcome: Option<Outcome>) -> Result<v1::RecordStatus, Failure> {
     match outcome {
         Some(Outcome::Recorded) => Ok(v1::RecordStatus::Recorded),
         Some(Outcome::Duplicate) => Ok(v1::RecordStatus::Duplicate),
@@ -346,9 +356,10 @@ pub(in crate::grpc) fn signal(signal: &Signal) -> v1::Signal {
                 baseline_negative_count: baseline_negative,
             })
         }
-        Figures::Mood { short, long } => {
-            v1::signal::Figures::MoodFell(v1::MoodFellFigures { decayed_mean_1d: short, decayed_mean_30d: long })
-        }
+        Figures::Mood { short, long } => v1::signal::Figures::MoodFell(v1::MoodFellFigures {
+            decayed_mean_1d: short,
+            decayed_mean_30d: long,
+        }),
         Figures::Run { length } => {
             v1::signal::Figures::NegativeRun(v1::NegativeRunFigures { length: number(length) })
         }

@@ -17,11 +17,9 @@ use super::super::convert::timestamp;
 use super::super::status::{Failure, name};
 use super::super::stream::halt;
 use super::super::v1::watch_profiles_response::Event;
-use super::super::{Shared, v1};
+use super::super::{ServerConfig, Shared, v1};
 use super::convert;
-use crate::profile::{
-    Anew, Disk, Interest, Keeper, Position, Profile, Step, StorageError, Update, Watcher,
-};
+use crate::profile::{Anew, Disk, Interest, Keeper, Position, Profile, Step, StorageError, Update, Watcher};
 use crate::telemetry::Metrics;
 
 /// The messages of one stream.
@@ -66,7 +64,7 @@ pub(super) fn updates(
     request: v1::WatchProfilesRequest,
 ) -> Result<Updates, Failure> {
     let identity = keeper.book().identity();
-    let (interest, heartbeat) = interest(&request)?;
+    let (interest, heartbeat) = interest(&request, &shared.config)?;
     let sequence = keeper.sequence();
     let position = match request.resume_token.as_slice() {
         [] => None,
@@ -233,7 +231,10 @@ impl Watching {
     }
 }
 
-fn interest(request: &v1::WatchProfilesRequest) -> Result<(Interest, Duration), Failure> {
+fn interest(
+    request: &v1::WatchProfilesRequest,
+    config: &ServerConfig,
+) -> Result<(Interest, Duration), Failure> {
     let mut faults = Vec::new();
     if request.keys.len() > MAX_KEYS {
         let problem = format!("are {}, at most {MAX_KEYS} are taken", request.keys.len());
@@ -255,7 +256,7 @@ fn interest(request: &v1::WatchProfilesRequest) -> Result<(Interest, Duration), 
     }
     let mut keys = Vec::new();
     for key in request.keys.iter().take(MAX_KEYS) {
-        match convert::key(key.clone()) {
+        match convert::key(key.clone(), config) {
             Ok(key) => keys.push(key),
             Err(Failure::Invalid(found)) => faults.extend(found),
             Err(other) => return Err(other),

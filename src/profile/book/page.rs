@@ -69,10 +69,8 @@ impl<'a, S: Storage> Page<'a, S> {
         let Some(writes) = self.writes.get(&table) else { return Ok(rows) };
         // Of what is written, what lies among these rows; all of it if they are the last.
         let edge = rows.last().filter(|_| rows.len() == most).map(|(row, _)| row.clone());
-        let written = writes.range::<[u8], _>((
-            std::ops::Bound::Included(from),
-            std::ops::Bound::Excluded(to),
-        ));
+        let written =
+            writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
         let among = |row: &Vec<u8>| match (&edge, order) {
             (None, _) => true,
             (Some(edge), Order::Ascending) => row <= edge,

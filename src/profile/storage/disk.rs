@@ -22,6 +22,15 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// The row of [`Table::Meta`] that holds the number of the last commit.
 const COMMITS: &[u8] = b"commits";
 
+/// A journal that has more is closed.
+const JOURNAL_BYTES: usize = 64_000_000;
+
+/// Bytes that a journal is filled with, at a time.
+const PADDING_BYTES: usize = 1 << 20;
+
+/// A row of [`Table::Meta`] that is written to have something to write.
+const SCRUBBED: &[u8] = b"scrubbed";
+
 const MARK: &str = "high-water";
 
 /// A store in a folder of its own. One process has it open.
@@ -197,14 +206,31 @@ impl Storage for Disk {
         })
     }
 
-    /// Every table is written anew, and with the last of them the journal that still has what is gone.
+    /// Has every table written anew without what is gone. The journal still has it, and fjall begins another only when one
+    /// is full: so it is filled.
     fn scrub(&self) -> Result<(), StorageError> {
         let failed = |cause| failure(&self.folder, cause);
+        let padding = self.database.keyspace("padding", KeyspaceCreateOptions::default).map_err(failed)?;
+        // Of zeros nothing would be left: the journal is compressed.
+        let mut noise = vec![0; PADDING_BYTES];
+        getrandom::fill(&mut noise)
+            .map_err(|cause| StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })?;
+        for number in 0..JOURNAL_BYTES / PADDING_BYTES + 1 {
+            padding.insert(number.to_be_bytes(), noise.as_slice()).map_err(failed)?;
+        }
+        padding.rotate_memtable_and_wait().map_err(failed)?;
         for table in self.tables.values() {
             table.rotate_memtable_and_wait().map_err(failed)?;
         }
         for table in self.tables.values() {
             table.major_compact().map_err(failed)?;
+        }
+        self.database.delete_keyspace(padding).map_err(failed)?;
+        // Files that nobody reads any more go with the next rotation.
+        let meta = self.table(Table::Meta)?;
+        for _ in 0..2 {
+            meta.insert(SCRUBBED, []).map_err(failed)?;
+            meta.rotate_memtable_and_wait().map_err(failed)?;
         }
         Ok(())
     }

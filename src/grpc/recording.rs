@@ -1,0 +1,83 @@
+//! Texts that are recorded for a profile as they are scored.
+
+use prost::Message;
+use tonic_types::FieldViolation;
+
+use super::profile::convert::{self, Checked};
+use super::status::Failure;
+use super::{ServerConfig, Shared, v1};
+use crate::profile::Command;
+use crate::scoring::Scored;
+
+/// What is to be recorded, once there is a score.
+#[derive(Debug)]
+pub(super) struct Recording {
+    event: Checked,
+    content: Vec<u8>,
+}
+
+impl Recording {
+    /// Checks every field of it. What is recorded is what RecordEvents would take with the same text: sent both ways, it counts once.
+    pub(super) fn of(
+        request: &v1::AnalyzeSentimentRequest,
+        config: &ServerConfig,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(given) = request.recording.clone() else { return Ok(None) };
+        let event = v1::ProfileEvent {
+            event_id: given.event_id,
+            event_time: given.event_time,
+            customer_id: given.customer_id,
+            brand_ids: given.brand_ids,
+            channel: request.channel,
+            felt: Some(v1::profile_event::Felt::Text(request.text.clone())),
+            replaces_event_id: given.replaces_event_id,
+        };
+        let content = event.encode_to_vec();
+        match convert::event(event, config) {
+            Ok(event) => Ok(Some(Self { event, content })),
+            Err(Failure::Invalid(violations)) => {
+                let inside = |fault: FieldViolation| {
+                    let own = ["channel", "text"].contains(&fault.field.as_str());
+                    let field = if own { fault.field } else { format!("recording.{}", fault.field) };
+                    FieldViolation::new(field, fault.description)
+                };
+                Err(Failure::Invalid(violations.into_iter().map(inside).collect()))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The command that records it with its score.
+    pub(super) fn command(self, scored: &Scored) -> Command {
+        let (event, replaces) = self.event.into_event((scored.sentiment.label, scored.sentiment.score));
+        Command::Record { event, content: self.content, replaces }
+    }
+}
+
+impl Shared {
+    /// Records what there is, in one commit; an outcome for each.
+    pub(super) async fn record(&self, commands: Vec<Command>) -> Result<Vec<v1::RecordOutcome>, Failure> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.keeper()?.apply(commands).await.map_err(Failure::Keep)?;
+        let outcome = |outcome| {
+            let outcome = match convert::recorded(Some(outcome)) {
+                Ok(status) => v1::record_outcome::Outcome::Status(status.into()),
+                Err(failure) => v1::record_outcome::Outcome::Error(failure.into_item()),
+            };
+            v1::RecordOutcome { outcome: Some(outcome) }
+        };
+        Ok(outcomes.into_iter().map(outcome).collect())
+    }
+
+    /// As [`record`](Self::record), of one text or none.
+    pub(super) async fn record_one(
+        &self,
+        recording: Option<Recording>,
+        scored: &Scored,
+    ) -> Result<Option<v1::RecordOutcome>, Failure> {
+        let commands = recording.map(|recording| recording.command(scored)).into_iter().collect();
+        Ok(self.record(commands).await?.into_iter().next())
+    }
+}
