@@ -34,7 +34,7 @@
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
 //! - `text`, `conversation`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`,
-//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `conversation/signature.rs` alone `hmac`, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
+//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
 pub mod cli;

@@ -350,7 +350,9 @@ fn known(value: Option<&FeatureValue>) -> Option<f64> {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:+.2}"))
+    // What rounds to nothing has no sign.
+    let shown = |value: f64| format!("{:+.2}", if value.abs() < 0.005 { 0.0 } else { value });
+    value.map_or_else(|| "–".to_owned(), shown)
 }
 
 fn percent(share: Option<f64>) -> String {
