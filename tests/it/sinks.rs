@@ -184,10 +184,8 @@ async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
     let receiver = Receiver::start(Manner::Takes);
     let json_lines = tempfile::tempdir().expect("a temporary folder");
     let json_folder = json_lines.path().display().to_string();
-    let setting = Setting::new(
-        &receiver,
-        &["--sink-jsonl-folder", &json_folder, "--sink-jsonl-rotate-bytes", "200000"],
-    );
+    let setting =
+        Setting::new(&receiver, &["--sink-jsonl-folder", &json_folder, "--sink-jsonl-rotate-bytes", "8192"]);
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let (mut keys, mut number) = (BTreeMap::new(), 0_u64);
     for round in 0..3 {
