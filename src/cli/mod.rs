@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::model::{Bundle, Runtime};
 use crate::scoring::Scorer;
+use crate::sinks::SinkError;
 use crate::telemetry::{self, Metrics, TelemetryConfig};
 
 /// Thai sentiment on your own CPU: a gRPC server and command-line tools.
@@ -101,7 +102,10 @@ struct Rejected(usize);
 /// The exit code for an error: 2 if the command or its settings are at fault, 3 if it is done but for some lines, 1 if the work
 /// failed.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+    let settings = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<ConfigError>() || matches!(cause.downcast_ref(), Some(SinkError::Webhook(_)))
+    };
+    if error.chain().any(settings) {
         2
     } else if error.is::<Rejected>() {
         3

@@ -14,7 +14,6 @@ use tonic_types::StatusExt;
 
 use super::terminal::padded;
 use super::wait;
-use crate::grpc::to_json;
 use crate::grpc::v1::profile_service_client::ProfileServiceClient;
 use crate::grpc::v1::watch_profiles_response::Event;
 use crate::grpc::v1::{
@@ -22,6 +21,7 @@ use crate::grpc::v1::{
     GetProfileRequest, ListProfilesRequest, Profile, ProfileKey, ProfileOrder, Signal, SignalPhase,
     WatchProfilesRequest, WatchProfilesResponse,
 };
+use crate::grpc::{is_for_now, to_json};
 
 type Client = ProfileServiceClient<Channel>;
 
@@ -266,15 +266,20 @@ async fn watch(server: &str, args: &WatchArgs) -> Result<()> {
         };
         let Some(status) = broken else { return Ok(()) };
         let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-        match (status.code().description(), reason.as_str()) {
+        if reason == "CHANGES_FORGOTTEN" {
             // What was missed is not known any more: all anew.
-            (_, "CHANGES_FORGOTTEN") => token.clear(),
-            (_, "PROFILES_OFF" | "INVALID_REQUEST") => return Err(refused(&status)),
-            (_, _) => {}
+            token.clear();
+        } else if !reason.is_empty() && !is_for_now(&status) {
+            // The server says so itself; without a reason it was the connection.
+            return Err(refused(&status));
         }
-        match &mut view {
-            Some(view) => view.say(&format!("{}; trying again", status.message()))?,
-            None => tracing::warn!("{}; trying again", status.message()),
+        let note = format!("{}; trying again", status.message());
+        if let Some(view) = &mut view {
+            if view.say(&note)? {
+                return Ok(());
+            }
+        } else {
+            tracing::warn!("{note}");
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -36,6 +36,7 @@ pub(crate) use json::to_json;
 use profile::Profiles;
 use sentiment::Sentiment;
 use status::Failure;
+pub(crate) use status::is_for_now;
 
 /// The generated messages, clients and servers of package `arom.v1`; the proto files are their manual.
 pub mod v1 {

@@ -138,6 +138,11 @@ pub(super) const OK: &str = "OK";
 /// The name of the end that a caller put to its call.
 pub(super) const CANCELLED: &str = "CANCELLED";
 
+/// Whether the same may go well later: the server is away, or has no room now.
+pub(crate) fn is_for_now(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+}
+
 /// The name of a status in metrics and traces.
 pub(super) fn name(status: &Status) -> &'static str {
     code_name(status.code())

@@ -5,6 +5,7 @@
 
 mod migrate;
 mod page;
+mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -30,6 +31,7 @@ const HOT_BYTES: u64 = 64 << 20;
 
 const SEQUENCE: &[u8] = b"sequence";
 const TRIMMED: &[u8] = b"trimmed";
+const UNSCRUBBED: &[u8] = b"unscrubbed";
 
 /// What is taken and for how long it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,6 +79,8 @@ pub enum Command {
     Expire(Vec<Overdue>),
     /// Forget changes up to this sequence.
     Trim(u64),
+    /// What had been forgotten at this sequence has left the medium: see [`Book::unscrubbed`].
+    Scrubbed(u64),
     /// These sinks there are, and no other.
     Sinks(Vec<String>),
     /// A sink has delivered every change up to this sequence.
@@ -437,86 +441,6 @@ impl<S: Storage> Book<S> {
     pub fn notices(&self, sequence: u64) -> Result<Vec<String>, StorageError> {
         let bytes = self.storage.get(Table::Notices, &sequence.to_be_bytes())?;
         bytes.map_or_else(|| Ok(Vec::new()), |bytes| decode(Table::Notices, &bytes))
-    }
-
-    /// Up to which sequence changes need not be known any more: older than so long or further back than so many, and said by
-    /// every sink.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read.
-    pub fn spent(
-        &self,
-        age: SignedDuration,
-        count: u64,
-        most: usize,
-        now: Timestamp,
-    ) -> Result<u64, StorageError> {
-        let (trimmed, sequence) = (self.trimmed(), self.sequence());
-        let mut said = sequence;
-        for (_, bytes) in self.all(Table::Cursors, &everything())? {
-            said = said.min(super::rows::sequence(&bytes).unwrap_or(0));
-        }
-        let far = sequence.saturating_sub(count);
-        let old = self
-            .changes(trimmed, most)?
-            .into_iter()
-            .take_while(|change| change.sequence <= far || now.duration_since(change.time()) > age);
-        Ok(old.last().map_or(trimmed, |change| change.sequence).min(said))
-    }
-
-    /// What is older than is kept among some rows of a table after a row, and the last of these rows, if there are more.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be read.
-    pub fn overdue(
-        &self,
-        table: Table,
-        after: &[u8],
-        most: usize,
-        now: Timestamp,
-    ) -> Result<(Vec<Overdue>, Option<Vec<u8>>), StorageError> {
-        let (_, to) = everything();
-        let rows = self.storage.scan(table, &[after, &[0]].concat(), &to, Order::Ascending, most)?;
-        let next = (rows.len() == most).then(|| rows.last().map(|(row, _)| row.clone())).flatten();
-        let mut found = Vec::new();
-        for (row, value) in rows {
-            found.extend(self.is_overdue(table, row, &value, now)?);
-        }
-        Ok((found, next))
-    }
-
-    fn is_overdue(
-        &self,
-        table: Table,
-        row: Vec<u8>,
-        value: &[u8],
-        now: Timestamp,
-    ) -> Result<Option<Overdue>, StorageError> {
-        let old = |millis: i64| now.duration_since(time(millis)) > self.terms.retention + self.terms.skew;
-        let name = |row| String::from_utf8(row).map_err(|_| StorageError::Row { table });
-        Ok(match table {
-            Table::Ledger => {
-                let entry: super::rows::Entry = decode(table, value)?;
-                if old(entry.millis) { Some(Overdue::Event(name(row)?)) } else { None }
-            }
-            Table::Profiles => {
-                let key = Key::parse(&name(row)?).ok_or(StorageError::Row { table })?;
-                let mut kept = Kept::clone(&*self.kept(&key)?);
-                let before = weigh(&kept.state);
-                kept.state.prune(now);
-                (weigh(&kept.state) != before).then_some(Overdue::Tiles(key))
-            }
-            Table::Erased => old(decode(table, value)?).then_some(Overdue::Tombstone(row)),
-            Table::Meta
-            | Table::Events
-            | Table::Tiles
-            | Table::Changes
-            | Table::Cursors
-            | Table::Notices
-            | Table::Audit => None,
-        })
     }
 
     fn all(&self, table: Table, (from, to): &(Vec<u8>, Vec<u8>)) -> Result<Vec<Row>, StorageError> {

@@ -4,7 +4,6 @@
 //! comes waits for the next, so that the busier the store the larger its commits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ impl Default for Upkeep {
 /// Keeps a book: many ask, one thread writes. Dropping it writes what was accepted and ends its threads.
 #[derive(Debug)]
 pub struct Keeper<S> {
-    shared: Arc<Kept<S>>,
+    shared: Arc<Inner<S>>,
     inbox: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
     janitor: Option<(std_mpsc::SyncSender<()>, JoinHandle<()>)>,
@@ -71,12 +70,10 @@ pub struct Keeper<S> {
 
 /// What the threads share.
 #[derive(Debug)]
-struct Kept<S> {
+struct Inner<S> {
     book: Book<S>,
     recent: RwLock<VecDeque<Arc<Change>>>,
     sequence: watch::Sender<u64>,
-    /// Whether something was forgotten whose bytes are still on the disk.
-    unscrubbed: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -113,13 +110,7 @@ impl<S: Storage + 'static> Keeper<S> {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let sequence = watch::Sender::new(book.sequence());
-        let shared = Arc::new(Kept {
-            book,
-            recent: RwLock::default(),
-            sequence,
-            unscrubbed: AtomicBool::new(false),
-            metrics,
-        });
+        let shared = Arc::new(Inner { book, recent: RwLock::default(), sequence, metrics });
         let (inbox, asked) = mpsc::channel(INBOX);
         let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
         let writer =
@@ -173,7 +164,7 @@ impl<S: Storage + 'static> Keeper<S> {
         self.shared.changes(after, most)
     }
 
-    /// Whether both threads still work.
+    /// Whether the writer still writes.
     pub fn is_whole(&self) -> bool {
         self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
     }
@@ -202,7 +193,7 @@ impl<S> Drop for Keeper<S> {
     }
 }
 
-impl<S: Storage> Kept<S> {
+impl<S: Storage> Inner<S> {
     fn write(&self, mut inbox: mpsc::Receiver<Asked>, clock: &Clock) {
         let mut waiting = Vec::new();
         while let Some(first) = inbox.blocking_recv() {
@@ -251,7 +242,6 @@ impl<S: Storage> Kept<S> {
         self.metrics.profile_changed(&change);
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         for customer in change.erased.iter().filter_map(|erased| erased.customer.as_deref()) {
-            self.unscrubbed.store(true, Ordering::Release);
             for earlier in recent.iter_mut() {
                 Arc::make_mut(earlier).forget(customer);
             }
@@ -297,39 +287,47 @@ impl<S: Storage> Kept<S> {
         const REST: Duration = Duration::from_secs(60);
         let mut swept: Option<Instant> = None;
         let mut scrubbed: Option<Instant> = None;
-        let ended = || !matches!(stopped.try_recv(), Err(std_mpsc::TryRecvError::Empty));
-        while stopped.recv_timeout(GLANCE) == Err(std_mpsc::RecvTimeoutError::Timeout) {
+        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
+        let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
+        let mut pause = GLANCE;
+        while goes_on(pause) {
             let mut work = || -> Result<(), KeepError> {
                 self.trim(inbox, clock, upkeep)?;
-                if swept.is_none_or(|swept| swept.elapsed() >= upkeep.sweep) {
+                if due(swept, upkeep.sweep) {
                     swept = Some(Instant::now());
-                    self.sweep(inbox, clock, &ended)?;
+                    self.sweep(inbox, clock, &|| !goes_on(Duration::ZERO))?;
                 }
-                if scrubbed.is_none_or(|scrubbed| scrubbed.elapsed() >= REST)
-                    && self.unscrubbed.swap(false, Ordering::AcqRel)
+                if due(scrubbed, REST)
+                    && let Some(sequence) = self.book.unscrubbed().map_err(failed)?
                 {
-                    self.book.storage().scrub().map_err(failed)?;
                     scrubbed = Some(Instant::now());
+                    self.book.storage().scrub().map_err(failed)?;
+                    ask(inbox, vec![Command::Scrubbed(sequence)])?;
                     tracing::debug!("what was forgotten has left the disk");
                 }
                 Ok(())
             };
-            if let Err(error) = work() {
-                tracing::error!(error = telemetry::chain(&error), "the profile store is not cleared");
-                return;
-            }
+            pause = match work() {
+                Ok(()) => GLANCE,
+                Err(KeepError::WriterLost) => return,
+                Err(error @ KeepError::Storage(_)) => {
+                    let error = telemetry::chain(&error);
+                    tracing::error!(error, "the profile store could not be cleared; it is tried again");
+                    REST
+                }
+            };
         }
     }
 
     fn trim(&self, inbox: &mpsc::Sender<Asked>, clock: &Clock, upkeep: Upkeep) -> Result<(), KeepError> {
-        let spent = || self.book.spent(upkeep.history, upkeep.history_count, CHUNK, clock()).map_err(failed);
-        loop {
-            let through = spent()?;
-            if through <= self.book.trimmed() {
-                return Ok(());
-            }
+        let spent =
+            |most| self.book.spent(upkeep.history, upkeep.history_count, most, clock()).map_err(failed);
+        // Mostly not even the first is.
+        while spent(1)? > self.book.trimmed() {
+            let through = spent(CHUNK)?;
             ask(inbox, vec![Command::Trim(through)])?;
         }
+        Ok(())
     }
 
     fn sweep(
@@ -354,7 +352,6 @@ impl<S: Storage> Kept<S> {
         }
         self.metrics.profile_swept(cleared);
         if cleared > 0 {
-            self.unscrubbed.store(true, Ordering::Release);
             tracing::info!(rows = cleared, "swept the profile store of what is older than is kept");
         }
         Ok(())

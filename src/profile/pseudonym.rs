@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::rows::hash;
 
-const PREFIX: &str = "hmac-";
+const PREFIX: &str = "pseudonym-";
 const DIGITS: usize = 32;
 
 /// Gives customers other names: HMAC-SHA-256 under a key, cut to 128 bits. The same customer has the same name under the same
@@ -46,9 +46,12 @@ mod tests {
     fn a_customer_has_one_other_name_under_one_key() {
         let (names, others) = (Pseudonyms::new(b"key"), Pseudonyms::new(b"another"));
         let name = names.name("U123");
-        assert!(name.starts_with("hmac-") && name.len() == 37 && !name.contains("U123"), "{name}");
+        assert!(
+            name.starts_with(PREFIX) && name.len() == PREFIX.len() + DIGITS && !name.contains("U123"),
+            "{name}"
+        );
         assert_eq!((names.name("U123"), names.name(&name)), (name.clone(), name.clone()));
         assert!(names.name("U124") != name && others.name("U123") != name);
-        assert_ne!(names.name("hmac-zz"), "hmac-zz");
+        assert_ne!(names.name("pseudonym-zz"), "pseudonym-zz");
     }
 }

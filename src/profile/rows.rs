@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `sequence`, `trimmed` | 4, 32, 8 and 8 bytes |
+//! | meta | `version`, `salt`, `sequence`, `trimmed`, `unscrubbed` | 4 and 32 bytes, three sequences |
 //! | ledger | event id | [`Entry`] |
 //! | events | customer or brand, 0, time, salted hash of the event id | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |

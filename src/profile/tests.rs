@@ -432,7 +432,11 @@ mod books {
                     }
                     self.erased.insert(customer.clone());
                 }
-                Command::Expire(_) | Command::Trim(_) | Command::Sinks(_) | Command::Delivered { .. } => {}
+                Command::Expire(_)
+                | Command::Trim(_)
+                | Command::Scrubbed(_)
+                | Command::Sinks(_)
+                | Command::Delivered { .. } => {}
             }
         }
     }

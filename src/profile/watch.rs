@@ -237,7 +237,7 @@ impl<S: Storage + 'static> Watcher<S> {
     ) -> Result<Vec<(Position, Update)>, StorageError> {
         let mut updates: BTreeMap<(u64, u32), Update> = BTreeMap::new();
         let mut latest: BTreeMap<&Key, (u64, u32)> = BTreeMap::new();
-        let mut due: Vec<((u64, u32), Profile)> = Vec::new();
+        let mut due: BTreeMap<Key, ((u64, u32), Profile)> = BTreeMap::new();
         for change in changes {
             let skip = if change.sequence == position.next { position.parts } else { 0 };
             let places = (0..).map(|part| (change.sequence, part));
@@ -246,7 +246,7 @@ impl<S: Storage + 'static> Watcher<S> {
                     latest.insert(key, place);
                     // What was held back for this change has its turn.
                     if self.held.get(key).is_some_and(|held| held.revision <= place.0) {
-                        due.extend(self.held.remove(key).map(|held| (place, held)));
+                        due.extend(self.held.remove(key).map(|held| (key.clone(), (place, held))));
                     }
                 }
             }
@@ -260,7 +260,7 @@ impl<S: Storage + 'static> Watcher<S> {
             if !change.erased.is_empty() {
                 for (part, key) in (at..).zip(self.erased(change)).filter(|(part, _)| *part >= skip) {
                     self.held.retain(|held, _| held.customer() != key.customer());
-                    due.retain(|(_, held)| held.key.customer() != key.customer());
+                    due.retain(|held, _| held.customer() != key.customer());
                     updates.insert((change.sequence, part), Update::Gone { key, erased: true });
                 }
             }
@@ -268,8 +268,7 @@ impl<S: Storage + 'static> Watcher<S> {
         for (key, place) in latest {
             let said = self.said.get(key).copied();
             let said = said.max(self.held.get(key).map(|held| held.revision));
-            let said = said
-                .max(due.iter().filter(|(_, held)| held.key == *key).map(|(_, held)| held.revision).max());
+            let said = said.max(due.get(key).map(|(_, held)| held.revision));
             if said.is_some_and(|said| said >= place.0) {
                 continue;
             }
@@ -279,7 +278,7 @@ impl<S: Storage + 'static> Watcher<S> {
                 None => drop(updates.insert(place, Update::Gone { key: key.clone(), erased: false })),
             }
         }
-        updates.extend(due.into_iter().map(|(place, held)| (place, Update::Profile(Box::new(held)))));
+        updates.extend(due.into_values().map(|(place, held)| (place, Update::Profile(Box::new(held)))));
         let placed = |((next, part), update)| (Position { next, parts: part + 1 }, update);
         Ok(updates.into_iter().map(placed).collect())
     }

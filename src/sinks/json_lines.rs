@@ -1,7 +1,8 @@
 //! A folder of JSON Lines: one event in a line, each batch on the disk before it counts as delivered.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -36,47 +37,51 @@ impl JsonLines {
             self.rotate()?;
         }
         let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
-        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
-        match written {
-            Ok(()) => {
-                self.length += u64::try_from(lines.len()).unwrap_or(u64::MAX);
-                Ok(())
-            }
-            Err(error) => {
-                // What a full disk took of it is taken back; it is tried again.
-                self.file.set_len(self.length)?;
-                self.file.seek(SeekFrom::Start(self.length))?;
-                Err(error)
-            }
-        }
+        self.file
+            .write_all_at(lines.as_bytes(), self.length)
+            .and_then(|()| self.file.sync_data())
+            .inspect_err(
+                // What a full disk took of it is overwritten by the next attempt; until then it is better not there.
+                |_| self.file.set_len(self.length).unwrap_or_default(),
+            )?;
+        self.length += u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
-        fs::rename(self.folder.join(CURRENT), self.folder.join(format!("profiles-{stamp}.jsonl")))?;
-        (self.file, self.length) = open(&self.folder.join(CURRENT))?;
+        let current = self.folder.join(CURRENT);
+        match fs::rename(&current, self.folder.join(format!("profiles-{stamp}.jsonl"))) {
+            Ok(()) => {}
+            // An earlier attempt came no further than this.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        (self.file, self.length) = open(&current)?;
         File::open(&self.folder)?.sync_all()
     }
 }
 
-/// Opens a file at its end, without the line that a crash cut off.
+/// Opens a file, without the line that a crash cut off; with how long it is.
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut end = file.seek(SeekFrom::End(0))?;
-    let mut chunk = [0; 4096];
+    const CHUNK: usize = 4096;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut end = file.metadata()?.len();
+    let mut chunk = [0; CHUNK];
     // Back to after the last end of a line.
     while end > 0 {
-        let size = end.min(4096);
-        file.seek(SeekFrom::Start(end - size))?;
-        let part = chunk.get_mut(..usize::try_from(size).unwrap_or(4096)).unwrap_or_default();
-        file.read_exact(part)?;
-        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
-            end = end - size + u64::try_from(at).unwrap_or(0) + 1;
-            break;
+        let part =
+            chunk.get_mut(..usize::try_from(end).map_or(CHUNK, |end| end.min(CHUNK))).unwrap_or_default();
+        let start = end - u64::try_from(part.len()).unwrap_or(0);
+        file.read_exact_at(part, start)?;
+        match part.iter().rposition(|byte| *byte == b'\n') {
+            Some(at) => {
+                end = start + u64::try_from(at).unwrap_or(0) + 1;
+                break;
+            }
+            None => end = start,
         }
-        end -= size;
     }
     file.set_len(end)?;
-    file.seek(SeekFrom::Start(end))?;
     Ok((file, end))
 }

@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Step, Update, Watcher};
 use crate::telemetry::{self, Metrics};
@@ -92,8 +93,8 @@ struct Parcel {
 enum Undelivered {
     /// The server stops.
     Stopped,
-    /// It will not be, for this reason.
-    Refused(String),
+    /// The store cannot be read, for this reason.
+    Unreadable(String),
 }
 
 /// Somewhere that events go.
@@ -209,7 +210,7 @@ impl Sink {
                 match self.send(batch) {
                     Ok(()) => {}
                     Err(Undelivered::Stopped) => return Ok(()),
-                    Err(Undelivered::Refused(why)) => return Err(why),
+                    Err(Undelivered::Unreadable(why)) => return Err(why),
                 }
             }
             // What was held back is said with a later change; until then it is not delivered.
@@ -225,70 +226,72 @@ impl Sink {
         }
     }
 
+    /// Delivers a batch, however long that takes.
     fn send(&mut self, batch: &[Parcel]) -> Result<(), Undelivered> {
-        let Self { name, place, keeper, envelope, metrics, stopped } = self;
-        // What is known of somebody who was erased meanwhile does not leave.
-        let events = || -> Vec<serde_json::Value> {
-            let known = |parcel: &&Parcel| match &parcel.update {
-                Update::Gone { .. } => true,
-                Update::Profile(_) | Update::Signal(_) => {
-                    parcel.key.customer().is_none()
-                        || keeper
-                            .book()
-                            .profile(&parcel.key, Timestamp::now())
-                            .is_ok_and(|found| found.is_some())
-                }
-            };
-            batch.iter().filter(known).map(|parcel| envelope.seal(parcel)).collect()
-        };
-        let erased = batch.iter().filter(|parcel| matches!(parcel.update, Update::Gone { erased: true, .. }));
-        for customer in erased.filter_map(|parcel| parcel.key.customer()) {
-            if let Place::Webhook(_, letters) = place {
-                letters.forget(customer).map_err(|error| Undelivered::Refused(error.to_string()))?;
-            }
-        }
         let mut attempt = 0;
         loop {
-            let events = events();
+            let events = self.events(batch)?;
             if events.is_empty() {
                 return Ok(());
             }
-            let (failed, wait) = match place {
-                Place::JsonLines(file) => match file.write(&events) {
-                    Ok(()) => {
-                        metrics.sink_done(name, "delivered", events.len());
-                        return Ok(());
-                    }
-                    Err(error) => (error.to_string(), Some(webhook::backoff(attempt))),
-                },
-                Place::Webhook(webhook, letters) => match webhook.post(&events) {
-                    Ok(()) => {
-                        metrics.sink_done(name, "delivered", events.len());
-                        return Ok(());
-                    }
-                    Err(failed) => match webhook.wait(&failed, attempt) {
-                        Some(wait) => (failed.to_string(), Some(wait)),
-                        None => {
-                            let reason = failed.to_string();
-                            letters
-                                .add(&events, attempt + 1, &reason)
-                                .map_err(|error| Undelivered::Refused(error.to_string()))?;
-                            metrics.sink_done(name, "dead", events.len());
-                            tracing::error!(
-                                sink = name,
-                                events = events.len(),
-                                error = reason,
-                                "not delivered; see `arom sink replay`"
-                            );
-                            return Ok(());
-                        }
-                    },
-                },
+            let (failed, wait) = match self.attempt(batch, &events, attempt) {
+                Ok(outcome) => {
+                    self.metrics.sink_done(self.name, outcome, events.len());
+                    return Ok(());
+                }
+                Err(failed) => failed,
             };
-            tracing::warn!(sink = name, attempt, error = failed, "not delivered yet");
-            metrics.sink_done(name, "retried", events.len());
+            tracing::warn!(sink = self.name, attempt, error = failed, "not delivered yet");
+            self.metrics.sink_done(self.name, "retried", events.len());
             attempt += 1;
-            rest(stopped, wait.unwrap_or(GLANCE))?;
+            rest(&self.stopped, wait)?;
+        }
+    }
+
+    /// The events of a batch, without what is of somebody who was erased meanwhile: that does not leave.
+    fn events(&self, batch: &[Parcel]) -> Result<Vec<Value>, Undelivered> {
+        let mut events = Vec::with_capacity(batch.len());
+        for parcel in batch {
+            let known = match &parcel.update {
+                Update::Profile(_) | Update::Signal(_) if parcel.key.customer().is_some() => {
+                    let found = self.keeper.book().profile(&parcel.key, Timestamp::now());
+                    found.map_err(|error| Undelivered::Unreadable(telemetry::chain(&error)))?.is_some()
+                }
+                Update::Profile(_) | Update::Signal(_) | Update::Gone { .. } => true,
+            };
+            if known {
+                events.push(self.envelope.seal(parcel));
+            }
+        }
+        Ok(events)
+    }
+
+    /// Tries once: how it ended, or what was wrong and when to try again.
+    fn attempt(
+        &mut self,
+        batch: &[Parcel],
+        events: &[Value],
+        attempt: u32,
+    ) -> Result<&'static str, (String, Duration)> {
+        let later = |error: &dyn std::error::Error| (telemetry::chain(error), webhook::backoff(attempt));
+        match &mut self.place {
+            Place::JsonLines(file) => file.write(events).map(|()| "delivered").map_err(|error| later(&error)),
+            Place::Webhook(webhook, letters) => {
+                let erased =
+                    batch.iter().filter(|parcel| matches!(parcel.update, Update::Gone { erased: true, .. }));
+                for customer in erased.filter_map(|parcel| parcel.key.customer()) {
+                    letters.forget(customer).map_err(|error| later(&error))?;
+                }
+                let Err(failed) = webhook.post(events) else { return Ok("delivered") };
+                if let Some(wait) = webhook.wait(&failed, attempt) {
+                    return Err((telemetry::chain(&failed), wait));
+                }
+                let reason = failed.to_string();
+                letters.add(events, attempt + 1, &reason).map_err(|error| later(&error))?;
+                let (sink, events) = (self.name, events.len());
+                tracing::error!(sink, events, error = reason, "not delivered; see `arom sink replay`");
+                Ok("dead")
+            }
         }
     }
 }

@@ -309,7 +309,7 @@ async fn customers_go_by_other_names_if_that_is_wanted() {
     record(&mut client, vec![event("e1", "Uwho-it-is", &["b"], 30, 0.5)]).await;
     let named = profile(&mut client, "Uwho-it-is", "").await.expect("known");
     let other = named.key.expect("a key").customer_id;
-    assert!(other.starts_with("hmac-"), "{other}");
+    assert!(other.starts_with("pseudonym-"), "{other}");
     assert_eq!(count(&profile(&mut client, &other, "b").await.expect("known"), 5), 1);
     server.stop();
     let mut bytes = Vec::new();
@@ -317,7 +317,7 @@ async fn customers_go_by_other_names_if_that_is_wanted() {
         bytes.extend(std::fs::read(path).expect("readable"));
     }
     let has = |name: &str| bytes.windows(name.len()).any(|part| part == name.as_bytes());
-    assert!(has("hmac-") && !has("Uwho-it-is"));
+    assert!(has("pseudonym-") && !has("Uwho-it-is"));
 }
 
 /// Every file below a folder.

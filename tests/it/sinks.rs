@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::{GetProfileRequest, ProfileKey};
@@ -19,7 +19,7 @@ use sha2::Sha256;
 use tonic::transport::Channel;
 
 use crate::profile::{erase, event, record};
-use crate::support::{Process, arom, run_command, stderr, stdout, wait_for_serving};
+use crate::support::{Process, arom, run_command, stderr, stdout, until, wait_for_serving};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -149,14 +149,6 @@ impl Setting {
     }
 }
 
-async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// The latest revision of each key among events.
 fn latest(events: &[Value]) -> BTreeMap<String, i64> {
     let mut latest = BTreeMap::new();
@@ -226,8 +218,8 @@ async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
             let latest = latest(events);
             keys.iter().all(|(key, revision)| latest.get(key) == Some(revision))
         };
-        until("the webhook has all of it", || whole(&receiver.taken())).await;
-        until("the file has all of it", || whole(&lines(json_lines.path()).0)).await;
+        until(|| whole(&receiver.taken())).await;
+        until(|| whole(&lines(json_lines.path()).0)).await;
         let raised =
             |events: &[Value]| events.iter().filter(|event| event["type"] == "arom.v1.signal.raised").count();
         assert!(raised(&receiver.taken()) > 0 && raised(&lines(json_lines.path()).0) > 0);
@@ -246,12 +238,12 @@ async fn what_is_refused_for_good_waits_to_be_replayed() {
     let (process, mut client) = setting.start().await;
     record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5), event("e2", "d", &[], 30, 0.5)]).await;
     let dead = || fs::read_to_string(&letters).unwrap_or_default();
-    until("the letters are there", || dead().lines().count() == 4).await;
+    until(|| dead().lines().count() == 4).await;
     assert_eq!(receiver.posts(), 1, "it is not tried again");
     let letter: Value = serde_json::from_str(dead().lines().next().expect("a letter")).expect("JSON");
     assert_eq!((&letter["attempts"], &letter["error"]), (&json!(1), &json!("the receiver answered 422")));
     erase(&mut client, "c").await;
-    until("nothing of whom was erased is there but that they were", || {
+    until(|| {
         let of_c: Vec<String> =
             dead().lines().filter(|line| line.contains("\"customer/c")).map(str::to_owned).collect();
         of_c.len() == 1 && of_c[0].contains("arom.v1.profile.erased")
@@ -277,13 +269,10 @@ async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
     let setting = Setting::new(&receiver, &[]);
     let (process, mut client) = setting.start().await;
     record(&mut client, vec![event("e1", "gone", &["b"], 30, -0.5)]).await;
-    until("it was tried", || receiver.posts() > 0).await;
+    until(|| receiver.posts() > 0).await;
     erase(&mut client, "gone").await;
     *receiver.always.lock().expect("whole") = Manner::Takes;
-    until("the rest arrives", || {
-        receiver.taken().iter().any(|event| event["type"] == "arom.v1.profile.erased")
-    })
-    .await;
+    until(|| receiver.taken().iter().any(|event| event["type"] == "arom.v1.profile.erased")).await;
     process.stop();
     let taken = receiver.taken();
     let told: Vec<&Value> = taken

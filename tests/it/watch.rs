@@ -181,6 +181,10 @@ async fn a_snapshot_comes_first_and_then_what_changes() {
         |token: Vec<u8>| WatchProfilesRequest { resume_token: token, ..WatchProfilesRequest::default() };
     let garbled = client.watch_profiles(wrong(vec![1, 2, 3])).await.expect_err("refused");
     assert_eq!(garbled.code(), Code::InvalidArgument);
+    let mut forged = idle.resume_token;
+    forged[8..].fill(0);
+    let forged = client.watch_profiles(wrong(forged)).await.expect_err("there is no change 0");
+    assert_eq!(forged.code(), Code::InvalidArgument);
     let another = client.watch_profiles(wrong(vec![9; 20])).await.expect_err("refused");
     assert_eq!(another.code(), Code::OutOfRange);
     drop(brands);
@@ -362,9 +366,9 @@ fn a_crisis_is_seen_at_its_brand_and_at_no_other() {
     }
     let brands: Vec<(u64, String, bool)> =
         shares.iter().map(|(second, signal)| (*second, signal.key.to_string(), signal.raised)).collect();
-    println!("{brands:?}");
     let [(second, signal)] = shares.as_slice() else { panic!("{brands:?}") };
     assert_eq!((signal.key.clone(), signal.raised), (Key::Brand("b7".to_owned()), true));
+    println!("the crisis was seen after {} s", second - 1800);
     assert!((1800..1980).contains(second), "{} s after the crisis began", second - 1800);
     assert!(signal.statistic >= 4.0, "{signal:?}");
 }

@@ -8,12 +8,12 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tonic::Code;
 
 use super::super::Rejected;
 use super::super::progress::Progress;
 use super::super::rows::Lines;
 use super::{Client, refused};
+use crate::grpc::is_for_now;
 use crate::grpc::v1::profile_event::Felt;
 use crate::grpc::v1::record_event_result::Outcome;
 use crate::grpc::v1::{
@@ -105,10 +105,7 @@ async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Result<Vec<Re
     loop {
         match client.record_events(RecordEventsRequest { events: events.clone() }).await {
             Ok(answer) => return Ok(answer.into_inner().results),
-            Err(status)
-                if attempt + 1 < ATTEMPTS
-                    && matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) =>
-            {
+            Err(status) if attempt + 1 < ATTEMPTS && is_for_now(&status) => {
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(attempt)).await;
             }

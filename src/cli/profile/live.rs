@@ -43,9 +43,10 @@ impl Live {
         self.board.take(message);
     }
 
-    pub(super) fn say(&mut self, note: &str) -> Result<()> {
+    /// Shows a note; whether the person wants to end.
+    pub(super) fn say(&mut self, note: &str) -> Result<bool> {
         self.board.note = note.to_owned();
-        self.draw().map(|_| ())
+        self.draw()
     }
 
     /// Draws; whether the person wants to end.

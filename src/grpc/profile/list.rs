@@ -41,9 +41,13 @@ impl Profiles {
         let keeper = self.keeper()?;
         let asked = asked(request, self.shared.config.max_batch_size)?;
         let now = Timestamp::now();
-        let read = move || page(&keeper, &asked, now);
+        // Whoever does not wait any more drops this, and with it the work.
+        let caller = Arc::new(());
+        let waits = Arc::downgrade(&caller);
+        let read = move || page(&keeper, &asked, now, &|| waits.strong_count() > 0);
         let (profiles, next) =
             tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
+        drop(caller);
         Ok(v1::ListProfilesResponse {
             profiles: profiles.iter().map(|profile| convert::profile(profile, now)).collect(),
             next_page_token: next.map(|rank| token(&rank)).unwrap_or_default(),
@@ -96,6 +100,7 @@ fn page(
     keeper: &Arc<Keeper<Disk>>,
     asked: &Asked,
     now: Timestamp,
+    waits: &impl Fn() -> bool,
 ) -> Result<(Vec<Profile>, Option<Rank>), StorageError> {
     let book = keeper.book();
     let (ranks, more) = match asked.order {
@@ -105,7 +110,7 @@ fn page(
             let more = keys.len() == asked.size;
             (keys.into_iter().map(|key| (0, 0, key)).collect(), more)
         }
-        ProfileOrder::NegativeShare | ProfileOrder::Trend => ranked(keeper, asked, now)?,
+        ProfileOrder::NegativeShare | ProfileOrder::Trend => ranked(keeper, asked, now, waits)?,
     };
     let mut profiles = Vec::with_capacity(ranks.len());
     for (_, _, key) in &ranks {
@@ -119,6 +124,7 @@ fn ranked(
     keeper: &Arc<Keeper<Disk>>,
     asked: &Asked,
     now: Timestamp,
+    waits: &impl Fn() -> bool,
 ) -> Result<(Vec<Rank>, bool), StorageError> {
     let mut first: BTreeSet<Rank> = BTreeSet::new();
     let mut after: Option<Key> = None;
@@ -136,7 +142,7 @@ fn ranked(
                 }
             }
         }
-        if whole {
+        if whole || !waits() {
             let more = first.len() > asked.size;
             return Ok((first.into_iter().take(asked.size).collect(), more));
         }

@@ -45,7 +45,8 @@ struct Watching {
     sent: i64,
     heartbeat: Duration,
     spoke: tokio::time::Instant,
-    worked: Instant,
+    /// When it last worked, if it did.
+    worked: Option<Instant>,
     halt: BoxFuture<'static, Failure>,
     ended: bool,
 }
@@ -88,7 +89,7 @@ pub(super) fn updates(
         sent: 0,
         heartbeat,
         spoke: tokio::time::Instant::now(),
-        worked: Instant::now(),
+        worked: None,
         ended: false,
     };
     Ok(Box::pin(stream::unfold(watching, async |mut watching| {
@@ -113,23 +114,19 @@ impl Watching {
                 self.spoke = tokio::time::Instant::now();
                 return Some(Ok(message));
             }
-            self.sequence.borrow_and_update();
-            self.worked = Instant::now();
-            let found = match self.work().await {
-                Ok(found) => found,
-                Err(failure) => return Some(Err(self.end(failure))),
-            };
-            if let Err(failure) = self.take(found) {
-                return Some(Err(self.end(failure)));
-            }
-            if !self.queue.is_empty() || self.in_snapshot {
-                continue;
-            }
-            let level = self.watcher.as_ref().is_none_or(Watcher::is_level);
-            if let Err(failure) = self.wait(level).await {
+            if let Err(failure) = self.turn().await {
                 return Some(Err(self.end(failure)));
             }
         }
+    }
+
+    /// Waits for its turn, and has the watcher find what there is to say.
+    async fn turn(&mut self) -> Result<(), Failure> {
+        self.wait().await?;
+        self.sequence.borrow_and_update();
+        self.worked = Some(Instant::now());
+        let found = self.work().await?;
+        self.take(found)
     }
 
     fn end(&mut self, failure: Failure) -> Status {
@@ -212,21 +209,27 @@ impl Watching {
         });
     }
 
-    /// Waits for a change, the next heartbeat, or the end.
-    async fn wait(&mut self, level: bool) -> Result<(), Failure> {
-        let watchers = u32::try_from(self.metrics.watchers()).unwrap_or(1);
-        let rest = REST_FOR_EACH * watchers;
-        let worked = self.worked;
+    /// Waits for something to say: at once for the first time and within a snapshot; else for a change, if all is said, and until it has
+    /// rested, or for the next heartbeat.
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let rest = REST_FOR_EACH * u32::try_from(self.metrics.watchers()).unwrap_or(1);
+        let level = self.watcher.as_ref().is_some_and(Watcher::is_level);
+        let (worked, in_snapshot) = (self.worked, self.in_snapshot);
         let changed = async {
-            if level && self.sequence.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            if let Some(worked) = worked
+                && !in_snapshot
+            {
+                if level && self.sequence.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep_until((worked + rest).into()).await;
             }
-            tokio::time::sleep_until((worked + rest).into()).await;
         };
         tokio::select! {
+            biased;
+            failure = &mut self.halt => Err(failure),
             () = changed => Ok(()),
             () = tokio::time::sleep_until(self.spoke + self.heartbeat) => Ok(()),
-            failure = &mut self.halt => Err(failure),
         }
     }
 }
@@ -282,7 +285,8 @@ fn read_token(token: &[u8], identity: u64) -> Result<Position, Failure> {
         let position = Position { next: u64::from_be_bytes(*next), parts: u32::from_be_bytes(parts) };
         Some((u64::from_be_bytes(*of), position))
     };
-    let Some((of, position)) = parts() else {
+    // Changes are numbered from 1.
+    let Some((of, position)) = parts().filter(|(_, position)| position.next > 0) else {
         let problem = "is no token of WatchProfiles; send the last one as it came, or none";
         return Err(Failure::Invalid(vec![FieldViolation::new("resume_token", problem)]));
     };

@@ -16,7 +16,7 @@ use super::super::rows::{
 use super::super::signals::{Case, Signal};
 use super::super::storage::{Order, Row, Storage, StorageError, Table, Write};
 use super::super::tiles::{Resolution, Sign};
-use super::{Book, Command, Outcome, Overdue, SEQUENCE, TRIMMED, newest};
+use super::{Book, Command, Outcome, Overdue, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
@@ -100,10 +100,7 @@ impl<'a, S: Storage> Page<'a, S> {
 
     fn key(&mut self, key: &Key) -> Result<&mut Loaded, StorageError> {
         if !self.keys.contains_key(key) {
-            let was = match self.book.hot.get(key) {
-                Some(kept) => kept,
-                None => self.book.kept(key)?,
-            };
+            let was = self.book.kept(key)?;
             let is = Kept::clone(&was);
             self.keys.insert(key.clone(), Loaded { was, is, negative: false });
         }
@@ -117,6 +114,7 @@ impl<'a, S: Storage> Page<'a, S> {
             Command::Erase { customer, from_brands } => self.erase(customer, *from_brands),
             Command::Expire(overdue) => self.expire(overdue),
             Command::Trim(through) => self.trim(*through),
+            Command::Scrubbed(sequence) => self.scrubbed(*sequence),
             Command::Sinks(names) => self.sinks(names),
             Command::Delivered { sink, through } => self.delivered(sink, *through),
         }
@@ -254,6 +252,7 @@ impl<'a, S: Storage> Page<'a, S> {
         self.put(Table::Erased, hash.to_vec(), Some(encode(&now)));
         let erasure = Erasure { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands };
         self.put(Table::Audit, [ordered(now).as_slice(), &hash].concat(), Some(encode(&erasure)));
+        self.mark_unscrubbed();
         self.erased.push(customer.to_owned());
         Ok(Outcome::Forgotten(count))
     }
@@ -279,15 +278,33 @@ impl<'a, S: Storage> Page<'a, S> {
                 Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
             }
         }
+        if !overdue.is_empty() {
+            self.mark_unscrubbed();
+        }
         Ok(Outcome::Forgotten(count))
     }
 
     fn trim(&mut self, through: u64) -> Result<Outcome, StorageError> {
-        for sequence in self.book.trimmed() + 1..=through.min(self.book.sequence()) {
+        let through = through.min(self.book.sequence());
+        for sequence in self.book.trimmed() + 1..=through {
             self.put(Table::Changes, sequence.to_be_bytes().to_vec(), None);
         }
         self.trimmed = Some(through);
         self.put(Table::Meta, TRIMMED.to_vec(), Some(through.to_be_bytes().to_vec()));
+        Ok(Outcome::Done)
+    }
+
+    /// The bytes of what is forgotten now are still there.
+    fn mark_unscrubbed(&mut self) {
+        let sequence = (self.book.sequence() + 1).to_be_bytes().to_vec();
+        self.put(Table::Meta, UNSCRUBBED.to_vec(), Some(sequence));
+    }
+
+    fn scrubbed(&mut self, at: u64) -> Result<Outcome, StorageError> {
+        // If more was forgotten meanwhile, that is still there.
+        if self.get(Table::Meta, UNSCRUBBED)?.as_deref().and_then(sequence) == Some(at) {
+            self.put(Table::Meta, UNSCRUBBED.to_vec(), None);
+        }
         Ok(Outcome::Done)
     }
 
@@ -322,6 +339,7 @@ impl<'a, S: Storage> Page<'a, S> {
         for (row, _) in self.all(Table::Notices, &everything())? {
             if sequence(&row).is_some_and(|sequence| sequence <= said) {
                 self.put(Table::Notices, row, None);
+                self.mark_unscrubbed();
             }
         }
         Ok(Outcome::Done)
