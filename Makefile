@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-soak bench-ceiling ci
+.PHONY: check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -11,7 +11,7 @@ serve: ## gRPC on 127.0.0.1:50051
 	cargo run --release -- serve
 
 # Each prints a table and writes target/bench/<name>.json; benches/README.md says what they measure.
-BENCHES = serving latency peers features conversation words soak
+BENCHES = serving latency peers features conversation words profile soak
 
 bench: $(BENCHES:%=bench-%) bench-ceiling ## all benchmarks
 

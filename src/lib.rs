@@ -17,7 +17,7 @@
 //! 5. [`conversation`]: messages out of LINE's exports and other files, who is who in them, and how feeling moved
 //!    through them; the same for conversations that go on
 //! 6. [`profile`]: events folded into sums over time, the features worked out from these, the book that keeps them once
-//!    and takes them back, its rows and the store on disk, the one thread that writes, signals, and who watches
+//!    and takes them back, its rows, the store on disk and its backups, the threads that write, signals, and who watches
 //! 7. [`sinks`]: what changes in profiles, delivered outward at least once
 //! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 9. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)

@@ -56,8 +56,8 @@ pub struct Telemetry(Option<SdkTracerProvider>);
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
     // ONNX Runtime tells every allocation at info; it is heard when the filter names it.
     let filter = &config.filter;
-    let names_ort = filter.split(',').any(|directive| directive.trim().starts_with("ort"));
-    let filter = if names_ort { filter.clone() } else { format!("ort=warn,{filter}") };
+    // What libraries say of their own work is for those who ask for it: the last word on a name counts.
+    let filter = format!("ort=warn,fjall=warn,lsm_tree=warn,{filter}");
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log, log.filter: {error}"))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match config.format {

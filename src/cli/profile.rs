@@ -1,5 +1,6 @@
 //! `arom profile`: what a server knows of customers and brands.
 
+mod backup;
 mod import;
 mod live;
 
@@ -77,6 +78,12 @@ enum Command {
     },
     /// Record the events of a dump in JSON Lines: once, however often it is imported.
     Import(import::ImportArgs),
+    /// The erasures that are noted: when, how many events, of a hash.
+    Erasures(backup::ErasuresArgs),
+    /// The whole store as it is at one moment, in a file. The server goes on.
+    Backup(backup::BackupArgs),
+    /// Make a store out of a backup. No server is needed, and none may run on that folder.
+    Restore(backup::RestoreArgs),
 }
 
 #[derive(Args, Debug)]
@@ -130,6 +137,9 @@ struct WatchArgs {
 }
 
 pub(super) fn run(args: &ProfileArgs) -> Result<()> {
+    if let Command::Restore(args) = &args.command {
+        return backup::restore(args);
+    }
     wait(async {
         let mut client = connect(&args.server).await?;
         match &args.command {
@@ -141,6 +151,9 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
                 erase(&mut client, customer, *from_brands, *yes).await
             }
             Command::Import(args) => import::run(&mut client, args).await,
+            Command::Erasures(args) => backup::erasures(&mut client, args).await,
+            Command::Backup(args) => backup::back_up(&mut client, args).await,
+            Command::Restore(_) => Ok(()),
         }
     })?
 }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Counts texts; shows itself on stderr once the work has taken two seconds, if that is a terminal.
+/// Counts; shows itself on stderr once the work has taken two seconds, if that is a terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -15,28 +15,33 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// `total` is unknown for a stream.
+    /// Counts texts; `total` is unknown for a stream.
     pub(super) fn new(total: Option<usize>) -> Self {
+        Self::of(total, "texts")
+    }
+
+    /// Counts something else.
+    pub(super) fn of(total: Option<usize>, what: &str) -> Self {
         let bar = ProgressBar::with_draw_target(
             total.and_then(|n| u64::try_from(n).ok()),
             ProgressDrawTarget::hidden(),
         );
         let template = if total.is_some() {
-            "{bar:30} {human_pos}/{human_len} texts  {per_sec}  {eta} left"
+            format!("{{bar:30}} {{human_pos}}/{{human_len}} {what}  {{per_sec}}  {{eta}} left")
         } else {
-            "{spinner} {human_pos} texts  {per_sec}"
+            format!("{{spinner}} {{human_pos}} {what}  {{per_sec}}")
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
         Self { bar, started: Instant::now() }
     }
 
-    pub(super) fn advance(&self, texts: usize) {
+    pub(super) fn advance(&self, more: usize) {
         if self.bar.is_hidden() && self.started.elapsed() > PATIENCE && io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.inc(u64::try_from(texts).unwrap_or(0));
+        self.bar.inc(u64::try_from(more).unwrap_or(0));
     }
 
     /// Runs `print` with the bar out of the way.

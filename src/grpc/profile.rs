@@ -1,6 +1,8 @@
 //! `ProfileService`: events in, features out, and what a customer may ask for.
 
+mod backup;
 pub(super) mod convert;
+pub(super) mod erasures;
 mod list;
 mod watch;
 
@@ -261,5 +263,26 @@ impl ProfileService for Profiles {
     ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "EraseSubject", request.metadata())?;
         call.answer(self.erase(request.into_inner())).await
+    }
+
+    async fn list_erasures(
+        &self,
+        request: Request<v1::ListErasuresRequest>,
+    ) -> Result<Response<v1::ListErasuresResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "ListErasures", request.metadata())?;
+        call.answer(self.erasures(request.into_inner())).await
+    }
+
+    type BackUpProfilesStream = backup::Pieces;
+
+    async fn back_up_profiles(
+        &self,
+        request: Request<v1::BackUpProfilesRequest>,
+    ) -> Result<Response<backup::Pieces>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "BackUpProfiles", request.metadata())?;
+        let mut response = Response::new(());
+        call.trace(response.metadata_mut());
+        let pieces = backup::pieces(&self.shared, self.keeper()?, call);
+        Ok(response.map(|()| pieces))
     }
 }

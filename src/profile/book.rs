@@ -1,12 +1,15 @@
 //! The book of profiles: events come in once, are taken back exactly, and are forgotten for good. Pure but for the storage
 //! it is given.
 //!
-//! What is asked together is written together: [`Book::apply`] is one commit. One thread writes; any may read.
+//! What is asked together is written together: [`Book::apply`] is one commit. One thread at a time
+//! [works out](Book::prepare), one [commits](Book::commit); any may read.
 
+mod erasures;
 mod migrate;
 mod page;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -15,23 +18,25 @@ use moka::sync::Cache;
 
 use super::change::Change;
 use super::event::{Contribution, Event, Key};
-use super::features::{Features, LONGEST_RUN, State};
+use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
-    Erasure, Felt, Hash, Kept, VERSION, decode, event_time, everything, hash, prefix, sequence, span,
-    tile_of, time,
+    Felt, Hash, Kept, VERSION, decode, event_time, hash, prefix, sequence, span, tile_of, time,
 };
 use super::signals::{Alarm, Rules};
-use super::storage::{Order, Row, Storage, StorageError, Table};
+use super::storage::{Order, Row, Storage, StorageError, Table, Write};
 use super::tiles::Resolution;
 use crate::model::Label;
+pub use erasures::Erasure;
 use page::Page;
 
-/// Memory for what is kept of the keys that changed last.
-const HOT_BYTES: u64 = 64 << 20;
+/// Memory for what is kept of the brands that changed last.
+const BRAND_BYTES: u64 = 64 << 20;
 
 const SEQUENCE: &[u8] = b"sequence";
 const TRIMMED: &[u8] = b"trimmed";
 const UNSCRUBBED: &[u8] = b"unscrubbed";
+/// In a store that came out of a backup: a mark of its own.
+pub(super) const RESTORED: &[u8] = b"restored";
 
 /// What is taken and for how long it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,6 +102,8 @@ pub enum Command {
 pub enum Overdue {
     /// An event, by its id.
     Event(String),
+    /// An event of a brand that is nobody's, since its customer was erased, by the row.
+    Nobodys(Vec<u8>),
     /// Tiles of a key.
     Tiles(Key),
     /// That a customer was erased, by the row.
@@ -139,6 +146,23 @@ pub struct Applied {
     pub change: Option<Arc<Change>>,
 }
 
+/// Rows to write, those without a value to remove.
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// What was worked out and is not on the disk yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// One for each command.
+    pub outcomes: Vec<Outcome>,
+    /// What changes, if anything does.
+    pub change: Option<Arc<Change>>,
+    writes: BTreeMap<Table, Rows>,
+    /// The keys that were looked at, as they then are.
+    kept: BTreeMap<Key, Arc<Kept>>,
+    sequence: u64,
+    trimmed: u64,
+}
+
 /// An event as it is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -166,9 +190,11 @@ pub struct Profile {
 pub struct Book<S> {
     storage: S,
     salt: [u8; 32],
+    identity: u64,
     terms: Terms,
-    /// What is kept of the keys that changed last. Only who writes puts into it, so that it is never behind the storage.
-    hot: Cache<Key, Arc<Kept>>,
+    /// What is kept of the brands that changed last: they lie in many rows. Only who writes puts into it, so that it is never
+    /// behind the storage.
+    brands: Cache<Key, Arc<Kept>>,
     /// The sequence of the last change.
     sequence: AtomicU64,
     /// The sequence of the last change that is forgotten.
@@ -194,8 +220,9 @@ impl<S: Storage> Book<S> {
                 salt.try_into().map_err(|_| damaged())?
             }
             None => {
-                let version = (Table::Meta, b"version".to_vec(), Some(VERSION.to_be_bytes().to_vec()));
-                storage.commit(vec![version, (Table::Meta, b"salt".to_vec(), Some(salt.to_vec()))])?;
+                let version = VERSION.to_be_bytes();
+                let version = (Table::Meta, b"version".as_slice(), Some(version.as_slice()));
+                storage.commit(&[version, (Table::Meta, b"salt", Some(&salt))])?;
                 salt
             }
         };
@@ -204,12 +231,20 @@ impl<S: Storage> Book<S> {
             None => Ok(0),
         };
         let (last, trimmed) = (number(SEQUENCE)?, number(TRIMMED)?);
-        let hot = Cache::builder().max_capacity(HOT_BYTES).weigher(|_, kept: &Arc<Kept>| weigh(&kept.state));
+        let name = match storage.get(Table::Meta, RESTORED)? {
+            Some(mark) => hash(&salt, &[b"book", &mark]),
+            None => hash(&salt, &[b"book"]),
+        };
+        let [a, b, c, d, e, f, g, h, ..] = name;
+        let identity = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let brands =
+            Cache::builder().max_capacity(BRAND_BYTES).weigher(|_, kept: &Arc<Kept>| weigh(&kept.state));
         Ok(Self {
             storage,
             salt,
+            identity,
             terms,
-            hot: hot.build(),
+            brands: brands.build(),
             sequence: AtomicU64::new(last),
             trimmed: AtomicU64::new(trimmed),
             latest: AtomicI64::new(i64::MIN),
@@ -223,8 +258,7 @@ impl<S: Storage> Book<S> {
 
     /// A number that no other book has: what was said of one means nothing to another.
     pub fn identity(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.hash("book");
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        self.identity
     }
 
     /// The sequence of the last change.
@@ -244,12 +278,57 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read or written; nothing is then done.
     pub fn apply(&self, commands: &[Command], now: Timestamp) -> Result<Applied, StorageError> {
+        let prepared = self.prepare(commands, now, None)?;
+        self.commit(&prepared)?;
+        Ok(Applied { outcomes: prepared.outcomes, change: prepared.change })
+    }
+
+    /// Works out what is asked, to be [committed](Self::commit) next. One that is on its way to the disk must be given: this one
+    /// builds on it, and may be committed only if that one was.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn prepare(
+        &self,
+        commands: &[Command],
+        now: Timestamp,
+        before: Option<&Prepared>,
+    ) -> Result<Prepared, StorageError> {
         let given = now.as_millisecond();
         let now = time(given.max(self.latest.fetch_max(given, Ordering::Relaxed)));
-        let mut page = Page::new(self, now);
+        let mut page = Page::new(self, now, before);
         let outcomes = commands.iter().map(|command| page.apply(command)).collect::<Result<Vec<_>, _>>()?;
-        let change = page.write()?;
-        Ok(Applied { outcomes, change })
+        page.finish(outcomes)
+    }
+
+    /// Writes what was worked out. When it returns, it is on the disk. One thread at a time may.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; nothing of it is then done.
+    pub fn commit(&self, prepared: &Prepared) -> Result<(), StorageError> {
+        let writes: Vec<Write<'_>> = prepared
+            .writes
+            .iter()
+            .flat_map(|(table, rows)| {
+                rows.iter().map(|(row, value)| (*table, row.as_slice(), value.as_deref()))
+            })
+            .collect();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.storage.commit(&writes)?;
+        for (key, kept) in prepared.kept.iter().filter(|(key, _)| matches!(key, Key::Brand(_))) {
+            if kept.state == State::default() {
+                self.brands.invalidate(key);
+            } else {
+                self.brands.insert(key.clone(), Arc::clone(kept));
+            }
+        }
+        self.sequence.store(prepared.sequence, Ordering::Release);
+        self.trimmed.store(prepared.trimmed, Ordering::Release);
+        Ok(())
     }
 
     /// What is known of a key; nothing if there is no such key.
@@ -262,7 +341,11 @@ impl<S: Storage> Book<S> {
         if kept.state == State::default() {
             return Ok(None);
         }
-        let features = Features::of(&kept.state, self.newest(key)?, now);
+        let tail = match kept.tail {
+            Some(tail) => tail,
+            None => Tail::of(self.newest(key)?),
+        };
+        let features = Features::of(&kept.state, &tail, now);
         let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
         Ok(Some(Profile { key: key.clone(), revision: kept.revision, features, raised }))
     }
@@ -276,7 +359,7 @@ impl<S: Storage> Book<S> {
         self.rows_of(start, after, most)?.into_iter().map(|(key, _)| Ok(key)).collect()
     }
 
-    /// As [`names`](Self::names), with what is known of them but for their last events.
+    /// As [`names`](Self::names), with what is known of them; not the last events of what was written before version 3.
     ///
     /// # Errors
     ///
@@ -291,9 +374,9 @@ impl<S: Storage> Book<S> {
         let known = |(key, value): (Key, Vec<u8>)| {
             let kept = match key {
                 Key::Brand(_) => self.kept(&key)?,
-                Key::Customer(_) | Key::Pair { .. } => Arc::new(decode(Table::Profiles, &value)?),
+                Key::Customer(_) | Key::Pair { .. } => Arc::new(Kept::decode(&value)?),
             };
-            Ok((key, Features::of(&kept.state, [], now)))
+            Ok((key, Features::of(&kept.state, &kept.tail.unwrap_or_default(), now)))
         };
         self.rows_of(start, after, most)?.into_iter().map(known).collect()
     }
@@ -319,7 +402,8 @@ impl<S: Storage> Book<S> {
 
     /// What is kept of a key.
     fn kept(&self, key: &Key) -> Result<Arc<Kept>, StorageError> {
-        if let Some(kept) = self.hot.get(key) {
+        let is_brand = matches!(key, Key::Brand(_));
+        if is_brand && let Some(kept) = self.brands.get(key) {
             return Ok(kept);
         }
         // A brand lies in several rows, and with each change its own row changes: read between two, they fit together.
@@ -327,8 +411,8 @@ impl<S: Storage> Book<S> {
         let mut row = self.storage.get(Table::Profiles, key.to_string().as_bytes())?;
         for _ in 0..TRIES {
             let Some(bytes) = &row else { return Ok(Arc::default()) };
-            let mut kept: Kept = decode(Table::Profiles, bytes)?;
-            if !matches!(key, Key::Brand(_)) {
+            let mut kept = Kept::decode(bytes)?;
+            if !is_brand {
                 return Ok(Arc::new(kept));
             }
             self.tiles(key, &mut kept.state)?;
@@ -338,7 +422,7 @@ impl<S: Storage> Book<S> {
             }
             row = again;
             // Whoever changed it has put it there.
-            if let Some(kept) = self.hot.get(key) {
+            if let Some(kept) = self.brands.get(key) {
                 return Ok(kept);
             }
         }
@@ -379,19 +463,6 @@ impl<S: Storage> Book<S> {
             Ok(Held { event, retracted: own.retracted })
         };
         rows.into_iter().map(held).collect()
-    }
-
-    /// What was erased, when, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read.
-    pub fn erasures(&self) -> Result<Vec<(Timestamp, Erasure)>, StorageError> {
-        let erasure = |(row, value): Row| {
-            let time = event_time(&row).ok_or(StorageError::Row { table: Table::Audit })?;
-            Ok((time, decode(Table::Audit, &value)?))
-        };
-        self.all(Table::Audit, &everything())?.into_iter().map(erasure).collect()
     }
 
     /// At most so many changes after a sequence, in their order.

@@ -53,9 +53,15 @@ impl State {
 
     /// Forgets what is not kept at a moment.
     pub fn prune(&mut self, now: Timestamp) {
-        self.minutes = self.minutes.split_off(&Resolution::Minute.first_kept(now));
-        self.hours = self.hours.split_off(&Resolution::Hour.first_kept(now));
-        self.days = self.days.split_off(&Resolution::Day.first_kept(now));
+        forget_before(&mut self.minutes, Resolution::Minute.first_kept(now));
+        forget_before(&mut self.hours, Resolution::Hour.first_kept(now));
+        forget_before(&mut self.days, Resolution::Day.first_kept(now));
+    }
+}
+
+fn forget_before<T>(tiles: &mut BTreeMap<i64, T>, first: i64) {
+    while let Some(oldest) = tiles.first_entry().filter(|oldest| *oldest.key() < first) {
+        oldest.remove();
     }
 }
 
@@ -65,6 +71,48 @@ fn fold_into<T: Default + PartialEq>(tiles: &mut BTreeMap<i64, T>, at: i64, chan
     change(tile);
     if *tile == T::default() {
         tiles.remove(&at);
+    }
+}
+
+/// The last events of a key.
+///
+/// Kept as events come, so that nobody has to look for them; what comes out of turn or is taken back may need a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// The last: when, in milliseconds, and its score.
+    last: Option<(i64, Micros)>,
+    /// How many of the last are negative, one after the other: at most [`LONGEST_RUN`].
+    run: usize,
+}
+
+impl Tail {
+    /// That of events, the newest first.
+    pub fn of(newest: impl IntoIterator<Item = Contribution>) -> Self {
+        let mut newest = newest.into_iter().take(LONGEST_RUN).peekable();
+        let last = newest.peek().map(|event| (event.time.as_millisecond(), event.score));
+        let run = newest.take_while(|event| event.label == Label::Negative).count();
+        Self { last, run }
+    }
+
+    /// Adds an event or takes it back; false if the events must be looked at to know what is last now.
+    #[must_use]
+    pub fn fold(&mut self, sign: Sign, event: &Contribution) -> bool {
+        let millis = event.time.as_millisecond();
+        match (sign, self.last) {
+            (Sign::Plus, last) if last.is_none_or(|(last, _)| last < millis) => {
+                self.last = Some((millis, event.score));
+                self.run = if event.label == Label::Negative { (self.run + 1).min(LONGEST_RUN) } else { 0 };
+                true
+            }
+            // What is before the last matters only to a run.
+            (Sign::Plus | Sign::Minus, Some((last, _))) => millis < last && self.run == 0,
+            (Sign::Plus | Sign::Minus, None) => false,
+        }
+    }
+
+    /// How many of the last events are negative, one after the other.
+    pub fn negative_run(&self) -> usize {
+        self.run
     }
 }
 
@@ -179,12 +227,12 @@ pub struct Features {
 }
 
 impl Features {
-    /// Those at a moment; `newest` are the events that are kept, the newest first.
-    pub fn of(state: &State, newest: impl IntoIterator<Item = Contribution>, now: Timestamp) -> Self {
+    /// Those at a moment.
+    pub fn of(state: &State, tail: &Tail, now: Timestamp) -> Self {
         let was = state.lifetime.count() > 0;
-        let mut newest = newest.into_iter().take(LONGEST_RUN).peekable();
-        let last = newest.peek().map(|event| Last { time: event.time, score: event.score });
-        let negative_run = newest.take_while(|event| event.label == Label::Negative).count();
+        let last = tail.last.and_then(|(millis, score)| {
+            Some(Last { time: Timestamp::from_millisecond(millis).ok()?, score })
+        });
         let decayed = decayed(state, now);
         let [short, .., long] = decayed;
         let negative = state.days.iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
@@ -200,7 +248,7 @@ impl Features {
                 negative.map(|(day, _)| Resolution::Day.tile(now) - day),
                 state.lifetime.of(Label::Negative) > 0,
             ),
-            negative_run,
+            negative_run: tail.run,
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Who keeps the book: one thread writes it, another clears away what is older than is kept, and whoever watches is told.
+//! Who keeps the book: one thread works out what is written, one writes it, another clears away what is older
+//! than is kept, and whoever watches is told.
 //!
-//! The writer takes what waits and commits it together. There is no timer: while a commit is on its way to the disk, what
-//! comes waits for the next, so that the busier the store the larger its commits.
+//! The writer takes what waits and commits it together. There is no timer: while a commit is on its way to the disk, the next is
+//! worked out on top of it, and what comes waits for the one after, so that the busier the store the
+//! larger its commits.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::{Book, Command, Outcome};
+use super::book::{Book, Command, Outcome, Prepared};
 use super::change::Change;
 use super::storage::{Storage, StorageError, Table};
 use crate::telemetry::{self, Metrics};
@@ -38,6 +41,19 @@ struct Asked {
     answer: oneshot::Sender<Result<Vec<Outcome>, Arc<StorageError>>>,
 }
 
+/// Who waits for how many outcomes.
+type Answers = Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Arc<StorageError>>>)>;
+
+/// A commit that was worked out.
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    /// The one that was on its way to the disk meanwhile: this one is void if that was not written.
+    base: Option<u64>,
+    prepared: Arc<Prepared>,
+    answers: Answers,
+}
+
 /// For how long what changed stays known, and when the rest is cleared away.
 #[derive(Clone, Copy, Debug)]
 pub struct Upkeep {
@@ -59,7 +75,7 @@ impl Default for Upkeep {
     }
 }
 
-/// Keeps a book: many ask, one thread writes. Dropping it writes what was accepted and ends its threads.
+/// Keeps a book: many ask, one after the other is done. Dropping it writes what was accepted and ends its threads.
 #[derive(Debug)]
 pub struct Keeper<S> {
     shared: Arc<Inner<S>>,
@@ -170,6 +186,26 @@ impl<S: Storage + 'static> Keeper<S> {
     }
 }
 
+/// Takes what waits, up to as much as one commit has.
+fn gather(first: Asked, inbox: &mut mpsc::Receiver<Asked>) -> (Vec<Command>, Answers) {
+    let (mut commands, mut answers) = (first.commands, vec![]);
+    answers.push((commands.len(), first.answer));
+    while commands.len() < COMMIT
+        && let Ok(next) = inbox.try_recv()
+    {
+        answers.push((next.commands.len(), next.answer));
+        commands.extend(next.commands);
+    }
+    (commands, answers)
+}
+
+fn refuse(answers: Answers, error: &Arc<StorageError>) {
+    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    for (_, answer) in answers {
+        drop(answer.send(Err(Arc::clone(error))));
+    }
+}
+
 fn ask(inbox: &mpsc::Sender<Asked>, commands: Vec<Command>) -> Result<Vec<Outcome>, KeepError> {
     let (answer, answered) = oneshot::channel();
     inbox.blocking_send(Asked { commands, answer }).map_err(|_| KeepError::WriterLost)?;
@@ -194,33 +230,57 @@ impl<S> Drop for Keeper<S> {
 }
 
 impl<S: Storage> Inner<S> {
+    /// Works out what is asked until nobody asks any more, and has it committed.
     fn write(&self, mut inbox: mpsc::Receiver<Asked>, clock: &Clock) {
-        let mut waiting = Vec::new();
-        while let Some(first) = inbox.blocking_recv() {
-            let mut count = first.commands.len();
-            waiting.push(first);
-            while count < COMMIT
-                && let Ok(next) = inbox.try_recv()
-            {
-                count += next.commands.len();
-                waiting.push(next);
+        // Who sends waits until the commit before is over: one is on its way at most.
+        let (give, batches) = std_mpsc::sync_channel::<Batch>(0);
+        let settled = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let commits = thread::Builder::new().name("profile commits".to_owned());
+            let settled = &settled;
+            if let Err(error) = commits.spawn_scoped(scope, move || self.settle(batches, settled)) {
+                tracing::error!(error = telemetry::chain(&error), "the profile store has no thread to write");
+                return;
             }
-            let mut commands = Vec::with_capacity(count);
-            let answers: Vec<_> = waiting
-                .drain(..)
-                .map(|Asked { commands: more, answer }| {
-                    let count = more.len();
-                    commands.extend(more);
-                    (count, answer)
-                })
-                .collect();
-            match self.book.apply(&commands, clock()) {
-                Ok(applied) => {
-                    if let Some(change) = applied.change {
-                        self.publish(change);
+            let (mut number, mut last): (u64, Option<(u64, Arc<Prepared>)>) = (0, None);
+            while let Some(first) = inbox.blocking_recv() {
+                let (commands, answers) = gather(first, &mut inbox);
+                let before = last.take().filter(|(number, _)| settled.load(Ordering::Acquire) < *number);
+                match self.book.prepare(&commands, clock(), before.as_ref().map(|(_, before)| &**before)) {
+                    Ok(prepared) => {
+                        let (base, prepared) = (before.map(|(number, _)| number), Arc::new(prepared));
+                        number += 1;
+                        last = Some((number, Arc::clone(&prepared)));
+                        if give.send(Batch { number, base, prepared, answers }).is_err() {
+                            return;
+                        }
                     }
-                    self.metrics.profile_commit(&applied.outcomes);
-                    let mut outcomes = applied.outcomes.into_iter();
+                    Err(error) => {
+                        refuse(answers, &Arc::new(error));
+                        last = before;
+                    }
+                }
+            }
+            drop(give);
+        });
+    }
+
+    /// Commits what was worked out, one after the other.
+    fn settle(&self, batches: std_mpsc::Receiver<Batch>, settled: &AtomicU64) {
+        let mut failed: Option<(u64, Arc<StorageError>)> = None;
+        for Batch { number, base, prepared, answers } in batches {
+            let done = match &failed {
+                // What it builds on is not there.
+                Some((lost, error)) if base == Some(*lost) => Err(Arc::clone(error)),
+                _ => self.book.commit(&prepared).map_err(Arc::new),
+            };
+            match done {
+                Ok(()) => {
+                    if let Some(change) = &prepared.change {
+                        self.publish(Arc::clone(change));
+                    }
+                    self.metrics.profile_commit(&prepared.outcomes);
+                    let mut outcomes = prepared.outcomes.iter().copied();
                     for (count, answer) in answers {
                         let own = outcomes.by_ref().take(count).collect();
                         // Who asked may have gone; what was asked is done.
@@ -228,13 +288,11 @@ impl<S: Storage> Inner<S> {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(error = telemetry::chain(&error), "the profile store refuses");
-                    let error = Arc::new(error);
-                    for (_, answer) in answers {
-                        drop(answer.send(Err(Arc::clone(&error))));
-                    }
+                    refuse(answers, &error);
+                    failed = Some((number, error));
                 }
             }
+            settled.store(number, Ordering::Release);
         }
     }
 
@@ -301,9 +359,10 @@ impl<S: Storage> Inner<S> {
                     && let Some(sequence) = self.book.unscrubbed().map_err(failed)?
                 {
                     scrubbed = Some(Instant::now());
-                    self.book.storage().scrub().map_err(failed)?;
-                    ask(inbox, vec![Command::Scrubbed(sequence)])?;
-                    tracing::debug!("what was forgotten has left the disk");
+                    if self.book.storage().scrub().map_err(failed)? {
+                        ask(inbox, vec![Command::Scrubbed(sequence)])?;
+                        tracing::debug!("what was forgotten has left the disk");
+                    }
                 }
                 Ok(())
             };
@@ -337,7 +396,7 @@ impl<S: Storage> Inner<S> {
         ended: &impl Fn() -> bool,
     ) -> Result<(), KeepError> {
         let mut cleared = 0;
-        for table in [Table::Ledger, Table::Profiles, Table::Erased] {
+        for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased] {
             let mut after = Some(Vec::new());
             while let Some(from) = after
                 && !ended()

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `sequence`, `trimmed`, `unscrubbed` | 4 and 32 bytes, three sequences |
+//! | meta | `version`, `salt`, `restored`, `sequence`, `trimmed`, `unscrubbed` | 4, 32 and 16 bytes, three sequences |
 //! | ledger | event id | [`Entry`] |
 //! | events | customer or brand, 0, time, salted hash of the event id | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |
@@ -11,7 +11,7 @@
 //! | cursors | name of a sink | the sequence it has delivered |
 //! | notices | sequence | customers who were erased with it, until every sink has said so |
 //! | erased | salted hash of a customer | when, in milliseconds |
-//! | audit | time, salted hash of a customer | [`Erasure`] |
+//! | audit | time, salted hash of a customer | [`Audit`] |
 //!
 //! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's. A customer's tiles are few and lie in
 //! one row; a brand's are many and change all the time, so that each has its own.
@@ -25,14 +25,14 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::event::{Channel, Contribution, Key, Micros};
-use super::features::State;
+use super::features::{State, Tail};
 use super::signals::Alarm;
 use super::storage::{StorageError, Table};
 use super::tiles::Resolution;
 use crate::model::Label;
 
 /// The version of all this.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// A salted hash.
 pub(super) type Hash = [u8; 16];
@@ -100,15 +100,33 @@ pub(super) struct Kept {
     pub(super) alarms: Vec<Alarm>,
     /// The sequence of its last change.
     pub(super) revision: u64,
+    /// Not known of what was written before version 3.
+    pub(super) tail: Option<Tail>,
 }
 
-/// That a customer was erased, without saying who.
+impl Kept {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
+        #[derive(Deserialize)]
+        struct Of2 {
+            state: State,
+            alarms: Vec<Alarm>,
+            revision: u64,
+        }
+        // It is a byte shorter at least.
+        decode(Table::Profiles, bytes).or_else(|_: StorageError| {
+            let Of2 { state, alarms, revision } = decode(Table::Profiles, bytes)?;
+            Ok(Self { state, alarms, revision, tail: None })
+        })
+    }
+}
+
+/// What is noted of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Erasure {
+pub(super) struct Audit {
     /// How many events went.
-    pub events: u64,
+    pub(super) events: u64,
     /// Whether brands lost them as well.
-    pub from_brands: bool,
+    pub(super) from_brands: bool,
 }
 
 /// A moment, to the millisecond.
@@ -149,6 +167,12 @@ pub(super) fn prefix(start: &str) -> (Vec<u8>, Vec<u8>) {
 
 pub(super) fn event_row(key: &Key, millis: i64, id: &Hash) -> Vec<u8> {
     [&span(key).0, ordered(millis).as_slice(), id].concat()
+}
+
+/// Whose event such a row is.
+pub(super) fn owner(row: &[u8]) -> Option<Key> {
+    let name = row.split(|byte| *byte == 0).next()?;
+    Key::parse(std::str::from_utf8(name).ok()?)
 }
 
 /// When the event of such a row happened.

@@ -7,6 +7,7 @@ mod disk;
 pub(crate) mod memory;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use disk::Disk;
@@ -69,10 +70,20 @@ impl Table {
 }
 
 /// A row that is written, or removed if it has no value.
-pub type Write = (Table, Vec<u8>, Option<Vec<u8>>);
+pub type Write<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
+/// The same, of its own.
+pub(super) type OwnWrite = (Table, Vec<u8>, Option<Vec<u8>>);
+
+pub(super) fn borrowed(writes: &[OwnWrite]) -> Vec<Write<'_>> {
+    writes.iter().map(|(table, row, value)| (*table, row.as_slice(), value.as_deref())).collect()
+}
 
 /// A key with its value.
 pub type Row = (Vec<u8>, Vec<u8>);
+
+/// Whoever is shown rows.
+pub type See<'a> = dyn FnMut(Table, &[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// In which order rows are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,14 +122,23 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// If it cannot be written. Whether it was is then known only after opening the store again: it takes no more writes.
-    fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError>;
+    fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError>;
 
-    /// Has what was removed leave the medium, too.
+    /// Shows every row as of one moment, table by table, until whoever sees them has enough. Not those that the storage keeps
+    /// for itself. Writing goes on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError>;
+
+    /// Has what was removed leave the medium, too; false, and nothing is done, while a [snapshot](Self::snapshot) still
+    /// shows it.
     ///
     /// # Errors
     ///
     /// If the system refuses.
-    fn scrub(&self) -> Result<(), StorageError>;
+    fn scrub(&self) -> Result<bool, StorageError>;
 }
 
 /// Why the store does not do what it is asked.

@@ -47,7 +47,7 @@ fn folded<'a>(events: impl IntoIterator<Item = &'a Contribution>) -> State {
 fn features(state: &State, events: &[Contribution]) -> Features {
     let mut newest = events.to_vec();
     newest.sort_by_key(|event| std::cmp::Reverse(event.time));
-    Features::of(state, newest, now())
+    Features::of(state, &Tail::of(newest), now())
 }
 
 fn present(value: Known<f64>) -> f64 {
@@ -133,7 +133,7 @@ proptest! {
 
 #[test]
 fn what_there_was_is_told_from_what_there_never_was() {
-    let nothing = Features::of(&State::default(), [], now());
+    let nothing = Features::of(&State::default(), &Tail::default(), now());
     assert!(nothing.windows.iter().all(|window| window.mean == Known::NoData));
     assert_eq!(
         (nothing.last, nothing.days_since_negative, nothing.trend),
@@ -142,7 +142,7 @@ fn what_there_was_is_told_from_what_there_never_was() {
     let old = ago(100 * 86_400, -0.9, Label::Negative);
     let state = folded(&[old]);
     // Nothing of it is kept but its part in the lifetime.
-    let old = Features::of(&state, [], now());
+    let old = Features::of(&state, &Tail::default(), now());
     assert_eq!(present(old.windows[5].mean), -0.9);
     assert_eq!(old.windows[4].mean, Known::OutsideRetention);
     assert_eq!(old.windows[0].mean, Known::NoData);
@@ -205,9 +205,10 @@ fn scores_are_held_to_their_range() {
 
 mod books {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::Mutex;
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
 
+    use super::super::rows::{Kept, encode};
     use super::*;
     use crate::profile::storage::memory::Memory;
 
@@ -340,8 +341,13 @@ mod books {
                 one(&book, record("e9", Some("c"), &[], ago(-60, 0.5, Label::Positive))),
                 Outcome::Recorded
             );
-            let erasures = book.erasures().expect("readable");
-            assert_eq!(erasures, [(now(), Erasure { events: 3, from_brands })]);
+            let erasures = book.erasures(None, Some("c"), 10).expect("readable");
+            let [Erasure { time, events, from_brands: brands, .. }] = erasures[..] else {
+                panic!("{erasures:?}")
+            };
+            assert_eq!((time, events, brands), (now(), 3, from_brands));
+            assert_eq!(book.erasures(None, Some("d"), 10).expect("readable"), []);
+            assert_eq!(book.erasures(Some(&erasures[0]), None, 10).expect("readable"), []);
         }
     }
 
@@ -378,6 +384,7 @@ mod books {
         counts: BTreeMap<Key, BTreeMap<String, Contribution>>,
         ledger: BTreeMap<String, (Event, bool)>,
         erased: BTreeSet<String>,
+        nobodys: usize,
     }
 
     impl Plain {
@@ -423,7 +430,8 @@ mod books {
                                 let events = self.counts.entry(key.clone()).or_default();
                                 match (key, events.remove(&id)) {
                                     (Key::Brand(_), Some(event)) => {
-                                        events.insert(format!("nobody's {} {id}", events.len()), event);
+                                        self.nobodys += 1;
+                                        events.insert(format!("nobody's {}", self.nobodys), event);
                                     }
                                     (Key::Brand(_) | Key::Customer(_) | Key::Pair { .. }, _) => {}
                                 }
@@ -446,15 +454,23 @@ mod books {
         /// of it changes nothing more than asking in one go.
         #[test]
         fn the_book_is_the_plain_book(commands in prop::collection::vec(any_command(), 0..60), sizes in prop::collection::vec(1..8_usize, 1..20)) {
-            let (grouped, single) = (book(), book());
+            let (grouped, single, ahead) = (book(), book(), book());
             let mut plain = Plain::default();
             let mut rest = commands.as_slice();
+            // Each is worked out before the one before it is written.
+            let mut before: Option<Prepared> = None;
             for size in sizes.iter().cycle() {
                 if rest.is_empty() { break; }
                 let (group, after) = rest.split_at((*size).min(rest.len()));
                 grouped.apply(group, now()).expect("written");
+                let next = ahead.prepare(group, now(), before.as_ref()).expect("readable");
+                before.iter().for_each(|before| ahead.commit(before).expect("written"));
+                before = Some(next);
                 rest = after;
             }
+            before.iter().for_each(|before| ahead.commit(before).expect("written"));
+            prop_assert_eq!(&*grouped.storage().rows.lock().expect("whole"), &*ahead.storage().rows.lock().expect("whole"));
+            prop_assert_eq!((grouped.sequence(), grouped.trimmed()), (ahead.sequence(), ahead.trimmed()));
             for command in &commands {
                 single.apply(std::slice::from_ref(command), now()).expect("written");
                 plain.apply(command);
@@ -483,10 +499,94 @@ mod books {
                 let again = features_of(&again, &key);
                 prop_assert_eq!(Some(&found), again.as_ref());
                 let mut wanted = features(&folded(&events), &events);
-                // Of events of one moment, any may be the last.
-                wanted.last = found.last;
-                wanted.negative_run = found.negative_run;
+                let moments: BTreeSet<_> = events.iter().map(|event| event.time).collect();
+                if moments.len() < events.len() {
+                    // Of events of one moment, any may be the last.
+                    wanted.last = found.last;
+                    wanted.negative_run = found.negative_run;
+                }
                 prop_assert_eq!(found, wanted, "{}", key);
+            }
+        }
+    }
+
+    /// A commit that fails takes with it what was worked out on top of it, and nothing else.
+    #[test]
+    fn a_disk_that_fails_now_and_then_loses_nothing_and_doubles_nothing() {
+        const EVENTS: usize = 400;
+        let keeper =
+            Keeper::start(book(), Arc::new(now), Upkeep::default(), Arc::default()).expect("threads");
+        let is_over = AtomicBool::new(false);
+        let refused: usize = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    for full in [true, false] {
+                        keeper.book().storage().full.store(full, Ordering::Relaxed);
+                        std::thread::sleep(std::time::Duration::from_micros(200));
+                    }
+                }
+            });
+            let writers = ["w1", "w2", "w3", "w4"].map(|writer| {
+                let keeper = &keeper;
+                scope.spawn(move || {
+                    let mut refused = 0;
+                    for number in 0..EVENTS {
+                        let id = format!("{writer}-{number}");
+                        let event = record(&id, Some(writer), &["b"], ago(60, 0.5, Label::Positive));
+                        loop {
+                            match keeper.apply_blocking(vec![event.clone()]) {
+                                Ok(outcomes) => break assert_eq!(outcomes, [Outcome::Recorded]),
+                                Err(_) => refused += 1,
+                            }
+                        }
+                    }
+                    refused
+                })
+            });
+            let refused = writers.map(|writer| writer.join());
+            is_over.store(true, Ordering::Relaxed);
+            refused.into_iter().map(|refused| refused.expect("it wrote")).sum()
+        });
+        assert!(refused > 0, "the disk failed");
+        let book = keeper.book();
+        assert_eq!(count(book, brand("b")), i64::try_from(4 * EVENTS).expect("few"));
+        for writer in ["w1", "w2", "w3", "w4"] {
+            assert_eq!(book.held(writer).expect("readable").len(), EVENTS);
+            assert_eq!(count(book, customer(writer)), i64::try_from(EVENTS).expect("few"));
+        }
+        let sequences: Vec<u64> =
+            book.changes(0, usize::MAX).expect("readable").iter().map(|change| change.sequence).collect();
+        assert_eq!(sequences, (1..=book.sequence()).collect::<Vec<_>>(), "none is left out");
+    }
+
+    /// What was kept in version 2 did not say what came last: it is looked for, and said from the next change on.
+    #[test]
+    fn a_book_of_version_2_goes_on() {
+        let book = book();
+        for (id, seconds) in [("e1", 60), ("e2", 50)] {
+            one(&book, record(id, Some("c"), &["b"], ago(seconds, -0.5, Label::Negative)));
+        }
+        let mut rows = book.storage().rows.lock().expect("whole").clone();
+        for ((table, row), value) in &mut rows {
+            if *table == Table::Profiles {
+                let kept = Kept::decode(value).expect("whole");
+                *value = encode(&(kept.state, kept.alarms, kept.revision));
+            } else if (*table, row.as_slice()) == (Table::Meta, b"version") {
+                *value = 2_u32.to_be_bytes().to_vec();
+            }
+        }
+        let old =
+            Book::open(Memory { rows: Mutex::new(rows), ..Memory::default() }, Terms::default(), [0; 32])
+                .expect("it opens");
+        let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
+        for next in [None, Some(("e3", 40)), Some(("e4", 55))] {
+            for book in [&book, &old] {
+                if let Some((id, seconds)) = next {
+                    one(book, record(id, Some("c"), &["b"], ago(seconds, -0.25, Label::Negative)));
+                }
+            }
+            for key in [customer("c"), brand("b"), pair.clone()] {
+                assert_eq!(features_of(&old, &key), features_of(&book, &key), "{key} {next:?}");
             }
         }
     }
@@ -532,7 +632,10 @@ mod books {
             assert_eq!(features_of(&old, &key), features_of(&new, &key), "{key}");
         }
         assert_eq!(old.held("c").expect("readable"), new.held("c").expect("readable"));
-        assert_eq!(old.erasures().expect("readable"), new.erasures().expect("readable"));
+        assert_eq!(
+            old.erasures(None, None, 10).expect("readable"),
+            new.erasures(None, None, 10).expect("readable")
+        );
         assert_eq!(one(&old, Command::Retract("e1".to_owned())), Outcome::Retracted);
         assert_eq!(
             one(&old, record("e7", Some("x"), &[], ago(50, 0.0, Label::Neutral))),
@@ -574,23 +677,53 @@ mod books {
         let book = book();
         one(&book, record("old", Some("c"), &["b"], ago(89 * 86_400, -0.5, Label::Negative)));
         one(&book, record("new", Some("c"), &["b"], ago(60, 0.5, Label::Positive)));
-        one(&book, record("x", Some("x"), &[], ago(60, 0.5, Label::Positive)));
+        one(&book, record("x", Some("x"), &["b"], ago(89 * 86_400, -0.5, Label::Negative)));
         one(&book, Command::Erase { customer: "x".to_owned(), from_brands: false });
         let later = Timestamp::from_second(NOW + 3 * 86_400).expect("a time");
         let mut overdue = Vec::new();
-        for table in Table::ALL {
+        // As the keeper does: the ledger first.
+        for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased] {
             overdue.extend(book.overdue(table, &[], 100, later).expect("readable").0);
         }
         assert_eq!(overdue.iter().filter(|one| matches!(one, Overdue::Event(id) if id == "old")).count(), 1);
         assert_eq!(overdue.iter().filter(|one| matches!(one, Overdue::Tiles(_))).count(), 3);
         let applied = book.apply(&[Command::Expire(overdue)], later).expect("written");
-        assert_eq!((applied.outcomes, applied.change), (vec![Outcome::Forgotten(1)], None));
+        assert_eq!((applied.outcomes, applied.change), (vec![Outcome::Forgotten(2)], None));
         assert_eq!(book.held("c").expect("readable").len(), 1);
         for table in Table::ALL {
             assert_eq!(book.overdue(table, &[], 100, later).expect("readable").0, []);
         }
         let lifetime = book.profile(&brand("b"), later).expect("readable").expect("it is there");
-        assert_eq!(lifetime.features.windows[5].sums.count(), 2, "the lifetime stays");
+        assert_eq!(lifetime.features.windows[5].sums.count(), 3, "the lifetime stays");
+    }
+
+    #[test]
+    fn what_is_swept_is_last_no_more() {
+        let book = book();
+        for (id, days, score) in [("e1", 89, -0.5), ("e2", 88, -0.4), ("e3", 87, -0.3)] {
+            one(&book, record(id, Some("c"), &["b"], ago(days * 86_400, score, Label::Negative)));
+        }
+        let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
+        let seen = || {
+            let features = [customer("c"), brand("b"), pair.clone()]
+                .map(|key| features_of(&book, &key).expect("it is there"));
+            let [(run, last), second, third] =
+                features.map(|features| (features.negative_run, features.last));
+            assert!((run, last) == second && second == third, "all alike");
+            (run, last)
+        };
+        let last = |days: i64, score| {
+            let event = ago(days * 86_400, score, Label::Negative);
+            Known::Present(Last { time: event.time, score: event.score })
+        };
+        assert_eq!(seen(), (3, last(87, -0.3)));
+        let expire = |id: &str| one(&book, Command::Expire(vec![Overdue::Event(id.to_owned())]));
+        assert_eq!(expire("e1"), Outcome::Forgotten(1));
+        assert_eq!(seen(), (2, last(87, -0.3)));
+        assert_eq!(expire("e3"), Outcome::Forgotten(1));
+        assert_eq!(seen(), (1, last(88, -0.4)));
+        assert_eq!(expire("e2"), Outcome::Forgotten(1));
+        assert_eq!(seen(), (0, Known::OutsideRetention));
     }
 
     #[test]

@@ -410,6 +410,26 @@ async fn a_disk_that_fails_refuses_writes_and_serves_reads() {
 /// The same events one by one as they happen, again in another order and with others taken back in between, and as a dump that is
 /// imported: every feature of every key is the same.
 #[tokio::test]
+async fn the_sample_events_are_what_the_readme_shows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    let hour = jiff::Timestamp::now() + Duration::from_secs(5 * 3600);
+    let hour = hour.to_string().split_once(':').expect("a time").0.to_owned();
+    let sample = crate::support::repository().join("examples/events.jsonl");
+    let sample = std::fs::read_to_string(sample).expect("readable").replace("HOUR", &hour);
+    let address = server.address.trim_start_matches("http://").to_owned();
+    let import = move || crate::support::run(&["profile", "import", "--server", &address, "-"], &sample);
+    let output = tokio::task::spawn_blocking(import).await.expect("it ran");
+    assert_eq!(crate::support::stderr(&output), "6 recorded, 0 known already, 0 refused\n");
+    for (brand, events, negative) in [("somtam", 4, 3), ("kafae", 2, 0)] {
+        let counts = profile(&mut client, "", brand).await.expect("known").windows[1].counts.expect("counts");
+        assert_eq!((counts.total, counts.negative), (events, negative), "{brand}");
+    }
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
 async fn online_replay_and_import_are_equal() {
     let events: Vec<ProfileEvent> = (0..60_u64)
         .map(|number| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
@@ -149,6 +150,23 @@ fn a_flipped_bit_in_the_journal_is_noticed() {
         fs::write(&journal, &bytes).expect("written");
     }
     check(&open(folder.path()).expect("whole again"), &(0..200).collect());
+}
+
+/// The bytes of whom was erased stay where a backup still shows them: it must not be noted that they are gone.
+#[test]
+fn nothing_is_scrubbed_while_a_snapshot_shows_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let book = open(folder.path()).expect("it opens");
+    book.apply(&[event(1)], now()).expect("written");
+    let mut seen = 0;
+    let look = &mut |_, _: &[u8], _: &[u8]| {
+        seen += 1;
+        assert!(!book.storage().scrub().expect("it answers"));
+        ControlFlow::Break(())
+    };
+    book.storage().snapshot(look).expect("readable");
+    assert_eq!(seen, 1);
+    assert!(book.storage().scrub().expect("written anew"));
 }
 
 #[test]

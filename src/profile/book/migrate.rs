@@ -2,6 +2,7 @@
 //!
 //! | from | what changed |
 //! | --- | --- |
+//! | 2 | what is kept of a key did not say what its last events were; it does when the key next changes |
 //! | 1 | each tile was a row of its own, each lifetime too, and pairs had events of their own; changes were not kept |
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::super::event::{Channel, Key, Micros};
 use super::super::rows::{Entry, Felt, Kept, Own, VERSION, decode, encode, everything};
-use super::super::storage::{Order, Storage, StorageError, Table, Write};
+use super::super::storage::{Order, OwnWrite, Storage, StorageError, Table, borrowed};
 use crate::model::Label;
 
 /// Brings a storage of some version up to this one.
@@ -18,10 +19,11 @@ pub(super) fn up<S: Storage>(storage: &S, found: u32) -> Result<(), StorageError
     let mut writes = match found {
         VERSION => return Ok(()),
         1 => from_1(storage)?,
+        2 => Vec::new(),
         _ => return Err(StorageError::Version { found, wanted: VERSION }),
     };
     writes.push((Table::Meta, b"version".to_vec(), Some(VERSION.to_be_bytes().to_vec())));
-    storage.commit(writes)
+    storage.commit(&borrowed(&writes))
 }
 
 #[derive(Deserialize)]
@@ -33,7 +35,7 @@ struct FeltOf1 {
     retracted: bool,
 }
 
-fn from_1<S: Storage>(storage: &S) -> Result<Vec<Write>, StorageError> {
+fn from_1<S: Storage>(storage: &S) -> Result<Vec<OwnWrite>, StorageError> {
     let (from, to) = everything();
     let all = |table| storage.scan(table, &from, &to, Order::Ascending, usize::MAX);
     let mut writes = Vec::new();

@@ -1,22 +1,22 @@
 //! What is being written, over what is. Pure but for the storage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
 use super::super::change::{Change, Erased};
-use super::super::event::{Event, Key};
-use super::super::features::State;
+use super::super::event::{Contribution, Event, Key};
+use super::super::features::{State, Tail};
 use super::super::rows::{
-    Entry, Erasure, Felt, Kept, Own, decode, encode, event_row, everything, hash, ordered, prefix, sequence,
-    span, tile_row, time,
+    Audit, Entry, Felt, Kept, Own, decode, encode, event_row, everything, hash, ordered, owner, prefix,
+    sequence, span, tile_row, time,
 };
 use super::super::signals::{Case, Signal};
-use super::super::storage::{Order, Row, Storage, StorageError, Table, Write};
+use super::super::storage::{Order, Row, Storage, StorageError, Table};
 use super::super::tiles::{Resolution, Sign};
-use super::{Book, Command, Outcome, Overdue, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
+use super::{Book, Command, Outcome, Overdue, Prepared, Rows, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
@@ -26,13 +26,30 @@ struct Loaded {
     is: Kept,
     /// Whether a negative event came.
     negative: bool,
+    /// Whether the events must be looked at to know the last of them.
+    stale: bool,
+}
+
+impl Loaded {
+    fn fold(&mut self, sign: Sign, event: &Contribution, now: Timestamp) {
+        self.is.state.fold(sign, event, now);
+        self.negative |= sign == Sign::Plus && event.label == Label::Negative;
+        self.stale |= !self.is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
+    }
+
+    /// Has the last events looked for if this, which is not among them any more, may have been one.
+    fn forget_last(&mut self, event: &Contribution) {
+        self.stale |= self.is.tail.as_mut().is_some_and(|tail| !tail.fold(Sign::Minus, event));
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Page<'a, S> {
     book: &'a Book<S>,
+    /// What is on its way to the disk: it lies between this and the book.
+    before: Option<&'a Prepared>,
     now: Timestamp,
-    writes: BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+    writes: BTreeMap<Table, Rows>,
     keys: BTreeMap<Key, Loaded>,
     changed: BTreeSet<Key>,
     erased: Vec<String>,
@@ -40,13 +57,27 @@ pub(super) struct Page<'a, S> {
 }
 
 impl<'a, S: Storage> Page<'a, S> {
-    pub(super) fn new(book: &'a Book<S>, now: Timestamp) -> Self {
+    pub(super) fn new(book: &'a Book<S>, now: Timestamp, before: Option<&'a Prepared>) -> Self {
         let (writes, keys, changed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { book, now, writes, keys, changed, erased: Vec::new(), trimmed: None }
+        Self { book, before, now, writes, keys, changed, erased: Vec::new(), trimmed: None }
+    }
+
+    fn sequence(&self) -> u64 {
+        self.before.map_or_else(|| self.book.sequence(), |before| before.sequence)
+    }
+
+    fn trimmed(&self) -> u64 {
+        self.before.map_or_else(|| self.book.trimmed(), |before| before.trimmed)
+    }
+
+    /// The rows of a table that are written and not in the book yet, the latest last.
+    fn written(&self, table: Table) -> impl DoubleEndedIterator<Item = &Rows> {
+        let before = self.before.and_then(|before| before.writes.get(&table));
+        before.into_iter().chain(self.writes.get(&table))
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        match self.writes.get(&table).and_then(|rows| rows.get(key)) {
+        match self.written(table).rev().find_map(|rows| rows.get(key)) {
             Some(written) => Ok(written.clone()),
             None => self.book.storage.get(table, key),
         }
@@ -56,7 +87,7 @@ impl<'a, S: Storage> Page<'a, S> {
         self.writes.entry(table).or_default().insert(key, value);
     }
 
-    /// Rows as they will be, in their order; of those that are, at most so many.
+    /// At most so many rows as they will be, in their order.
     fn scan(
         &self,
         table: Table,
@@ -65,33 +96,37 @@ impl<'a, S: Storage> Page<'a, S> {
         order: Order,
         most: usize,
     ) -> Result<Vec<Row>, StorageError> {
-        let mut rows = self.book.storage.scan(table, from, to, order, most)?;
-        let Some(writes) = self.writes.get(&table) else { return Ok(rows) };
-        // Of what is written, what lies among these rows; all of it if they are the last.
-        let edge = rows.last().filter(|_| rows.len() == most).map(|(row, _)| row.clone());
-        let written =
-            writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to)));
-        let among = |row: &Vec<u8>| match (&edge, order) {
-            (None, _) => true,
-            (Some(edge), Order::Ascending) => row <= edge,
-            (Some(edge), Order::Descending) => row >= edge,
-        };
-        let written: Vec<_> = written.filter(|(row, _)| among(row)).collect();
-        if written.is_empty() {
-            return Ok(rows);
+        if self.written(table).next().is_none() {
+            return self.book.storage.scan(table, from, to, order, most);
         }
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = rows.drain(..).collect();
-        for (row, value) in written {
-            match value {
-                Some(value) => merged.insert(row.clone(), value.clone()),
-                None => merged.remove(row),
+        // Of those that are, some may be gone: then more must be read.
+        let mut read = most;
+        loop {
+            let rows = self.book.storage.scan(table, from, to, order, read)?;
+            // Of what is written, what lies among these rows; all of it if they are the last.
+            let edge = rows.last().filter(|_| rows.len() == read).map(|(row, _)| row.clone());
+            let among = |row: &Vec<u8>| match (&edge, order) {
+                (None, _) => true,
+                (Some(edge), Order::Ascending) => row <= edge,
+                (Some(edge), Order::Descending) => row >= edge,
             };
+            let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
+            let span = (Included(from), Excluded(to));
+            for (row, value) in self.written(table).flat_map(|rows| rows.range::<[u8], _>(span)) {
+                match value {
+                    Some(value) if among(row) => drop(merged.insert(row.clone(), value.clone())),
+                    Some(_) => {}
+                    None => drop(merged.remove(row)),
+                }
+            }
+            if edge.is_none() || merged.len() >= most {
+                return Ok(match order {
+                    Order::Ascending => merged.into_iter().take(most).collect(),
+                    Order::Descending => merged.into_iter().rev().take(most).collect(),
+                });
+            }
+            read = read.saturating_mul(2);
         }
-        let merged = merged.into_iter();
-        Ok(match order {
-            Order::Ascending => merged.collect(),
-            Order::Descending => merged.rev().collect(),
-        })
     }
 
     fn all(&self, table: Table, (from, to): &(Vec<u8>, Vec<u8>)) -> Result<Vec<Row>, StorageError> {
@@ -100,9 +135,15 @@ impl<'a, S: Storage> Page<'a, S> {
 
     fn key(&mut self, key: &Key) -> Result<&mut Loaded, StorageError> {
         if !self.keys.contains_key(key) {
-            let was = self.book.kept(key)?;
-            let is = Kept::clone(&was);
-            self.keys.insert(key.clone(), Loaded { was, is, negative: false });
+            let was = match self.before.and_then(|before| before.kept.get(key)) {
+                Some(kept) => Arc::clone(kept),
+                None => self.book.kept(key)?,
+            };
+            let mut is = Kept::clone(&was);
+            if is.state == State::default() {
+                is.tail = Some(Tail::default());
+            }
+            self.keys.insert(key.clone(), Loaded { was, is, negative: false, stale: false });
         }
         self.keys.get_mut(key).ok_or(StorageError::Row { table: Table::Profiles })
     }
@@ -186,9 +227,7 @@ impl<'a, S: Storage> Page<'a, S> {
     fn fold(&mut self, sign: Sign, entry: &Entry, keys: &[Key]) -> Result<(), StorageError> {
         let (event, now) = (entry.contribution(), self.now);
         for key in keys {
-            let loaded = self.key(key)?;
-            loaded.is.state.fold(sign, &event, now);
-            loaded.negative |= sign == Sign::Plus && event.label == Label::Negative;
+            self.key(key)?.fold(sign, &event, now);
             self.changed.insert(key.clone());
         }
         Ok(())
@@ -217,14 +256,16 @@ impl<'a, S: Storage> Page<'a, S> {
             let felt: Felt = decode(Table::Events, &value)?;
             let event = super::contribution(&row, &felt)?;
             if let Some(own) = felt.own {
-                if from_brands && !own.retracted {
-                    for brand in own.brands {
-                        let (brand, now) = (Key::Brand(brand), self.now);
-                        self.key(&brand)?.is.state.fold(Sign::Minus, &event, now);
-                        let row = event_row(&brand, event.time.as_millisecond(), &self.book.hash(&own.id));
-                        self.put(Table::Events, row, None);
-                        self.changed.insert(brand);
+                for brand in own.brands.iter().filter(|_| !own.retracted).cloned() {
+                    let (brand, now) = (Key::Brand(brand), self.now);
+                    let loaded = self.key(&brand)?;
+                    if from_brands {
+                        loaded.fold(Sign::Minus, &event, now);
+                        self.changed.insert(brand.clone());
+                    } else {
+                        loaded.forget_last(&event);
                     }
+                    self.disown(&brand, &event, &own.id, from_brands)?;
                 }
                 self.put(Table::Ledger, own.id.into_bytes(), None);
             }
@@ -234,7 +275,7 @@ impl<'a, S: Storage> Page<'a, S> {
         let mut keys: BTreeSet<Key> =
             self.keys.keys().filter(|key| key.customer() == Some(customer)).cloned().collect();
         let (from, to) = prefix(&format!("{key}/brand/"));
-        for (row, _) in self.book.storage.scan(Table::Profiles, &from, &to, Order::Ascending, usize::MAX)? {
+        for (row, _) in self.scan(Table::Profiles, &from, &to, Order::Ascending, usize::MAX)? {
             keys.extend(String::from_utf8(row).ok().as_deref().and_then(Key::parse));
         }
         keys.insert(key);
@@ -250,11 +291,36 @@ impl<'a, S: Storage> Page<'a, S> {
         }
         let (hash, now) = (self.book.hash(customer), self.now.as_millisecond());
         self.put(Table::Erased, hash.to_vec(), Some(encode(&now)));
-        let erasure = Erasure { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands };
-        self.put(Table::Audit, [ordered(now).as_slice(), &hash].concat(), Some(encode(&erasure)));
+        let audit = Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands };
+        self.put(Table::Audit, [ordered(now).as_slice(), &hash].concat(), Some(encode(&audit)));
         self.mark_unscrubbed();
         self.erased.push(customer.to_owned());
         Ok(Outcome::Forgotten(count))
+    }
+
+    /// Takes an event from those of a brand, or leaves it there as nobody's: its id may be given to another.
+    fn disown(
+        &mut self,
+        brand: &Key,
+        event: &Contribution,
+        id: &str,
+        from_brands: bool,
+    ) -> Result<(), StorageError> {
+        let millis = event.time.as_millisecond();
+        let row = event_row(brand, millis, &self.book.hash(id));
+        let value = self.get(Table::Events, &row)?.filter(|_| !from_brands);
+        self.put(Table::Events, row, None);
+        if value.is_some() {
+            for turn in 0_u64.. {
+                let nobodys = hash(&self.book.salt, &[id.as_bytes(), &turn.to_be_bytes()]);
+                let row = event_row(brand, millis, &nobodys);
+                if self.get(Table::Events, &row)?.is_none() {
+                    self.put(Table::Events, row, value);
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn expire(&mut self, overdue: &[Overdue]) -> Result<Outcome, StorageError> {
@@ -264,11 +330,23 @@ impl<'a, S: Storage> Page<'a, S> {
                 Overdue::Event(id) => {
                     let Some(entry) = self.entry(id)? else { continue };
                     let hash = self.book.hash(id);
+                    if !entry.retracted {
+                        self.forget_last(id, &entry)?;
+                    }
                     let owners = entry.customer.iter().cloned().map(Key::Customer);
                     for owner in owners.chain(entry.brands.iter().cloned().map(Key::Brand)) {
                         self.put(Table::Events, event_row(&owner, entry.millis, &hash), None);
                     }
                     self.put(Table::Ledger, id.as_bytes().to_vec(), None);
+                    count += 1;
+                }
+                Overdue::Nobodys(row) => {
+                    let Some(value) = self.get(Table::Events, row)? else { continue };
+                    let event = super::contribution(row, &decode(Table::Events, &value)?)?;
+                    if let Some(brand) = owner(row) {
+                        self.key(&brand)?.forget_last(&event);
+                    }
+                    self.put(Table::Events, row.clone(), None);
                     count += 1;
                 }
                 Overdue::Tiles(key) => {
@@ -284,9 +362,31 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(Outcome::Forgotten(count))
     }
 
+    /// An event that is forgotten may have been the last of its keys, or in the run that they end with.
+    fn forget_last(&mut self, id: &str, entry: &Entry) -> Result<(), StorageError> {
+        let (customer, brands) = (entry.customer.clone(), entry.brands.clone());
+        let event = Event { id: id.to_owned(), customer, brands, contribution: entry.contribution() };
+        for key in event.keys() {
+            self.key(&key)?.forget_last(&event.contribution);
+        }
+        Ok(())
+    }
+
+    /// Looks for the last events of the keys of which they are not known.
+    fn look_for_last(&mut self) -> Result<(), StorageError> {
+        let stale: Vec<Key> =
+            self.keys.iter().filter(|(_, loaded)| loaded.stale).map(|(key, _)| key.clone()).collect();
+        for key in stale {
+            let newest =
+                newest(&key, |from, to, most| self.scan(Table::Events, from, to, Order::Descending, most))?;
+            self.key(&key)?.is.tail = Some(Tail::of(newest));
+        }
+        Ok(())
+    }
+
     fn trim(&mut self, through: u64) -> Result<Outcome, StorageError> {
-        let through = through.min(self.book.sequence());
-        for sequence in self.book.trimmed() + 1..=through {
+        let through = through.min(self.sequence());
+        for sequence in self.trimmed() + 1..=through {
             self.put(Table::Changes, sequence.to_be_bytes().to_vec(), None);
         }
         self.trimmed = Some(through);
@@ -296,7 +396,7 @@ impl<'a, S: Storage> Page<'a, S> {
 
     /// The bytes of what is forgotten now are still there.
     fn mark_unscrubbed(&mut self) {
-        let sequence = (self.book.sequence() + 1).to_be_bytes().to_vec();
+        let sequence = (self.sequence() + 1).to_be_bytes().to_vec();
         self.put(Table::Meta, UNSCRUBBED.to_vec(), Some(sequence));
     }
 
@@ -316,7 +416,7 @@ impl<'a, S: Storage> Page<'a, S> {
         }
         for name in names {
             if self.get(Table::Cursors, name.as_bytes())?.is_none() {
-                let now = self.book.sequence().to_be_bytes().to_vec();
+                let now = self.sequence().to_be_bytes().to_vec();
                 self.put(Table::Cursors, name.clone().into_bytes(), Some(now));
             }
         }
@@ -345,10 +445,11 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(Outcome::Done)
     }
 
-    /// Writes all of it in one commit; what changed, if anything did.
-    pub(super) fn write(mut self) -> Result<Option<Arc<Change>>, StorageError> {
-        let sequence = self.book.sequence() + 1;
+    /// All of it, to be written in one commit.
+    pub(super) fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Prepared, StorageError> {
+        let sequence = self.sequence() + 1;
         let changed = std::mem::take(&mut self.changed);
+        self.look_for_last()?;
         let mut signals = Vec::new();
         for key in &changed {
             let now = self.now;
@@ -381,49 +482,33 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Notices, row, Some(encode(&names)));
             }
         }
-        if self.writes.is_empty() {
-            return Ok(None);
-        }
-        let writes = self.writes.into_iter().flat_map(|(table, rows)| {
-            rows.into_iter().map(move |(key, value)| -> Write { (table, key, value) })
-        });
-        self.book.storage.commit(writes.collect())?;
-        for (key, loaded) in keys {
-            if loaded.is.state == State::default() {
-                self.book.hot.invalidate(&key);
-            } else if *loaded.was != loaded.is {
-                self.book.hot.insert(key, Arc::new(loaded.is));
-            }
-        }
-        if change.is_some() {
-            self.book.sequence.store(sequence, Ordering::Release);
-        }
-        if let Some(trimmed) = self.trimmed {
-            self.book.trimmed.store(trimmed, Ordering::Release);
-        }
-        Ok(change.map(Arc::new))
+        let kept = |(key, loaded): (Key, Loaded)| {
+            let same = loaded.is == *loaded.was;
+            (key, if same { loaded.was } else { Arc::new(loaded.is) })
+        };
+        Ok(Prepared {
+            outcomes,
+            sequence: if change.is_some() { sequence } else { self.sequence() },
+            trimmed: self.trimmed.unwrap_or_else(|| self.trimmed()),
+            change: change.map(Arc::new),
+            writes: self.writes,
+            kept: keys.into_iter().map(kept).collect(),
+        })
     }
 
     /// The signals of a key that changed.
     fn judge(&mut self, key: &Key, signals: &mut Vec<Signal>) -> Result<(), StorageError> {
         let (rules, now) = (self.book.terms.rules, self.now);
         let Some(loaded) = self.keys.get(key) else { return Ok(()) };
-        let raised = loaded.is.alarms.iter().any(|alarm| alarm.raised);
         let run = match key {
-            Key::Customer(_) if loaded.negative || raised => self.run(key)?,
-            Key::Customer(_) | Key::Brand(_) | Key::Pair { .. } => 0,
+            Key::Customer(_) => loaded.is.tail.map_or(0, |tail| tail.negative_run()),
+            Key::Brand(_) | Key::Pair { .. } => 0,
         };
         if let Some(Loaded { is, negative, .. }) = self.keys.get_mut(key) {
             let case = Case { key, state: &is.state, negative: *negative, run, now };
             signals.extend(rules.judge(&case, &mut is.alarms));
         }
         Ok(())
-    }
-
-    fn run(&self, key: &Key) -> Result<usize, StorageError> {
-        let newest =
-            newest(key, |from, to, most| self.scan(Table::Events, from, to, Order::Descending, most))?;
-        Ok(newest.iter().take_while(|event| event.label == Label::Negative).count())
     }
 
     /// Writes what of a key is not as it was.
@@ -440,7 +525,7 @@ impl<'a, S: Storage> Page<'a, S> {
         self.save_tiles(key, Resolution::Hour, &was.state.hours, &is.state.hours);
         self.save_tiles(key, Resolution::Day, &was.state.days, &is.state.days);
         let state = State { lifetime: is.state.lifetime, ..State::default() };
-        let kept = Kept { state, alarms: is.alarms.clone(), revision: is.revision };
+        let kept = Kept { state, alarms: is.alarms.clone(), revision: is.revision, tail: is.tail };
         self.put(Table::Profiles, name, (!empty).then(|| encode(&kept)));
     }
 

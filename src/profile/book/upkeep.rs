@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::event::Key;
-use super::super::rows::{Entry, Kept, decode, everything, sequence, time};
+use super::super::rows::{Entry, Felt, Kept, decode, event_time, everything, sequence, time};
 use super::super::storage::{Order, Storage, StorageError, Table};
 use super::{Book, Overdue, UNSCRUBBED, weigh};
 
@@ -87,13 +87,14 @@ impl<S: Storage> Book<S> {
                 (weigh(&kept.state) != before).then_some(Overdue::Tiles(key))
             }
             Table::Erased => old(decode(table, value)?).then_some(Overdue::Tombstone(row)),
-            Table::Meta
-            | Table::Events
-            | Table::Tiles
-            | Table::Changes
-            | Table::Cursors
-            | Table::Notices
-            | Table::Audit => None,
+            Table::Events => {
+                let time = event_time(&row).ok_or(StorageError::Row { table })?;
+                let of_brand = || Ok(decode::<Felt>(table, value)?.own.is_none());
+                (old(time.as_millisecond()) && of_brand()?).then_some(Overdue::Nobodys(row))
+            }
+            Table::Meta | Table::Tiles | Table::Changes | Table::Cursors | Table::Notices | Table::Audit => {
+                None
+            }
         })
     }
 }

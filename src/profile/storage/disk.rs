@@ -10,11 +10,11 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
-use super::{Order, Row, Storage, StorageError, Table, Write};
+use super::{Order, Row, See, Storage, StorageError, Table, Write};
 
 /// Memory for what was read.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -33,6 +33,8 @@ const SCRUBBED: &[u8] = b"scrubbed";
 
 const MARK: &str = "high-water";
 
+const ROWS: &str = "rows";
+
 /// A store in a folder of its own. One process has it open.
 pub struct Disk {
     folder: PathBuf,
@@ -40,6 +42,24 @@ pub struct Disk {
     tables: BTreeMap<Table, Keyspace>,
     mark: Mutex<Mark>,
     halted: AtomicBool,
+    /// How many snapshots are being shown: what they see stays on the disk.
+    shown: AtomicUsize,
+}
+
+/// That a snapshot is being shown, for as long as it lives.
+struct Shown<'a>(&'a AtomicUsize);
+
+impl<'a> Shown<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// The number of the last commit, beside the database.
@@ -66,7 +86,7 @@ impl Disk {
         let refused =
             |cause: std::io::Error| StorageError::Io { folder: folder.to_owned(), cause: Box::new(cause) };
         fs::create_dir_all(folder).map_err(refused)?;
-        let database = Database::builder(folder.join("rows"))
+        let database = Database::builder(folder.join(ROWS))
             .cache_size(CACHE_BYTES)
             .worker_threads(1)
             .open()
@@ -94,7 +114,31 @@ impl Disk {
             return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });
         }
         let mark = Mutex::new(Mark { file, commits: found });
-        Ok(Self { folder: folder.to_owned(), database, tables, mark, halted: AtomicBool::new(false) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            database,
+            tables,
+            mark,
+            halted: AtomicBool::new(false),
+            shown: AtomicUsize::new(0),
+        })
+    }
+
+    /// Moves a store that nobody has open into a folder where there is none. Cut off in the middle, that folder is refused as
+    /// damaged.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn install(from: &Path, to: &Path) -> Result<(), StorageError> {
+        let moved = || -> std::io::Result<()> {
+            File::open(from)?.sync_all()?;
+            fs::rename(from.join(MARK), to.join(MARK))?;
+            File::open(to)?.sync_all()?;
+            fs::rename(from.join(ROWS), to.join(ROWS))?;
+            File::open(to)?.sync_all()
+        };
+        moved().map_err(|cause| StorageError::Io { folder: to.to_owned(), cause: Box::new(cause) })
     }
 
     /// How many commits it has taken.
@@ -184,7 +228,7 @@ impl Storage for Disk {
         }
     }
 
-    fn commit(&self, writes: Vec<Write>) -> Result<(), StorageError> {
+    fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError> {
         let halted = || StorageError::Halted { folder: self.folder.clone() };
         let mut mark = self.mark.lock().map_err(|_| halted())?;
         if self.halted.load(Ordering::Acquire) {
@@ -193,10 +237,10 @@ impl Storage for Disk {
         let commits = mark.commits + 1;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for (table, key, value) in writes {
-            let table = self.table(table)?;
+            let table = self.table(*table)?;
             match value {
-                Some(value) => batch.insert(table, key, value),
-                None => batch.remove(table, key),
+                Some(value) => batch.insert(table, *key, *value),
+                None => batch.remove(table, *key),
             }
         }
         batch.insert(self.table(Table::Meta)?, COMMITS, commits.to_be_bytes());
@@ -206,9 +250,29 @@ impl Storage for Disk {
         })
     }
 
+    fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError> {
+        let shown = Shown::begin(&self.shown);
+        let snapshot = self.database.snapshot();
+        for (kind, table) in &self.tables {
+            for guard in snapshot.iter(table) {
+                let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
+                let own = *kind == Table::Meta && [COMMITS, SCRUBBED].contains(&key.as_ref());
+                if !own && see(*kind, &key, &value).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        drop((snapshot, shown));
+        Ok(())
+    }
+
     /// Has every table written anew without what is gone. The journal still has it, and fjall begins another only when one
     /// is full: so it is filled.
-    fn scrub(&self) -> Result<(), StorageError> {
+    fn scrub(&self) -> Result<bool, StorageError> {
+        // One that begins later does not see what was removed before.
+        if self.shown.load(Ordering::SeqCst) > 0 {
+            return Ok(false);
+        }
         let failed = |cause| failure(&self.folder, cause);
         let padding = self.database.keyspace("padding", KeyspaceCreateOptions::default).map_err(failed)?;
         // Of zeros nothing would be left: the journal is compressed.
@@ -232,6 +296,6 @@ impl Storage for Disk {
             meta.insert(SCRUBBED, []).map_err(failed)?;
             meta.rotate_memtable_and_wait().map_err(failed)?;
         }
-        Ok(())
+        Ok(true)
     }
 }

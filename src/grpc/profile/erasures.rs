@@ -1,0 +1,86 @@
+//! `ListErasures`: that customers were forgotten.
+
+use tonic_types::FieldViolation;
+
+use super::super::convert::timestamp;
+use super::super::status::Failure;
+use super::super::v1;
+use super::{Profiles, convert};
+use crate::profile::Erasure;
+
+const DEFAULT_PAGE: usize = 50;
+
+impl Profiles {
+    pub(super) async fn erasures(
+        &self,
+        request: v1::ListErasuresRequest,
+    ) -> Result<v1::ListErasuresResponse, Failure> {
+        let keeper = self.keeper()?;
+        let customer = match request.customer_id {
+            customer if customer.is_empty() => None,
+            customer => Some(convert::customer(customer, &self.shared.config)?),
+        };
+        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
+            0 => DEFAULT_PAGE.min(self.shared.config.max_batch_size),
+            size => size,
+        };
+        self.within("page_size", size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(read_token(token)?),
+        };
+        let read = move || keeper.book().erasures(after.as_ref(), customer.as_deref(), size + 1);
+        let read = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?;
+        let mut found = read.map_err(Failure::Storage)?;
+        let more = found.len() > size;
+        found.truncate(size);
+        Ok(v1::ListErasuresResponse {
+            next_page_token: found.last().filter(|_| more).map(token).unwrap_or_default(),
+            erasures: found.iter().map(message).collect(),
+        })
+    }
+}
+
+fn message(erasure: &Erasure) -> v1::Erasure {
+    v1::Erasure {
+        erase_time: Some(timestamp(erasure.time)),
+        subject_hash: hex(erasure),
+        event_count: i64::try_from(erasure.events).unwrap_or(i64::MAX),
+        erased_from_brands: erasure.from_brands,
+    }
+}
+
+fn hex(erasure: &Erasure) -> String {
+    format!("{:032x}", u128::from_be_bytes(erasure.subject))
+}
+
+/// An erasure that a message says, as long as it is one.
+pub(in super::super) fn read(message: &v1::Erasure) -> Option<Erasure> {
+    let time = message.erase_time.as_ref()?;
+    Some(Erasure {
+        time: jiff::Timestamp::new(time.seconds, time.nanos).ok()?,
+        subject: subject(&message.subject_hash)?,
+        events: u64::try_from(message.event_count).ok()?,
+        from_brands: message.erased_from_brands,
+    })
+}
+
+fn subject(hex: &str) -> Option<[u8; 16]> {
+    (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok().map(u128::to_be_bytes)).flatten()
+}
+
+fn token(last: &Erasure) -> String {
+    format!("{}-{}", hex(last), last.time.as_millisecond())
+}
+
+fn read_token(token: &str) -> Result<Erasure, Failure> {
+    let read = || {
+        let (subject, millis) = token.split_once('-')?;
+        let time = jiff::Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
+        Some(Erasure { time, subject: self::subject(subject)?, events: 0, from_brands: false })
+    };
+    read().ok_or_else(|| {
+        let problem = "is no token of ListErasures; send the last one as it came, or none";
+        Failure::Invalid(vec![FieldViolation::new("page_token", problem)])
+    })
+}

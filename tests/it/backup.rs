@@ -1,0 +1,240 @@
+//! Backups: made while the server writes, restored whole or not at all, without those who were erased meanwhile.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
+use arom::grpc::v1::watch_profiles_response::Event;
+use arom::grpc::v1::{ExportSubjectRequest, ListProfilesRequest, RecordStatus, WatchProfilesRequest};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+
+use crate::profile::{erase, event, record};
+use crate::support::{Server, run, stderr, stdout};
+
+type Client = ProfileServiceClient<Channel>;
+
+/// Runs `arom profile` beside a server of this process.
+async fn arom(args: &[&str]) -> Output {
+    let args: Vec<String> = ["profile"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+    let ran =
+        tokio::task::spawn_blocking(move || run(&args.iter().map(String::as_str).collect::<Vec<_>>(), ""));
+    ran.await.expect("it ran")
+}
+
+async fn back_up(server: &Server, file: &Path) {
+    let address = server.address.trim_start_matches("http://");
+    stdout(&arom(&["backup", file.to_str().expect("UTF-8"), "--server", address]).await);
+}
+
+async fn restore(file: &Path, store: &Path, more: &[&str]) -> Output {
+    let (file, store) = (file.to_str().expect("UTF-8"), store.to_str().expect("UTF-8"));
+    arom(&[&["restore", file, "--profile-store", store], more].concat()).await
+}
+
+/// Events of all profiles whose names begin so.
+async fn counted(client: &mut Client, key_prefix: &str) -> i64 {
+    let (mut total, mut page_token) = (0, String::new());
+    loop {
+        let request = ListProfilesRequest {
+            key_prefix: key_prefix.to_owned(),
+            page_size: 100,
+            page_token,
+            ..ListProfilesRequest::default()
+        };
+        let page = client.list_profiles(request).await.expect("an answer").into_inner();
+        let lifetimes = page.profiles.iter().map(|profile| profile.windows[5].counts.expect("counts").total);
+        total += lifetimes.sum::<i64>();
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return total;
+        }
+    }
+}
+
+async fn ids(client: &mut Client, customer: &str) -> BTreeSet<String> {
+    let request = ExportSubjectRequest { customer_id: customer.to_owned() };
+    let held = client.export_subject(request).await.expect("an answer").into_inner();
+    held.events.into_iter().map(|held| held.event.expect("an event").event_id).collect()
+}
+
+#[tokio::test]
+async fn a_backup_of_a_server_that_writes_is_of_one_moment() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (backup, restored) = (folder.path().join("file"), folder.path().join("restored"));
+    let server = Server::keeping(&folder.path().join("live")).await;
+    let channel = server.ready().await;
+    let mut client = Client::new(channel.clone());
+    let numbered = |number: u64| {
+        let (id, customer) = (format!("e{number}"), format!("c{}", number % 40));
+        event(&id, &customer, &["b"], number % 5000, if number.is_multiple_of(3) { -0.5 } else { 0.25 })
+    };
+    for first in (0..4000).step_by(200) {
+        record(&mut client, (first..first + 200).map(numbered).collect()).await;
+    }
+    let (next, stop) = (Arc::new(AtomicU64::new(4000)), Arc::new(AtomicBool::new(false)));
+    let (writes, stopped) = (Arc::clone(&next), Arc::clone(&stop));
+    let writer = tokio::spawn(async move {
+        let mut client = Client::new(channel);
+        while !stopped.load(Ordering::Relaxed) {
+            let first = writes.load(Ordering::Relaxed);
+            record(&mut client, (first..first + 7).map(numbered).collect()).await;
+            writes.store(first + 7, Ordering::Relaxed);
+        }
+    });
+    let before = next.load(Ordering::Relaxed);
+    back_up(&server, &backup).await;
+    let after = next.load(Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
+    writer.await.expect("it wrote");
+    let last = next.load(Ordering::Relaxed);
+    assert!(after > before, "it wrote meanwhile");
+
+    let mut watched =
+        client.watch_profiles(WatchProfilesRequest::default()).await.expect("a stream").into_inner();
+    let token = loop {
+        let message = watched.message().await.expect("it goes on").expect("a message");
+        if let Some(Event::SnapshotEnd(_)) = message.event {
+            break message.resume_token;
+        }
+    };
+
+    let told = stdout(&restore(&backup, &restored, &[]).await);
+    assert!(told.contains("whoever was erased after that is in it"), "{told}");
+    let other = Server::keeping(&restored).await;
+    let mut client = Client::new(other.ready().await);
+    let there = counted(&mut client, "brand/").await;
+    let whole = u64::try_from(there).expect("a count");
+    assert!((before..=last).contains(&whole), "{before} {whole} {last}");
+    assert_eq!(whole % 7, before % 7, "no commit is half there");
+    assert_eq!(
+        counted(&mut client, "customer/").await,
+        2 * there,
+        "of customers, and of what they feel of the brand"
+    );
+    let mut held = BTreeSet::new();
+    for customer in 0..40 {
+        held.extend(ids(&mut client, &format!("c{customer}")).await);
+    }
+    assert_eq!(held, (0..whole).map(|number| format!("e{number}")).collect());
+
+    // It is another store, to whoever knew the first.
+    let request = WatchProfilesRequest { resume_token: token, ..WatchProfilesRequest::default() };
+    let error = client.watch_profiles(request).await.expect_err("another store");
+    assert_eq!(error.code(), Code::OutOfRange);
+    assert_eq!(error.get_details_error_info().expect("a reason").reason, "CHANGES_FORGOTTEN");
+
+    // What came after the backup is recorded again, and nothing counts twice.
+    let again: Vec<u64> = (before - 50..last).collect();
+    for numbers in again.chunks(200) {
+        let ended = record(&mut client, numbers.iter().copied().map(numbered).collect()).await;
+        for (number, ended) in numbers.iter().zip(ended) {
+            let wanted = if *number < whole { RecordStatus::Duplicate } else { RecordStatus::Recorded };
+            assert_eq!(ended, Ok(wanted), "{number}");
+        }
+    }
+    assert_eq!(counted(&mut client, "brand/").await, i64::try_from(last).expect("few"));
+    server.stop().await.expect("a clean stop");
+    other.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn who_was_erased_after_the_backup_is_erased_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let server = Server::keeping(&path("live")).await;
+    let mut client = Client::new(server.ready().await);
+    let (first, second) = (event("e1", "somchai", &["b"], 60, -0.5), event("e2", "malee", &["b"], 60, 0.5));
+    record(&mut client, vec![first.clone(), second, event("e3", "early", &["b"], 60, 0.5)]).await;
+    erase(&mut client, "early").await;
+    back_up(&server, &path("file")).await;
+    erase(&mut client, "somchai").await;
+    let address = server.address.trim_start_matches("http://").to_owned();
+    let report = stdout(&arom(&["erasures", "--json", "--server", &address]).await);
+    assert!(report.lines().count() == 2 && !report.contains("somchai"), "{report}");
+    let of = async |customer: &str| {
+        stdout(&arom(&["erasures", "--json", "--customer", customer, "--server", &address]).await)
+    };
+    assert_eq!(of("somchai").await, report.lines().nth(1).map(|line| format!("{line}\n")).expect("two"));
+    assert_eq!(of("malee").await, "");
+    server.stop().await.expect("a clean stop");
+
+    fs::write(path("report"), &report).expect("written");
+    let report_file = path("report");
+    let told =
+        restore(&path("file"), &path("restored"), &["--erasures", report_file.to_str().expect("UTF-8")])
+            .await;
+    assert!(stdout(&told).contains("erased again: 1 customers of 2 erasures"), "{told:?}");
+    let server = Server::keeping(&path("restored")).await;
+    let mut client = Client::new(server.ready().await);
+    assert_eq!((ids(&mut client, "somchai").await.len(), ids(&mut client, "malee").await.len()), (0, 1));
+    assert_eq!(record(&mut client, vec![first]).await, [Err(Code::FailedPrecondition)]);
+    let mut later = event("e9", "somchai", &["b"], 0, 0.5);
+    later.event_time.as_mut().expect("a time").seconds += 2;
+    assert_eq!(record(&mut client, vec![later]).await, [Ok(RecordStatus::Recorded)]);
+    let address = server.address.trim_start_matches("http://");
+    assert_eq!(stdout(&arom(&["erasures", "--json", "--server", address]).await), report);
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let server = Server::keeping(&path("live")).await;
+    let mut client = Client::new(server.ready().await);
+    for first in (0..2000).step_by(200) {
+        let events =
+            (first..first + 200).map(|number| event(&format!("e{number}"), "c", &["b"], number, 0.5));
+        record(&mut client, events.collect()).await;
+    }
+    back_up(&server, &path("file")).await;
+    let address = server.address.trim_start_matches("http://").to_owned();
+    let name = path("file");
+    let name = name.to_str().expect("UTF-8");
+    let again = arom(&["backup", name, "--server", &address]).await;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("say --force"), "{again:?}");
+    stdout(&arom(&["backup", name, "--force", "--server", &address]).await);
+    server.stop().await.expect("a clean stop");
+
+    let whole = fs::read(path("file")).expect("readable");
+    let mut cases = vec![(b"1,2,3\n".to_vec(), "is no backup"), (Vec::new(), "is no backup")];
+    for share in 1..8 {
+        cases.push((whole[..whole.len() * share / 8].to_vec(), "cut off"));
+        let mut flipped = whole.clone();
+        flipped[whole.len() * share / 8] ^= 4;
+        // Mostly a part is damaged; a length may be hit as well.
+        cases.push((flipped, ""));
+    }
+    for (bytes, problem) in cases {
+        fs::write(path("bad"), bytes).expect("written");
+        let output = restore(&path("bad"), &path("restored"), &[]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let told = stderr(&output);
+        assert!(told.contains("cannot restore") && told.contains(problem), "{told}");
+        let names: BTreeSet<_> = fs::read_dir(folder.path())
+            .expect("a folder")
+            .map(|entry| entry.expect("readable").file_name())
+            .collect();
+        assert_eq!(names, ["bad", "file", "live"].map(Into::into).into(), "nothing is left");
+    }
+    let taken = restore(&path("file"), &path("live"), &[]).await;
+    assert!(stderr(&taken).contains("is not empty"), "{taken:?}");
+    // A folder that is there already, as completion in a shell writes it, with what a killed restoration left.
+    fs::create_dir_all(path("restored/restoring/rows")).expect("written");
+    stdout(&restore(&path("file"), &path("restored/"), &[]).await);
+    let names: BTreeSet<_> = fs::read_dir(path("restored"))
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    assert_eq!(names, ["high-water", "rows"].map(Into::into).into());
+    let server = Server::keeping(&path("restored")).await;
+    assert_eq!(counted(&mut Client::new(server.ready().await), "brand/").await, 2000);
+    server.stop().await.expect("a clean stop");
+}
