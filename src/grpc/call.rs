@@ -1,7 +1,9 @@
 //! One call from its arrival to its end: admitted or refused, counted, traced, ended by its deadline.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -19,19 +21,42 @@ const LINGER: Duration = Duration::from_secs(2);
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
+/// Whoever was refused does not come back sooner, nor, since streams may last for ever, later than this.
+const RETRY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
+
 /// The calls that are being answered.
 #[derive(Debug)]
-pub(super) struct InFlight(watch::Sender<usize>);
+pub(super) struct InFlight {
+    count: watch::Sender<usize>,
+    /// How long the last ones took, in microseconds: a mean in which each weighs an eighth.
+    took_us: AtomicU64,
+}
 
 impl InFlight {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(0))
+        Self { count: watch::Sender::new(0), took_us: AtomicU64::new(0) }
+    }
+
+    /// Notes how long a call took.
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.min(*RETRY.end()).as_micros()).unwrap_or(u64::MAX);
+        // Of two at once one may be lost: it is an estimate.
+        let mean = match self.took_us.load(Ordering::Relaxed) {
+            0 => took,
+            mean => mean - mean / 8 + took / 8,
+        };
+        self.took_us.store(mean, Ordering::Relaxed);
+    }
+
+    /// When there is likely room again: after twice the time of a call, since others are waiting, too.
+    fn retry_after(&self) -> Duration {
+        (2 * Duration::from_micros(self.took_us.load(Ordering::Relaxed))).clamp(*RETRY.start(), *RETRY.end())
     }
 
     /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
     /// anything would otherwise hold up the end.
     pub(super) async fn idle(&self) {
-        let mut calls = self.0.subscribe();
+        let mut calls = self.count.subscribe();
         while calls.wait_for(|calls| *calls == 0).await.is_ok()
             && tokio::time::timeout(LINGER, calls.wait_for(|calls| *calls > 0)).await.is_ok()
         {}
@@ -72,14 +97,15 @@ impl Call {
         telemetry::adopt(&span, &given.collect::<HashMap<_, _>>());
         let limit = shared.config.max_calls;
         let mut calls = 0;
-        let admitted = shared.in_flight.0.send_if_modified(|count| {
+        let admitted = shared.in_flight.count.send_if_modified(|count| {
             let room = *count < limit;
             *count += usize::from(room);
             calls = *count;
             room
         });
         if !admitted {
-            let refused = Status::from(Failure::TooManyCalls);
+            let retry_after = shared.in_flight.retry_after();
+            let refused = Status::from(Failure::TooManyCalls { retry_after });
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
             return Err(refused);
         }
@@ -140,8 +166,10 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.span.record("rpc.status", self.status);
-        self.shared.metrics.request_done(self.method, self.status, self.started.elapsed());
-        self.shared.in_flight.0.send_modify(|calls| {
+        let took = self.started.elapsed();
+        self.shared.metrics.request_done(self.method, self.status, took);
+        self.shared.in_flight.note(took);
+        self.shared.in_flight.count.send_modify(|calls| {
             *calls -= 1;
             self.shared.metrics.in_flight(*calls);
         });

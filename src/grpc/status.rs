@@ -13,9 +13,6 @@ use crate::telemetry;
 /// The domain of every `ErrorInfo`.
 const DOMAIN: &str = "arom.v1";
 
-/// When to come back if too many calls are being answered: most take far less.
-const CALLS_RETRY: Duration = Duration::from_millis(200);
-
 /// The trailer that tells a client's retry policy when to come back.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -27,7 +24,10 @@ pub(super) enum Failure {
     /// The model is not loaded yet.
     NotReady,
     /// More calls are being answered than the server takes.
-    TooManyCalls,
+    TooManyCalls {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The server stops, and with it a stream.
     Stopping,
     /// What the transport made of the caller's messages.
@@ -65,10 +65,10 @@ impl From<Failure> for Status {
             Failure::NotReady => {
                 plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
             }
-            Failure::TooManyCalls => later(
+            Failure::TooManyCalls { retry_after } => later(
                 "TOO_MANY_CALLS",
                 "more calls are being answered than this server takes; retry after the delay given",
-                CALLS_RETRY,
+                retry_after,
             ),
             Failure::Stopping => {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")

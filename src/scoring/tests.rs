@@ -316,10 +316,16 @@ mod golden {
     use crate::scoring::{Content, Features, Scorer, ScoringConfig};
     use crate::text::normalize;
 
-    /// How far a logit may lie from the reference. AVX-512 gives its five decimals, and so did
-    /// AVX2 on the texts tried; a CPU that adds floats
-    /// in another order may tip the rounding of an activation, which moves a logit in the third.
+    /// How far a logit may lie from the reference. AVX-512 with VNNI gives its five decimals. A CPU that adds floats in another order
+    /// now and then tips the rounding of an activation to the next of its 256 steps: with AVX2 alone (EPYC of the first generation) 95
+    /// of 100 logits lie within 0.0004, 1 beyond 0.01 and the furthest at 0.038.
     const LOGIT_TOLERANCE: f32 = 0.01;
+
+    /// How many of 100 logits may lie further than that.
+    const TIPPED: usize = 5;
+
+    /// How far those may.
+    const TIPPED_TOLERANCE: f32 = 0.1;
 
     #[derive(Deserialize)]
     struct Text {
@@ -382,7 +388,7 @@ mod golden {
         let scored = waiting.block_on(
             scorer.score_all(texts.iter().map(|row| (&row.text, Features::default()))).collect::<Vec<_>>(),
         );
-        let mut furthest = 0.0_f32;
+        let (mut count, mut tipped, mut furthest) = (0, 0, 0.0_f32);
         for ((Text { text }, reference), scored) in texts.iter().zip(&references).zip(scored) {
             let scored = scored.expect("scored");
             assert_eq!(normalize(text).as_str(), reference.normalized, "from {text:?}");
@@ -398,17 +404,21 @@ mod golden {
             for (row, expected) in reference.windows.iter().zip(&reference.logits) {
                 let logits = session.run(std::slice::from_ref(row), 1).expect("it runs");
                 for (logit, expected) in logits.iter().flatten().zip(expected) {
-                    furthest = furthest.max((logit - expected).abs());
+                    let distance = (logit - expected).abs();
+                    (count, tipped) = (count + 1, tipped + usize::from(distance > LOGIT_TOLERANCE));
+                    furthest = furthest.max(distance);
                 }
             }
             if let [expected] = reference.logits.as_slice() {
                 let expected = bundle.manifest.calibration.apply(*expected, bundle.labels);
                 for (found, expected) in scored.sentiment.probabilities.0.iter().zip(expected.0) {
-                    assert!((found - expected).abs() < LOGIT_TOLERANCE, "probabilities of {text:?}");
+                    // A probability moves by at most a quarter of what its logit does beside the others.
+                    assert!((found - expected).abs() < TIPPED_TOLERANCE / 2.0, "probabilities of {text:?}");
                 }
             }
         }
-        assert!(furthest < LOGIT_TOLERANCE, "a logit is {furthest} from its reference");
+        assert!(furthest < TIPPED_TOLERANCE, "a logit is {furthest} from its reference");
+        assert!(tipped * 100 <= count * TIPPED, "{tipped} of {count} logits are not those of the reference");
         let longest =
             references.iter().map(|reference| reference.windows.iter().map(Vec::len).sum::<usize>()).max();
         assert!(longest > Some(600), "the reference reaches 600 tokens");
