@@ -32,14 +32,13 @@ use std::time::{Duration, Instant};
 
 use arom::grpc::v1::watch_profiles_response::Event as Said;
 use arom::grpc::v1::{RecordEventsRequest, WatchProfilesRequest};
-use arom::model::Label;
-use arom::profile::{
-    Book, Channel, Command, Contribution, Disk, Event, Keeper, Micros, Order, Sign, State, Storage, Table,
-    Terms, Upkeep,
-};
+use arom::profile::{Book, Command, Contribution, Disk, Order, Sign, State, Storage, Table, Terms};
 use jiff::Timestamp;
 
-use stores::{Arom, BRANDS, Postgres, Redis, Store, Traffic, bytes, customer, folder, scattered};
+use stores::{
+    Arom, BRANDS, Linked, Postgres, Redis, Store, Traffic, bytes, command, contribution, customer, folder,
+    scattered,
+};
 use support::{Figure, milliseconds, quantile, report};
 
 const CUSTOMERS: u64 = 1_000_000;
@@ -83,23 +82,6 @@ fn now() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-fn contribution(event: &stores::Event) -> Contribution {
-    Contribution {
-        time: Timestamp::from_millisecond(event.millis).expect("in range"),
-        label: Label::ALL[usize::from(event.label)],
-        score: Micros::of((f64::from(event.score) / 1e6) as f32),
-        channel: Channel::ALL[usize::from(event.channel)],
-    }
-}
-
-fn command(event: stores::Event) -> Command {
-    let content = format!("{event:?}").into_bytes();
-    let contribution = contribution(&event);
-    let event =
-        Event { id: event.id, customer: Some(event.customer), brands: vec![event.brand], contribution };
-    Command::Record { event, content, replaces: None }
-}
-
 /// Folding alone: one thread, one key.
 fn fold() -> Vec<Figure> {
     const EVENTS: u64 = 2_000_000;
@@ -131,21 +113,19 @@ async fn keeper() -> Vec<Figure> {
     const TIME: Duration = Duration::from_secs(6);
     let mut rates = Vec::new();
     for (callers, batch) in [(1, 1), (64, 1), (8, BATCH)] {
-        let book = book(&folder("keeper"));
-        let clock: arom::profile::Clock = Arc::new(Timestamp::now);
-        let keeper =
-            Arc::new(Keeper::start(book, clock, Upkeep::default(), Arc::default()).expect("two threads"));
+        let linked = Arc::new(Linked::open(&folder("keeper")));
         let traffic = Traffic { customers: 100_000, now: now(), span: 60_000, kind: 'k' };
         let next = Arc::new(AtomicU64::new(0));
         let (started, end) = (Instant::now(), Instant::now() + TIME);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..callers {
-            let (keeper, next) = (Arc::clone(&keeper), Arc::clone(&next));
+            let (linked, next) = (Arc::clone(&linked), Arc::clone(&next));
             tasks.spawn(async move {
                 while Instant::now() < end {
                     let first = next.fetch_add(batch as u64, Ordering::Relaxed);
-                    let commands = (first..first + batch as u64).map(|number| command(traffic.event(number)));
-                    keeper.apply(commands.collect()).await.expect("written");
+                    linked
+                        .record((first..first + batch as u64).map(|number| traffic.event(number)).collect())
+                        .await;
                 }
             });
         }
@@ -316,13 +296,16 @@ async fn compare(customers: u64) -> Vec<Figure> {
         for _ in 0..8 {
             connected.push(Arc::new(Arom::connect(&server).await));
         }
-        load("arom", &connected, &connected, customers, now, &mut measured).await;
+        let total = fill("arom", &connected, customers, now, &mut measured).await;
+        let total = live("arom", &connected, &connected, customers, (now, 'b'), total, &mut measured).await;
         drop(connected);
         drop(server);
         let started = Instant::now();
-        let book = book(&path);
+        let linked = Linked::open(&path);
         measured.push(recovery("arom", started));
-        drop(book);
+        let linked = [Arc::new(linked)];
+        live("arom, linked", &linked, &linked, customers, (now, 'l'), total, &mut measured).await;
+        drop(linked);
         // Nothing of what was read last is in its memory.
         server = Arom::serve(&path);
         let client = Arc::new(Arom::connect(&server).await);
@@ -335,7 +318,8 @@ async fn compare(customers: u64) -> Vec<Figure> {
             for _ in 0..8 {
                 connected.push(Arc::new(Redis::connect(&server, now).await));
             }
-            load("redis", &connected, &connected[..1], customers, now, &mut measured).await;
+            let total = fill("redis", &connected, customers, now, &mut measured).await;
+            live("redis", &connected, &connected[..1], customers, (now, 'b'), total, &mut measured).await;
             server.crash();
             let started = Instant::now();
             Redis::connect(&server, now).await;
@@ -351,7 +335,8 @@ async fn compare(customers: u64) -> Vec<Figure> {
             for _ in 0..64 {
                 connected.push(Arc::new(Postgres::connect(&server, now).await));
             }
-            load("postgres", &connected[..8], &connected, customers, now, &mut measured).await;
+            let total = fill("postgres", &connected[..8], customers, now, &mut measured).await;
+            live("postgres", &connected[..8], &connected, customers, (now, 'b'), total, &mut measured).await;
             server.crash();
             let started = Instant::now();
             Postgres::connect(&server, now).await;
@@ -377,33 +362,51 @@ fn recovery(store: &'static str, started: Instant) -> Measured {
     Measured { store, what: "killed, and there again", value, unit: "ms" }
 }
 
-/// All that is measured of a store. Batches go through `few` clients, single events of 64 callers through `many`.
-async fn load<S: Store>(
+/// Records the first event of every customer: how many that is.
+async fn fill<S: Store>(
+    store: &'static str,
+    clients: &[Arc<S>],
+    customers: u64,
+    now: i64,
+    measured: &mut Vec<Measured>,
+) -> u64 {
+    let past = Traffic { customers, now, span: 30 * DAY, kind: 'p' };
+    let (value, total) = drive(clients, 8, BATCH, 0..customers, record(past)).await;
+    measured.push(noted(store, "record, new customers, 8 callers x 256", value, "events/s"));
+    total
+}
+
+fn record<S: Store>(
+    traffic: Traffic,
+) -> impl Fn(Arc<S>, Range<u64>) -> std::pin::Pin<Box<dyn Future<Output = u64> + Send>> + Copy + Send + 'static
+{
+    move |client, numbers| {
+        Box::pin(async move { client.record(numbers.map(|number| traffic.event(number)).collect()).await })
+    }
+}
+
+fn noted(store: &'static str, what: &'static str, value: f64, unit: &'static str) -> Measured {
+    println!("{store}: {what}: {value:.2} {unit}");
+    Measured { store, what, value, unit }
+}
+
+/// All that is measured of a store whose customers are known; how many events it then has. Batches go through `few` clients,
+/// single events of 64 callers through `many`.
+async fn live<S: Store>(
     store: &'static str,
     few: &[Arc<S>],
     many: &[Arc<S>],
     customers: u64,
-    now: i64,
+    (now, kind): (i64, char),
+    mut total: u64,
     measured: &mut Vec<Measured>,
-) {
-    let mut note = |what, value, unit| {
-        println!("{store}: {what}: {value:.2} {unit}");
-        measured.push(Measured { store, what, value, unit });
-    };
-    let record = |traffic: Traffic| {
-        move |client: Arc<S>, numbers: Range<u64>| async move {
-            client.record(numbers.map(|number| traffic.event(number)).collect()).await
-        }
-    };
-    let past = Traffic { customers, now, span: 30 * DAY, kind: 'p' };
-    let (rate, mut total) = drive(few, 8, BATCH, 0..customers, record(past)).await;
-    note("record, new customers, 8 callers x 256", rate, "events/s");
-    // From here on their customers are known.
+) -> u64 {
+    let mut note = |what, value, unit| measured.push(noted(store, what, value, unit));
     for (what, clients, callers, batch, count, kind) in [
-        ("record, 8 callers x 256", few, 8, BATCH, customers * 3 / 10, 'b'),
-        ("record, 64 callers x 1", many, 64, 1, customers / 10, 's'),
+        ("record, 8 callers x 256", few, 8, BATCH, customers * 3 / 10, kind),
+        ("record, 64 callers x 1", many, 64, 1, customers / 10, kind.to_ascii_uppercase()),
     ] {
-        let live = Traffic { span: 60_000, kind, ..past };
+        let live = Traffic { customers, now, span: 60_000, kind };
         let (rate, more) = drive(clients, callers, batch, customers..customers + count, record(live)).await;
         assert_eq!(more, count, "each is new");
         note(what, rate, "events/s");
@@ -435,6 +438,7 @@ async fn load<S: Store>(
     }
     assert_eq!(of_brands, total, "all of it is there");
     note("read a brand, p50", median(&took), "ms");
+    total
 }
 
 /// Has callers do their work on numbers, so many at a time, until all are done: numbers a second, and the sum of what they

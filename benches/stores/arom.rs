@@ -1,13 +1,19 @@
-//! `arom serve --profile-store`, over gRPC.
+//! `arom serve --profile-store`, over gRPC, and the store of it without.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arom::grpc::v1::profile_event::Felt;
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
-use arom::grpc::v1::record_event_result::Outcome;
+use arom::grpc::v1::record_event_result::Outcome as Said;
 use arom::grpc::v1::{
-    BatchGetProfilesRequest, Channel as Written, GetProfileRequest, Profile, ProfileEvent, ProfileKey,
+    BatchGetProfilesRequest, Channel as Where, GetProfileRequest, Profile, ProfileEvent, ProfileKey,
     RecordEventsRequest, RecordStatus, ScoredText, SentimentLabel, batch_get_profiles_result,
+};
+use arom::model::Label;
+use arom::profile::{
+    Book, Channel as Written, Clock, Command, Contribution, Disk, Event as Recorded, Keeper, Key, Micros,
+    Outcome, Terms, Upkeep,
 };
 use prost_types::Timestamp;
 use tonic::transport::Channel;
@@ -41,10 +47,10 @@ pub fn message(event: Event) -> ProfileEvent {
         _ => SentimentLabel::Question,
     };
     let channel = match event.channel {
-        0 => Written::Review,
-        1 => Written::Social,
-        2 => Written::LineChat,
-        _ => Written::Other,
+        0 => Where::Review,
+        1 => Where::Social,
+        2 => Where::LineChat,
+        _ => Where::Other,
     };
     #[allow(clippy::cast_possible_truncation, reason = "a score")]
     let score = (f64::from(event.score) / 1e6) as f32;
@@ -65,13 +71,68 @@ fn lifetime(profile: &Profile) -> u64 {
     counts.total.try_into().expect("a count")
 }
 
+/// The same store without a transport, as a program would have it that links Arom.
+#[derive(Debug)]
+pub struct Linked {
+    keeper: Keeper<Disk>,
+}
+
+impl Linked {
+    pub fn open(folder: &Path) -> Self {
+        let disk = Disk::open(folder).expect("it opens");
+        let book = Book::open(disk, Terms::default(), [7; 32]).expect("a book");
+        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let keeper = Keeper::start(book, clock, Upkeep::default(), Arc::default()).expect("two threads");
+        Self { keeper }
+    }
+
+    fn known(&self, key: &Key) -> u64 {
+        let profile =
+            self.keeper.book().profile(key, jiff::Timestamp::now()).expect("readable").expect("known");
+        let [.., lifetime] = profile.features.windows;
+        lifetime.sums.count().try_into().expect("a count")
+    }
+}
+
+impl Store for Linked {
+    async fn record(&self, events: Vec<Event>) -> u64 {
+        let outcomes = self.keeper.apply(events.into_iter().map(command).collect()).await.expect("written");
+        outcomes.iter().filter(|outcome| **outcome == Outcome::Recorded).count().try_into().expect("few")
+    }
+
+    async fn read(&self, customers: Vec<String>) -> u64 {
+        customers.into_iter().map(|customer| self.known(&Key::Customer(customer))).sum()
+    }
+
+    async fn brand(&self, brand: String) -> u64 {
+        self.known(&Key::Brand(brand))
+    }
+}
+
+pub fn contribution(event: &Event) -> Contribution {
+    Contribution {
+        time: jiff::Timestamp::from_millisecond(event.millis).expect("in range"),
+        label: Label::ALL[usize::from(event.label)],
+        score: Micros::of((f64::from(event.score) / 1e6) as f32),
+        channel: Written::ALL[usize::from(event.channel)],
+    }
+}
+
+pub fn command(event: Event) -> Command {
+    let content = format!("{event:?}").into_bytes();
+    let contribution = contribution(&event);
+    let event =
+        Recorded { id: event.id, customer: Some(event.customer), brands: vec![event.brand], contribution };
+    Command::Record { event, content, replaces: None }
+}
+
 impl Store for Arom {
     async fn record(&self, events: Vec<Event>) -> u64 {
         let events = events.into_iter().map(message).collect();
         let answer = self.client.clone().record_events(RecordEventsRequest { events }).await;
         let results = answer.expect("recorded").into_inner().results;
-        let new = |outcome: &Option<Outcome>| match outcome {
-            Some(Outcome::Status(status)) => *status == i32::from(RecordStatus::Recorded),
+        let new = |outcome: &Option<Said>| match outcome {
+            Some(Said::Status(status)) => *status == i32::from(RecordStatus::Recorded),
             other => panic!("{other:?}"),
         };
         results.iter().filter(|result| new(&result.outcome)).count().try_into().expect("few")

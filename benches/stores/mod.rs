@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use arom::{Arom, message};
+pub use arom::{Arom, Linked, command, contribution, message};
 pub use postgres::Postgres;
 pub use redis::Redis;
 

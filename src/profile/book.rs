@@ -7,12 +7,13 @@
 mod erasures;
 mod migrate;
 mod page;
+mod sheet;
 mod upkeep;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
 
@@ -23,11 +24,12 @@ use super::rows::{
     Felt, Hash, Kept, VERSION, decode, event_time, hash, prefix, sequence, span, tile_of, time,
 };
 use super::signals::{Alarm, Rules};
-use super::storage::{Order, Row, Storage, StorageError, Table, Write};
+use super::storage::{Order, Row, Storage, StorageError, Table};
 use super::tiles::Resolution;
 use crate::model::Label;
 pub use erasures::Erasure;
-use page::Page;
+use page::{Loaded, Page};
+use sheet::Sheet;
 
 /// Memory for what is kept of the brands that changed last.
 const BRAND_BYTES: u64 = 64 << 20;
@@ -146,9 +148,6 @@ pub struct Applied {
     pub change: Option<Arc<Change>>,
 }
 
-/// Rows to write, those without a value to remove.
-type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
 /// What was worked out and is not on the disk yet.
 #[derive(Debug)]
 pub struct Prepared {
@@ -156,9 +155,9 @@ pub struct Prepared {
     pub outcomes: Vec<Outcome>,
     /// What changes, if anything does.
     pub change: Option<Arc<Change>>,
-    writes: BTreeMap<Table, Rows>,
-    /// The keys that were looked at, as they then are.
-    kept: BTreeMap<Key, Arc<Kept>>,
+    writes: Sheet,
+    /// The keys that were looked at.
+    keys: IndexMap<Key, Loaded>,
     sequence: u64,
     trimmed: u64,
 }
@@ -308,22 +307,16 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be written; nothing of it is then done.
     pub fn commit(&self, prepared: &Prepared) -> Result<(), StorageError> {
-        let writes: Vec<Write<'_>> = prepared
-            .writes
-            .iter()
-            .flat_map(|(table, rows)| {
-                rows.iter().map(|(row, value)| (*table, row.as_slice(), value.as_deref()))
-            })
-            .collect();
+        let writes = prepared.writes.writes();
         if writes.is_empty() {
             return Ok(());
         }
         self.storage.commit(&writes)?;
-        for (key, kept) in prepared.kept.iter().filter(|(key, _)| matches!(key, Key::Brand(_))) {
-            if kept.state == State::default() {
+        for (key, loaded) in prepared.keys.iter().filter(|(key, _)| matches!(key, Key::Brand(_))) {
+            if loaded.is.state == State::default() {
                 self.brands.invalidate(key);
             } else {
-                self.brands.insert(key.clone(), Arc::clone(kept));
+                self.brands.insert(key.clone(), Arc::clone(&loaded.is));
             }
         }
         self.sequence.store(prepared.sequence, Ordering::Release);
@@ -389,7 +382,7 @@ impl<S: Storage> Book<S> {
     ) -> Result<Vec<(Key, Vec<u8>)>, StorageError> {
         let (mut from, to) = prefix(start);
         if let Some(after) = after {
-            from = from.max([after.to_string().as_bytes(), &[0]].concat());
+            from = from.max([after.name().as_bytes(), &[0]].concat());
         }
         let rows = self.storage.scan(Table::Profiles, &from, &to, Order::Ascending, most)?;
         let named = |(row, value): Row| {
@@ -408,7 +401,7 @@ impl<S: Storage> Book<S> {
         }
         // A brand lies in several rows, and with each change its own row changes: read between two, they fit together.
         const TRIES: usize = 8;
-        let mut row = self.storage.get(Table::Profiles, key.to_string().as_bytes())?;
+        let mut row = self.storage.get(Table::Profiles, key.name().as_bytes())?;
         for _ in 0..TRIES {
             let Some(bytes) = &row else { return Ok(Arc::default()) };
             let mut kept = Kept::decode(bytes)?;
@@ -416,7 +409,7 @@ impl<S: Storage> Book<S> {
                 return Ok(Arc::new(kept));
             }
             self.tiles(key, &mut kept.state)?;
-            let again = self.storage.get(Table::Profiles, key.to_string().as_bytes())?;
+            let again = self.storage.get(Table::Profiles, key.name().as_bytes())?;
             if again == row {
                 return Ok(Arc::new(kept));
             }
@@ -433,9 +426,9 @@ impl<S: Storage> Book<S> {
         for (row, value) in self.all(Table::Tiles, &span(key))? {
             let (resolution, tile) = tile_of(&row).ok_or(StorageError::Row { table: Table::Tiles })?;
             match resolution {
-                Resolution::Minute => drop(state.minutes.insert(tile, decode(Table::Tiles, &value)?)),
-                Resolution::Hour => drop(state.hours.insert(tile, decode(Table::Tiles, &value)?)),
-                Resolution::Day => drop(state.days.insert(tile, decode(Table::Tiles, &value)?)),
+                Resolution::Minute => state.minutes.put(tile, decode(Table::Tiles, &value)?),
+                Resolution::Hour => state.hours.put(tile, decode(Table::Tiles, &value)?),
+                Resolution::Day => state.days.put(tile, decode(Table::Tiles, &value)?),
             }
         }
         Ok(())
@@ -525,7 +518,7 @@ impl<S: Storage> Book<S> {
 
 /// About how many bytes a state takes.
 fn weigh(state: &State) -> u32 {
-    let tiles = state.minutes.len() + state.hours.len() + 2 * state.days.len();
+    let tiles = state.minutes.all().len() + state.hours.all().len() + 2 * state.days.all().len();
     u32::try_from(300 + 110 * tiles).unwrap_or(u32::MAX)
 }
 

@@ -97,6 +97,15 @@ impl Key {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Customer(customer) => ["customer/", customer].concat(),
+            Self::Brand(brand) => ["brand/", brand].concat(),
+            Self::Pair { customer, brand } => ["customer/", customer, "/brand/", brand].concat(),
+        }
+    }
+
     /// Whose it is, if anybody's.
     pub fn customer(&self) -> Option<&str> {
         match self {
@@ -108,11 +117,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Customer(customer) => write!(f, "customer/{customer}"),
-            Self::Brand(brand) => write!(f, "brand/{brand}"),
-            Self::Pair { customer, brand } => write!(f, "customer/{customer}/brand/{brand}"),
-        }
+        f.write_str(&self.name())
     }
 }
 

@@ -3,12 +3,11 @@
 //! A window ends at the moment and begins with the tile that holds the moment its length before: the window of 24 hours has the
 //! current hour and the 24 before it. Days are of UTC.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Contribution, Micros};
+use super::series::Series;
 use super::tiles::{Day, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
 use crate::model::Label;
 
@@ -22,11 +21,11 @@ const RECENT_DAYS: i64 = 30;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// By their numbers.
-    pub minutes: BTreeMap<i64, Sums>,
+    pub minutes: Series<Sums>,
     /// By their numbers.
-    pub hours: BTreeMap<i64, Sums>,
+    pub hours: Series<Sums>,
     /// By their numbers.
-    pub days: BTreeMap<i64, Day>,
+    pub days: Series<Day>,
     /// Of everything that was not taken back.
     pub lifetime: Sums,
 }
@@ -42,35 +41,20 @@ impl State {
             [(Resolution::Minute, &mut self.minutes), (Resolution::Hour, &mut self.hours)]
         {
             if let Some(tile) = kept(resolution) {
-                fold_into(tiles, tile, |sums| sums.fold(sign, event));
+                tiles.change(tile, |sums| sums.fold(sign, event));
             }
         }
         if let Some(tile) = kept(Resolution::Day) {
-            fold_into(&mut self.days, tile, |day| day.fold(sign, event));
+            self.days.change(tile, |day| day.fold(sign, event));
         }
         self.lifetime.fold(sign, event);
     }
 
     /// Forgets what is not kept at a moment.
     pub fn prune(&mut self, now: Timestamp) {
-        forget_before(&mut self.minutes, Resolution::Minute.first_kept(now));
-        forget_before(&mut self.hours, Resolution::Hour.first_kept(now));
-        forget_before(&mut self.days, Resolution::Day.first_kept(now));
-    }
-}
-
-fn forget_before<T>(tiles: &mut BTreeMap<i64, T>, first: i64) {
-    while let Some(oldest) = tiles.first_entry().filter(|oldest| *oldest.key() < first) {
-        oldest.remove();
-    }
-}
-
-/// Changes a tile; one that holds nothing is none.
-fn fold_into<T: Default + PartialEq>(tiles: &mut BTreeMap<i64, T>, at: i64, change: impl FnOnce(&mut T)) {
-    let tile = tiles.entry(at).or_default();
-    change(tile);
-    if *tile == T::default() {
-        tiles.remove(&at);
+        self.minutes.forget_before(Resolution::Minute.first_kept(now));
+        self.hours.forget_before(Resolution::Hour.first_kept(now));
+        self.days.forget_before(Resolution::Day.first_kept(now));
     }
 }
 
@@ -160,14 +144,18 @@ impl Window {
         [Self::Hour, Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Lifetime];
 
     pub(super) fn sums(self, state: &State, now: Timestamp) -> Sums {
-        let sum = |tiles: &BTreeMap<i64, Sums>, resolution: Resolution, count: i64| {
+        let sum = |tiles: &Series<Sums>, resolution: Resolution, count: i64| {
             let mut sums = Sums::default();
-            tiles.range(resolution.tile(now) - count..).for_each(|(_, tile)| sums.add(tile));
+            tiles.since(resolution.tile(now) - count).iter().for_each(|(_, tile)| sums.add(tile));
             sums
         };
         let days = |count: i64| {
             let mut sums = Sums::default();
-            state.days.range(Resolution::Day.tile(now) - count..).for_each(|(_, day)| sums.add(&day.sums));
+            state
+                .days
+                .since(Resolution::Day.tile(now) - count)
+                .iter()
+                .for_each(|(_, day)| sums.add(&day.sums));
             sums
         };
         match self {
@@ -235,7 +223,7 @@ impl Features {
         });
         let decayed = decayed(state, now);
         let [short, .., long] = decayed;
-        let negative = state.days.iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
+        let negative = state.days.all().iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
         let days = daily_means(state, now);
         Self {
             windows: Window::ALL.map(|window| of_window(window, state, now, was)),
@@ -275,7 +263,7 @@ fn of_window(window: Window, state: &State, now: Timestamp, was: bool) -> Window
 #[expect(clippy::cast_precision_loss, reason = "a mean keeps its meaning in 53 bits")]
 pub(super) fn decayed(state: &State, now: Timestamp) -> [Option<f64>; HALF_LIVES.len()] {
     let mut sums = [(0.0, 0.0); HALF_LIVES.len()];
-    for (tile, day) in state.days.range(Resolution::Day.first_kept(now)..) {
+    for (tile, day) in state.days.since(Resolution::Day.first_kept(now)) {
         let end = (tile + 1) * Resolution::Day.seconds();
         let since = (now.as_second() - end) as f64 + f64::from(now.subsec_nanosecond()) / 1e9;
         for ((days, sums), decayed) in HALF_LIVES.into_iter().zip(&mut sums).zip(day.decayed) {
@@ -291,8 +279,8 @@ pub(super) fn decayed(state: &State, now: Timestamp) -> [Option<f64>; HALF_LIVES
 #[expect(clippy::cast_precision_loss, reason = "a number of days")]
 fn daily_means(state: &State, now: Timestamp) -> Vec<(f64, f64)> {
     let today = Resolution::Day.tile(now);
-    let days = state.days.range(today - RECENT_DAYS..);
-    days.filter_map(|(day, tile)| Some(((day - today) as f64, mean(&tile.sums)?))).collect()
+    let days = state.days.since(today - RECENT_DAYS);
+    days.iter().filter_map(|(day, tile)| Some(((day - today) as f64, mean(&tile.sums)?))).collect()
 }
 
 fn slope(days: &[(f64, f64)]) -> Option<f64> {

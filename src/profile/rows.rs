@@ -145,7 +145,7 @@ fn number(bytes: &[u8]) -> Option<i64> {
 
 /// The rows of a key: from the first to before the second.
 pub(super) fn span(key: &Key) -> (Vec<u8>, Vec<u8>) {
-    let name = key.to_string();
+    let name = key.name();
     ([name.as_bytes(), &[0]].concat(), [name.as_bytes(), &[1]].concat())
 }
 
@@ -166,7 +166,7 @@ pub(super) fn prefix(start: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 pub(super) fn event_row(key: &Key, millis: i64, id: &Hash) -> Vec<u8> {
-    [&span(key).0, ordered(millis).as_slice(), id].concat()
+    [key.name().as_bytes(), &[0], &ordered(millis), id].concat()
 }
 
 /// Whose event such a row is.
@@ -188,7 +188,7 @@ pub(super) fn tile_row(key: &Key, resolution: Resolution, tile: i64) -> Vec<u8> 
         Resolution::Hour => b'h',
         Resolution::Day => b'd',
     };
-    [&span(key).0, [kind].as_slice(), &ordered(tile)].concat()
+    [key.name().as_bytes(), &[0, kind], &ordered(tile)].concat()
 }
 
 /// Which tile such a row is.
@@ -204,7 +204,9 @@ pub(super) fn tile_of(row: &[u8]) -> Option<(Resolution, i64)> {
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("what is kept has a length and lies in memory")
+    // Most rows are no larger.
+    let room = Vec::with_capacity(256);
+    postcard::to_extend(value, room).expect("what is kept has a length and lies in memory")
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(table: Table, bytes: &'a [u8]) -> Result<T, StorageError> {

@@ -209,7 +209,7 @@ impl Rules {
     fn share(&self, case: &Case<'_>) -> Option<Reading> {
         let mut recent = Sums::default();
         let first = Resolution::Minute.tile(case.now) - self.share_minutes;
-        case.state.minutes.range(first..).for_each(|(_, tile)| recent.add(tile));
+        case.state.minutes.since(first).iter().for_each(|(_, tile)| recent.add(tile));
         let week = Window::Week.sums(case.state, case.now);
         let of = |sums: &Sums| (sums.count(), sums.of(Label::Negative));
         let ((recent, recent_negative), (all, all_negative)) = (of(&recent), of(&week));

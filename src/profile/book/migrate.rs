@@ -54,9 +54,9 @@ fn from_1<S: Storage>(storage: &S) -> Result<Vec<OwnWrite>, StorageError> {
             continue;
         } else {
             match *kind {
-                b'm' => drop(state.minutes.insert(tile, decode(Table::Tiles, &value)?)),
-                b'h' => drop(state.hours.insert(tile, decode(Table::Tiles, &value)?)),
-                b'd' => drop(state.days.insert(tile, decode(Table::Tiles, &value)?)),
+                b'm' => state.minutes.put(tile, decode(Table::Tiles, &value)?),
+                b'h' => state.hours.put(tile, decode(Table::Tiles, &value)?),
+                b'd' => state.days.put(tile, decode(Table::Tiles, &value)?),
                 _ => return Err(damaged()),
             }
         }

@@ -1,9 +1,9 @@
 //! What is being written, over what is. Pure but for the storage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::super::change::{Change, Erased};
@@ -13,17 +13,21 @@ use super::super::rows::{
     Audit, Entry, Felt, Kept, Own, decode, encode, event_row, everything, hash, ordered, owner, prefix,
     sequence, span, tile_row, time,
 };
-use super::super::signals::{Case, Signal};
+use super::super::series::Series;
+use super::super::signals::Case;
 use super::super::storage::{Order, Row, Storage, StorageError, Table};
 use super::super::tiles::{Resolution, Sign};
-use super::{Book, Command, Outcome, Overdue, Prepared, Rows, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
+use super::sheet::{Rows, Sheet};
+use super::{Book, Command, Outcome, Overdue, Prepared, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
 #[derive(Debug)]
-struct Loaded {
+pub(super) struct Loaded {
     was: Arc<Kept>,
-    is: Kept,
+    pub(super) is: Arc<Kept>,
+    /// Whether it counts among what changed.
+    changed: bool,
     /// Whether a negative event came.
     negative: bool,
     /// Whether the events must be looked at to know the last of them.
@@ -31,15 +35,29 @@ struct Loaded {
 }
 
 impl Loaded {
+    fn new(was: Arc<Kept>) -> Self {
+        let mut is = Arc::clone(&was);
+        if is.state == State::default() && is.tail.is_none() {
+            Arc::make_mut(&mut is).tail = Some(Tail::default());
+        }
+        Self { was, is, changed: false, negative: false, stale: false }
+    }
+
+    fn change(&mut self) -> &mut Kept {
+        Arc::make_mut(&mut self.is)
+    }
+
     fn fold(&mut self, sign: Sign, event: &Contribution, now: Timestamp) {
-        self.is.state.fold(sign, event, now);
+        let is = Arc::make_mut(&mut self.is);
+        is.state.fold(sign, event, now);
         self.negative |= sign == Sign::Plus && event.label == Label::Negative;
-        self.stale |= !self.is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
+        self.stale |= !is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
+        self.changed = true;
     }
 
     /// Has the last events looked for if this, which is not among them any more, may have been one.
     fn forget_last(&mut self, event: &Contribution) {
-        self.stale |= self.is.tail.as_mut().is_some_and(|tail| !tail.fold(Sign::Minus, event));
+        self.stale |= self.change().tail.as_mut().is_some_and(|tail| !tail.fold(Sign::Minus, event));
     }
 }
 
@@ -49,17 +67,16 @@ pub(super) struct Page<'a, S> {
     /// What is on its way to the disk: it lies between this and the book.
     before: Option<&'a Prepared>,
     now: Timestamp,
-    writes: BTreeMap<Table, Rows>,
-    keys: BTreeMap<Key, Loaded>,
-    changed: BTreeSet<Key>,
+    writes: Sheet,
+    keys: IndexMap<Key, Loaded>,
     erased: Vec<String>,
     trimmed: Option<u64>,
 }
 
 impl<'a, S: Storage> Page<'a, S> {
     pub(super) fn new(book: &'a Book<S>, now: Timestamp, before: Option<&'a Prepared>) -> Self {
-        let (writes, keys, changed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { book, before, now, writes, keys, changed, erased: Vec::new(), trimmed: None }
+        let (writes, keys, erased) = (Sheet::default(), IndexMap::new(), Vec::new());
+        Self { book, before, now, writes, keys, erased, trimmed: None }
     }
 
     fn sequence(&self) -> u64 {
@@ -72,19 +89,19 @@ impl<'a, S: Storage> Page<'a, S> {
 
     /// The rows of a table that are written and not in the book yet, the latest last.
     fn written(&self, table: Table) -> impl DoubleEndedIterator<Item = &Rows> {
-        let before = self.before.and_then(|before| before.writes.get(&table));
-        before.into_iter().chain(self.writes.get(&table))
+        let before = self.before.and_then(|before| before.writes.of(table));
+        before.into_iter().chain(self.writes.of(table))
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         match self.written(table).rev().find_map(|rows| rows.get(key)) {
-            Some(written) => Ok(written.clone()),
+            Some(written) => Ok(written.map(<[u8]>::to_vec)),
             None => self.book.storage.get(table, key),
         }
     }
 
     fn put(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.writes.entry(table).or_default().insert(key, value);
+        self.writes.put(table, key, value);
     }
 
     /// At most so many rows as they will be, in their order.
@@ -105,16 +122,15 @@ impl<'a, S: Storage> Page<'a, S> {
             let rows = self.book.storage.scan(table, from, to, order, read)?;
             // Of what is written, what lies among these rows; all of it if they are the last.
             let edge = rows.last().filter(|_| rows.len() == read).map(|(row, _)| row.clone());
-            let among = |row: &Vec<u8>| match (&edge, order) {
+            let among = |row: &[u8]| match (&edge, order) {
                 (None, _) => true,
-                (Some(edge), Order::Ascending) => row <= edge,
-                (Some(edge), Order::Descending) => row >= edge,
+                (Some(edge), Order::Ascending) => row <= edge.as_slice(),
+                (Some(edge), Order::Descending) => row >= edge.as_slice(),
             };
             let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
-            let span = (Included(from), Excluded(to));
-            for (row, value) in self.written(table).flat_map(|rows| rows.range::<[u8], _>(span)) {
+            for (row, value) in self.written(table).flat_map(|rows| rows.range(from, to)) {
                 match value {
-                    Some(value) if among(row) => drop(merged.insert(row.clone(), value.clone())),
+                    Some(value) if among(row) => drop(merged.insert(row.to_vec(), value.to_vec())),
                     Some(_) => {}
                     None => drop(merged.remove(row)),
                 }
@@ -134,18 +150,28 @@ impl<'a, S: Storage> Page<'a, S> {
     }
 
     fn key(&mut self, key: &Key) -> Result<&mut Loaded, StorageError> {
-        if !self.keys.contains_key(key) {
-            let was = match self.before.and_then(|before| before.kept.get(key)) {
-                Some(kept) => Arc::clone(kept),
-                None => self.book.kept(key)?,
-            };
-            let mut is = Kept::clone(&was);
-            if is.state == State::default() {
-                is.tail = Some(Tail::default());
-            }
-            self.keys.insert(key.clone(), Loaded { was, is, negative: false, stale: false });
+        let at = match self.keys.get_index_of(key) {
+            Some(at) => at,
+            None => self.keys.insert_full(key.clone(), Loaded::new(self.load(key)?)).0,
+        };
+        match self.keys.get_index_mut(at) {
+            Some((_, loaded)) => Ok(loaded),
+            None => Err(StorageError::Row { table: Table::Profiles }),
         }
-        self.keys.get_mut(key).ok_or(StorageError::Row { table: Table::Profiles })
+    }
+
+    fn load(&self, key: &Key) -> Result<Arc<Kept>, StorageError> {
+        if let Some(loaded) = self.before.and_then(|before| before.keys.get(key)) {
+            return Ok(Arc::clone(&loaded.is));
+        }
+        // Of whom nothing was known, nothing was known with any brand.
+        if let Key::Pair { customer, .. } = key
+            && let Some(customer) = self.keys.get(&Key::Customer(customer.clone()))
+            && customer.was.state == State::default()
+        {
+            return Ok(Arc::default());
+        }
+        self.book.kept(key)
     }
 
     pub(super) fn apply(&mut self, command: &Command) -> Result<Outcome, StorageError> {
@@ -228,7 +254,6 @@ impl<'a, S: Storage> Page<'a, S> {
         let (event, now) = (entry.contribution(), self.now);
         for key in keys {
             self.key(key)?.fold(sign, &event, now);
-            self.changed.insert(key.clone());
         }
         Ok(())
     }
@@ -261,7 +286,6 @@ impl<'a, S: Storage> Page<'a, S> {
                     let loaded = self.key(&brand)?;
                     if from_brands {
                         loaded.fold(Sign::Minus, &event, now);
-                        self.changed.insert(brand.clone());
                     } else {
                         loaded.forget_last(&event);
                     }
@@ -280,8 +304,8 @@ impl<'a, S: Storage> Page<'a, S> {
         }
         keys.insert(key);
         for key in keys {
-            self.changed.remove(&key);
-            self.key(&key)?.is = Kept::default();
+            let loaded = self.key(&key)?;
+            (loaded.is, loaded.changed) = (Arc::default(), false);
         }
         for (row, value) in self.all(Table::Changes, &everything())? {
             let mut change: Change = decode(Table::Changes, &value)?;
@@ -351,7 +375,7 @@ impl<'a, S: Storage> Page<'a, S> {
                 }
                 Overdue::Tiles(key) => {
                     let now = self.now;
-                    self.key(key)?.is.state.prune(now);
+                    self.key(key)?.change().state.prune(now);
                 }
                 Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
             }
@@ -379,7 +403,7 @@ impl<'a, S: Storage> Page<'a, S> {
         for key in stale {
             let newest =
                 newest(&key, |from, to, most| self.scan(Table::Events, from, to, Order::Descending, most))?;
-            self.key(&key)?.is.tail = Some(Tail::of(newest));
+            self.key(&key)?.change().tail = Some(Tail::of(newest));
         }
         Ok(())
     }
@@ -448,15 +472,19 @@ impl<'a, S: Storage> Page<'a, S> {
     /// All of it, to be written in one commit.
     pub(super) fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Prepared, StorageError> {
         let sequence = self.sequence() + 1;
-        let changed = std::mem::take(&mut self.changed);
         self.look_for_last()?;
-        let mut signals = Vec::new();
-        for key in &changed {
-            let now = self.now;
-            let loaded = self.key(key)?;
-            loaded.is.state.prune(now);
-            loaded.is.revision = sequence;
-            self.judge(key, &mut signals)?;
+        let (mut changed, mut signals) = (Vec::new(), Vec::new());
+        for (key, loaded) in self.keys.iter_mut().filter(|(_, loaded)| loaded.changed) {
+            let is = Arc::make_mut(&mut loaded.is);
+            is.state.prune(self.now);
+            is.revision = sequence;
+            let run = match key {
+                Key::Customer(_) => is.tail.map_or(0, |tail| tail.negative_run()),
+                Key::Brand(_) | Key::Pair { .. } => 0,
+            };
+            let case = Case { key, state: &is.state, negative: loaded.negative, run, now: self.now };
+            signals.extend(self.book.terms.rules.judge(&case, &mut is.alarms));
+            changed.push(Some(key.clone()));
         }
         let keys = std::mem::take(&mut self.keys);
         for (key, loaded) in &keys {
@@ -465,7 +493,7 @@ impl<'a, S: Storage> Page<'a, S> {
         let change = (!changed.is_empty() || !self.erased.is_empty()).then(|| Change {
             sequence,
             millis: self.now.as_millisecond(),
-            keys: changed.iter().cloned().map(Some).collect(),
+            keys: changed,
             signals: signals.into_iter().map(Some).collect(),
             erased: std::mem::take(&mut self.erased)
                 .into_iter()
@@ -482,44 +510,25 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Notices, row, Some(encode(&names)));
             }
         }
-        let kept = |(key, loaded): (Key, Loaded)| {
-            let same = loaded.is == *loaded.was;
-            (key, if same { loaded.was } else { Arc::new(loaded.is) })
-        };
         Ok(Prepared {
             outcomes,
             sequence: if change.is_some() { sequence } else { self.sequence() },
             trimmed: self.trimmed.unwrap_or_else(|| self.trimmed()),
             change: change.map(Arc::new),
             writes: self.writes,
-            kept: keys.into_iter().map(kept).collect(),
+            keys,
         })
-    }
-
-    /// The signals of a key that changed.
-    fn judge(&mut self, key: &Key, signals: &mut Vec<Signal>) -> Result<(), StorageError> {
-        let (rules, now) = (self.book.terms.rules, self.now);
-        let Some(loaded) = self.keys.get(key) else { return Ok(()) };
-        let run = match key {
-            Key::Customer(_) => loaded.is.tail.map_or(0, |tail| tail.negative_run()),
-            Key::Brand(_) | Key::Pair { .. } => 0,
-        };
-        if let Some(Loaded { is, negative, .. }) = self.keys.get_mut(key) {
-            let case = Case { key, state: &is.state, negative: *negative, run, now };
-            signals.extend(rules.judge(&case, &mut is.alarms));
-        }
-        Ok(())
     }
 
     /// Writes what of a key is not as it was.
     fn save(&mut self, key: &Key, Loaded { was, is, .. }: &Loaded) {
-        if **was == *is {
+        if was == is {
             return;
         }
-        let name = key.to_string().into_bytes();
+        let name = key.name().into_bytes();
         let empty = is.state == State::default();
         if !matches!(key, Key::Brand(_)) {
-            return self.put(Table::Profiles, name, (!empty).then(|| encode(is)));
+            return self.put(Table::Profiles, name, (!empty).then(|| encode(&**is)));
         }
         self.save_tiles(key, Resolution::Minute, &was.state.minutes, &is.state.minutes);
         self.save_tiles(key, Resolution::Hour, &was.state.hours, &is.state.hours);
@@ -529,17 +538,17 @@ impl<'a, S: Storage> Page<'a, S> {
         self.put(Table::Profiles, name, (!empty).then(|| encode(&kept)));
     }
 
-    fn save_tiles<T: PartialEq + serde::Serialize>(
+    fn save_tiles<T: Default + PartialEq + serde::Serialize>(
         &mut self,
         key: &Key,
         resolution: Resolution,
-        was: &BTreeMap<i64, T>,
-        is: &BTreeMap<i64, T>,
+        was: &Series<T>,
+        is: &Series<T>,
     ) {
-        for tile in was.keys().filter(|tile| !is.contains_key(tile)) {
+        for (tile, _) in was.all().iter().filter(|(tile, _)| is.get(*tile).is_none()) {
             self.put(Table::Tiles, tile_row(key, resolution, *tile), None);
         }
-        for (tile, sums) in is.iter().filter(|(tile, sums)| was.get(tile) != Some(sums)) {
+        for (tile, sums) in is.all().iter().filter(|(tile, sums)| was.get(*tile) != Some(sums)) {
             self.put(Table::Tiles, tile_row(key, resolution, *tile), Some(encode(sums)));
         }
     }

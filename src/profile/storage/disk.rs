@@ -19,6 +19,9 @@ use super::{Order, Row, See, Storage, StorageError, Table, Write};
 /// Memory for what was read.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// What a table holds in memory before it is written out: a smaller one is found faster, a larger one is written less often.
+const MEMTABLE_BYTES: u64 = 16 << 20;
+
 /// The row of [`Table::Meta`] that holds the number of the last commit.
 const COMMITS: &[u8] = b"commits";
 
@@ -91,8 +94,8 @@ impl Disk {
             .worker_threads(1)
             .open()
             .map_err(failed)?;
-        let table =
-            |table: Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let table = |table: Table| database.keyspace(table.name(), options).map_err(failed);
         let tables = Table::ALL.into_iter().map(|kind| Ok((kind, table(kind)?)));
         let tables: BTreeMap<Table, Keyspace> = tables.collect::<Result<_, StorageError>>()?;
         let meta = tables.get(&Table::Meta).map(|meta| meta.get(COMMITS));
