@@ -352,7 +352,7 @@ impl<S: Storage> Book<S> {
         self.rows_of(start, after, most)?.into_iter().map(|(key, _)| Ok(key)).collect()
     }
 
-    /// As [`names`](Self::names), with what is known of them; not the last events of what was written before version 3.
+    /// As [`names`](Self::names), with what is known of them; not the last events of what was written before version 4.
     ///
     /// # Errors
     ///

@@ -60,38 +60,85 @@ impl State {
 
 /// The last events of a key.
 ///
-/// Kept as events come, so that nobody has to look for them; what comes out of turn or is taken back may need a look.
+/// Kept as events come, so that nobody has to look for them; what is taken back, or comes late between negative ones, may need a
+/// look. Times are in milliseconds; of two events at the same time it takes a look to know which is later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tail {
-    /// The last: when, in milliseconds, and its score.
+    /// The last: when, and its score.
     last: Option<(i64, Micros)>,
     /// How many of the last are negative, one after the other: at most [`LONGEST_RUN`].
     run: usize,
+    /// When the first of them happened.
+    since: Option<i64>,
+    /// When the last happened that is not negative. Of a run of [`LONGEST_RUN`] it may be unknown.
+    broken: Option<i64>,
 }
 
 impl Tail {
     /// That of events, the newest first.
     pub fn of(newest: impl IntoIterator<Item = Contribution>) -> Self {
-        let mut newest = newest.into_iter().take(LONGEST_RUN).peekable();
-        let last = newest.peek().map(|event| (event.time.as_millisecond(), event.score));
-        let run = newest.take_while(|event| event.label == Label::Negative).count();
-        Self { last, run }
+        let mut tail = Self::default();
+        for event in newest.into_iter().take(LONGEST_RUN) {
+            let millis = event.time.as_millisecond();
+            tail.last.get_or_insert((millis, event.score));
+            if event.label != Label::Negative {
+                tail.broken = Some(millis);
+                break;
+            }
+            (tail.run, tail.since) = (tail.run + 1, Some(millis));
+        }
+        tail
     }
 
     /// Adds an event or takes it back; false if the events must be looked at to know what is last now.
     #[must_use]
     pub fn fold(&mut self, sign: Sign, event: &Contribution) -> bool {
-        let millis = event.time.as_millisecond();
+        let (millis, negative) = (event.time.as_millisecond(), event.label == Label::Negative);
         match (sign, self.last) {
             (Sign::Plus, last) if last.is_none_or(|(last, _)| last < millis) => {
                 self.last = Some((millis, event.score));
-                self.run = if event.label == Label::Negative { (self.run + 1).min(LONGEST_RUN) } else { 0 };
+                if negative {
+                    self.run = (self.run + 1).min(LONGEST_RUN);
+                    self.since.get_or_insert(millis);
+                } else {
+                    (self.run, self.since, self.broken) = (0, None, Some(millis));
+                }
                 true
             }
-            // What is before the last matters only to a run.
-            (Sign::Plus | Sign::Minus, Some((last, _))) => millis < last && self.run == 0,
-            (Sign::Plus | Sign::Minus, None) => false,
+            (Sign::Plus | Sign::Minus, Some((last, _))) if millis < last => {
+                // What is before the last that is not negative matters to nobody.
+                self.broken.is_some_and(|broken| millis < broken)
+                    || self.fold_into_run(sign, millis, negative)
+            }
+            (Sign::Plus | Sign::Minus, _) => false,
         }
+    }
+
+    /// The same for an event that is neither the last nor before the run.
+    fn fold_into_run(&mut self, sign: Sign, millis: i64, negative: bool) -> bool {
+        let Some(since) = self.since.filter(|_| self.run < LONGEST_RUN && self.broken != Some(millis)) else {
+            return false;
+        };
+        match (sign, negative) {
+            (Sign::Plus, true) => {
+                (self.run, self.since) = (self.run + 1, Some(since.min(millis)));
+                true
+            }
+            (Sign::Plus, false) if millis < since => {
+                self.broken = Some(millis);
+                true
+            }
+            (Sign::Minus, true) if millis > since => {
+                self.run -= 1;
+                true
+            }
+            (Sign::Plus | Sign::Minus, true | false) => false,
+        }
+    }
+
+    /// Whether an event may be the last, or in the run.
+    pub fn may_hold(&self, event: &Contribution) -> bool {
+        self.broken.is_none_or(|broken| broken <= event.time.as_millisecond())
     }
 
     /// How many of the last events are negative, one after the other.

@@ -31,6 +31,22 @@ const RECENT: usize = 4096;
 /// Rows that are cleared away, or looked at for that, in one go.
 const CHUNK: usize = 1024;
 
+/// Tables that hold what gets old.
+const SWEPT: [Table; 4] = [Table::Ledger, Table::Events, Table::Profiles, Table::Erased];
+
+/// A sweep goes on for so long each second: it reads every row, and who records must not feel it.
+const SWEEP_SLICE: Duration = Duration::from_millis(100);
+
+/// How far a sweep has come.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// The place of the table among those that are swept.
+    table: usize,
+    /// The last row that was looked at.
+    after: Vec<u8>,
+    cleared: usize,
+}
+
 /// A clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -343,7 +359,7 @@ impl<S: Storage> Inner<S> {
     ) {
         const GLANCE: Duration = Duration::from_secs(1);
         const REST: Duration = Duration::from_secs(60);
-        let mut swept: Option<Instant> = None;
+        let (mut swept, mut sweep): (Option<Instant>, Option<Sweep>) = (None, None);
         let mut scrubbed: Option<Instant> = None;
         let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
@@ -351,9 +367,13 @@ impl<S: Storage> Inner<S> {
         while goes_on(pause) {
             let mut work = || -> Result<(), KeepError> {
                 self.trim(inbox, clock, upkeep)?;
-                if due(swept, upkeep.sweep) {
-                    swept = Some(Instant::now());
-                    self.sweep(inbox, clock, &|| !goes_on(Duration::ZERO))?;
+                if sweep.is_none() && due(swept, upkeep.sweep) {
+                    (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
+                }
+                if let Some(begun) = &mut sweep
+                    && self.sweep(inbox, clock, begun)?
+                {
+                    sweep = None;
                 }
                 if due(scrubbed, REST)
                     && let Some(sequence) = self.book.unscrubbed().map_err(failed)?
@@ -389,31 +409,31 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
+    /// Goes on with a sweep for a while; whether it is through.
     fn sweep(
         &self,
         inbox: &mpsc::Sender<Asked>,
         clock: &Clock,
-        ended: &impl Fn() -> bool,
-    ) -> Result<(), KeepError> {
-        let mut cleared = 0;
-        for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased] {
-            let mut after = Some(Vec::new());
-            while let Some(from) = after
-                && !ended()
-            {
-                let (overdue, next) = self.book.overdue(table, &from, CHUNK, clock()).map_err(failed)?;
-                if !overdue.is_empty() {
-                    cleared += overdue.len();
-                    ask(inbox, vec![Command::Expire(overdue)])?;
-                }
-                after = next;
+        sweep: &mut Sweep,
+    ) -> Result<bool, KeepError> {
+        let rest = Instant::now() + SWEEP_SLICE;
+        while let Some(table) = SWEPT.get(sweep.table) {
+            if Instant::now() >= rest {
+                return Ok(false);
             }
+            let (overdue, next) = self.book.overdue(*table, &sweep.after, CHUNK, clock()).map_err(failed)?;
+            if !overdue.is_empty() {
+                sweep.cleared += overdue.len();
+                ask(inbox, vec![Command::Expire(overdue)])?;
+            }
+            sweep.table += usize::from(next.is_none());
+            sweep.after = next.unwrap_or_default();
         }
-        self.metrics.profile_swept(cleared);
-        if cleared > 0 {
-            tracing::info!(rows = cleared, "swept the profile store of what is older than is kept");
+        self.metrics.profile_swept(sweep.cleared);
+        if sweep.cleared > 0 {
+            tracing::info!(rows = sweep.cleared, "swept the profile store of what is older than is kept");
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -32,7 +32,7 @@ use super::tiles::Resolution;
 use crate::model::Label;
 
 /// The version of all this.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// A salted hash.
 pub(super) type Hash = [u8; 16];
@@ -100,22 +100,27 @@ pub(super) struct Kept {
     pub(super) alarms: Vec<Alarm>,
     /// The sequence of its last change.
     pub(super) revision: u64,
-    /// Not known of what was written before version 3.
+    /// Not known of what was written before version 4.
     pub(super) tail: Option<Tail>,
 }
 
 impl Kept {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
         #[derive(Deserialize)]
-        struct Of2 {
+        struct Before4 {
             state: State,
             alarms: Vec<Alarm>,
             revision: u64,
         }
-        // It is a byte shorter at least.
-        decode(Table::Profiles, bytes).or_else(|_: StorageError| {
-            let Of2 { state, alarms, revision } = decode(Table::Profiles, bytes)?;
-            Ok(Self { state, alarms, revision, tail: None })
+        // In version 2 nothing was kept of the last events, in version 3 two bytes less at least.
+        type TailOf3 = Option<(Option<(i64, Micros)>, usize)>;
+        decode(Table::Profiles, bytes).or_else(|damaged: StorageError| {
+            let Ok((Before4 { state, alarms, revision }, rest)) = postcard::take_from_bytes(bytes) else {
+                return Err(damaged);
+            };
+            let is_whole = rest.is_empty()
+                || postcard::take_from_bytes::<TailOf3>(rest).is_ok_and(|(_, rest)| rest.is_empty());
+            if is_whole { Ok(Self { state, alarms, revision, tail: None }) } else { Err(damaged) }
         })
     }
 }

@@ -89,6 +89,34 @@ proptest! {
     }
 
     /// Decayed means against the sum over all events, in 64-bit floats.
+    /// What is kept of the last events as they come and go is what looking at all of them gives.
+    #[test]
+    fn the_tail_is_that_of_the_events(steps in prop::collection::vec((0_i64..30, any::<bool>(), any::<bool>()), 1..60)) {
+        let event = |seconds: i64, negative: bool| {
+            ago(-seconds, 0.5, if negative { Label::Negative } else { Label::Positive })
+        };
+        // Of those of one time the one with the larger number is the later.
+        let mut there: Vec<(i64, usize, Contribution)> = Vec::new();
+        let (mut tail, mut looks) = (Tail::default(), 0);
+        for (number, (seconds, negative, back)) in steps.into_iter().enumerate() {
+            let place = there.iter().position(|(at, ..)| back && *at == seconds);
+            let (sign, contribution) = match place {
+                Some(place) => (Sign::Minus, there.remove(place).2),
+                None => {
+                    there.push((seconds, number, event(seconds, negative)));
+                    (Sign::Plus, event(seconds, negative))
+                }
+            };
+            there.sort_by_key(|(at, number, _)| (-at, std::cmp::Reverse(*number)));
+            let whole = Tail::of(there.iter().map(|(.., contribution)| *contribution));
+            if !tail.fold(sign, &contribution) {
+                looks += 1;
+                tail = whole;
+            }
+            prop_assert_eq!(tail, whole, "after {} looks", looks);
+        }
+    }
+
     #[test]
     fn decayed_means_are_those_of_the_events(events in prop::collection::vec(any_event(90), 1..200)) {
         let found = features(&folded(&events), &events);
@@ -559,34 +587,47 @@ mod books {
         assert_eq!(sequences, (1..=book.sequence()).collect::<Vec<_>>(), "none is left out");
     }
 
-    /// What was kept in version 2 did not say what came last: it is looked for, and said from the next change on.
+    /// What was kept in version 2 did not say what came last, in version 3 not enough of it: it is looked for, and said from the
+    /// next change on.
     #[test]
-    fn a_book_of_version_2_goes_on() {
-        let book = book();
-        for (id, seconds) in [("e1", 60), ("e2", 50)] {
-            one(&book, record(id, Some("c"), &["b"], ago(seconds, -0.5, Label::Negative)));
-        }
-        let mut rows = book.storage().rows.lock().expect("whole").clone();
-        for ((table, row), value) in &mut rows {
-            if *table == Table::Profiles {
-                let kept = Kept::decode(value).expect("whole");
-                *value = encode(&(kept.state, kept.alarms, kept.revision));
-            } else if (*table, row.as_slice()) == (Table::Meta, b"version") {
-                *value = 2_u32.to_be_bytes().to_vec();
+    fn books_of_versions_2_and_3_go_on() {
+        type Now = (Option<(i64, Micros)>, usize, Option<i64>, Option<i64>);
+        for version in [2_u32, 3] {
+            let book = book();
+            for (id, seconds) in [("e1", 60), ("e2", 50)] {
+                one(&book, record(id, Some("c"), &["b"], ago(seconds, -0.5, Label::Negative)));
             }
-        }
-        let old =
-            Book::open(Memory { rows: Mutex::new(rows), ..Memory::default() }, Terms::default(), [0; 32])
-                .expect("it opens");
-        let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
-        for next in [None, Some(("e3", 40)), Some(("e4", 55))] {
-            for book in [&book, &old] {
-                if let Some((id, seconds)) = next {
-                    one(book, record(id, Some("c"), &["b"], ago(seconds, -0.25, Label::Negative)));
+            let mut rows = book.storage().rows.lock().expect("whole").clone();
+            for ((table, row), value) in &mut rows {
+                if *table == Table::Profiles {
+                    let kept = Kept::decode(value).expect("whole");
+                    let (last, run, ..): Now =
+                        postcard::from_bytes(&encode(&kept.tail.expect("known"))).expect("four");
+                    *value = encode(&(kept.state, kept.alarms, kept.revision));
+                    if version == 3 {
+                        value.extend(encode(&Some((last, run))));
+                    }
+                } else if (*table, row.as_slice()) == (Table::Meta, b"version") {
+                    *value = version.to_be_bytes().to_vec();
                 }
             }
-            for key in [customer("c"), brand("b"), pair.clone()] {
-                assert_eq!(features_of(&old, &key), features_of(&book, &key), "{key} {next:?}");
+            let old =
+                Book::open(Memory { rows: Mutex::new(rows), ..Memory::default() }, Terms::default(), [0; 32])
+                    .expect("it opens");
+            let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
+            for next in [None, Some(("e3", 40)), Some(("e4", 55))] {
+                for book in [&book, &old] {
+                    if let Some((id, seconds)) = next {
+                        one(book, record(id, Some("c"), &["b"], ago(seconds, -0.25, Label::Negative)));
+                    }
+                }
+                for key in [customer("c"), brand("b"), pair.clone()] {
+                    assert_eq!(
+                        features_of(&old, &key),
+                        features_of(&book, &key),
+                        "{key} {next:?} from {version}"
+                    );
+                }
             }
         }
     }

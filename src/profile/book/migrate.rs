@@ -2,6 +2,7 @@
 //!
 //! | from | what changed |
 //! | --- | --- |
+//! | 3 | what is kept of the last events of a key did not say between which times a run lies; it does when the key next changes |
 //! | 2 | what is kept of a key did not say what its last events were; it does when the key next changes |
 //! | 1 | each tile was a row of its own, each lifetime too, and pairs had events of their own; changes were not kept |
 
@@ -19,7 +20,7 @@ pub(super) fn up<S: Storage>(storage: &S, found: u32) -> Result<(), StorageError
     let mut writes = match found {
         VERSION => return Ok(()),
         1 => from_1(storage)?,
-        2 => Vec::new(),
+        2 | 3 => Vec::new(),
         _ => return Err(StorageError::Version { found, wanted: VERSION }),
     };
     writes.push((Table::Meta, b"version".to_vec(), Some(VERSION.to_be_bytes().to_vec())));

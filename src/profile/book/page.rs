@@ -57,7 +57,7 @@ impl Loaded {
 
     /// Has the last events looked for if this, which is not among them any more, may have been one.
     fn forget_last(&mut self, event: &Contribution) {
-        self.stale |= self.change().tail.as_mut().is_some_and(|tail| !tail.fold(Sign::Minus, event));
+        self.stale |= self.is.tail.is_some_and(|tail| tail.may_hold(event));
     }
 }
 
