@@ -60,7 +60,7 @@ pub fn customer(number: u64) -> String {
 impl Traffic {
     /// Event number so many. Of the first events each is of another customer, until all had one.
     pub fn event(&self, number: u64) -> Event {
-        let random = scattered(number);
+        let random = scattered(number ^ (u64::from(self.kind) << 48));
         let whose = if number < self.customers { number } else { random % self.customers };
         let label = u8::try_from((random >> 20) % LABELS).expect("few");
         let score = i32::try_from((random >> 24) % 1_000_001).expect("in range");

@@ -54,6 +54,30 @@ impl<T: Default + PartialEq> Series<T> {
         }
     }
 
+    /// What tells these from others: tiles that are not there or not the same, and those that are there alone, as nothing.
+    pub fn differences<'a>(&'a self, others: &'a Self) -> impl Iterator<Item = (i64, Option<&'a T>)> {
+        let (mut own, mut other) = (self.0.iter().peekable(), others.0.iter().peekable());
+        std::iter::from_fn(move || {
+            loop {
+                match (own.peek(), other.peek()) {
+                    (Some((tile, value)), Some((old, before))) if tile == old => {
+                        let found = (value != before).then_some((*tile, Some(value)));
+                        own.next();
+                        other.next();
+                        if found.is_some() {
+                            return found;
+                        }
+                    }
+                    (Some((tile, _)), Some((old, _))) if old < tile => {
+                        return other.next().map(|(old, _)| (*old, None));
+                    }
+                    (Some(_), _) => return own.next().map(|(tile, value)| (*tile, Some(value))),
+                    (None, _) => return other.next().map(|(old, _)| (*old, None)),
+                }
+            }
+        })
+    }
+
     /// All.
     pub fn all(&self) -> &[(i64, T)] {
         &self.0

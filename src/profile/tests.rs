@@ -89,6 +89,21 @@ proptest! {
     }
 
     /// Decayed means against the sum over all events, in 64-bit floats.
+    /// Tiles as they are, out of what they were and what tells them apart.
+    #[test]
+    fn differences_are_what_tells_two_series_apart(tiles in prop::collection::vec((0_i64..12, 0..3_u8, any::<bool>()), 0..40)) {
+        let (mut was, mut is) = (Series::default(), Series::default());
+        for (tile, value, old) in tiles {
+            if old { was.put(tile, value) } else { is.put(tile, value) }
+        }
+        let mut made: Series<u8> = was.clone();
+        for (tile, value) in is.differences(&was) {
+            prop_assert_ne!(was.get(tile), value);
+            made.put(tile, value.copied().unwrap_or_default());
+        }
+        prop_assert_eq!(made, is);
+    }
+
     /// What is kept of the last events as they come and go is what looking at all of them gives.
     #[test]
     fn the_tail_is_that_of_the_events(steps in prop::collection::vec((0_i64..30, any::<bool>(), any::<bool>()), 1..60)) {

@@ -545,11 +545,8 @@ impl<'a, S: Storage> Page<'a, S> {
         was: &Series<T>,
         is: &Series<T>,
     ) {
-        for (tile, _) in was.all().iter().filter(|(tile, _)| is.get(*tile).is_none()) {
-            self.put(Table::Tiles, tile_row(key, resolution, *tile), None);
-        }
-        for (tile, sums) in is.all().iter().filter(|(tile, sums)| was.get(*tile) != Some(sums)) {
-            self.put(Table::Tiles, tile_row(key, resolution, *tile), Some(encode(sums)));
+        for (tile, sums) in is.differences(was) {
+            self.put(Table::Tiles, tile_row(key, resolution, tile), sums.map(encode));
         }
     }
 }
