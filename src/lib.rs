@@ -37,10 +37,6 @@
 //!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
-/// Many threads make and drop small things: of what was tried, this recorded half as many events again a second.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 pub mod cli;
 pub mod config;
 pub mod conversation;

@@ -28,29 +28,37 @@ const RETRY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::f
 #[derive(Debug)]
 pub(super) struct InFlight {
     count: watch::Sender<usize>,
-    /// How long the last ones took, in microseconds: a mean in which each weighs an eighth.
-    took_us: AtomicU64,
+    begun: Instant,
+    /// When the last call was admitted or ended, in microseconds since it all began.
+    moved_us: AtomicU64,
+    /// How long the slowest of the last calls took, in microseconds: it counts an eighth less with each that is faster.
+    slowest_us: AtomicU64,
 }
 
 impl InFlight {
     pub(super) fn new() -> Self {
-        Self { count: watch::Sender::new(0), took_us: AtomicU64::new(0) }
+        let (moved_us, slowest_us) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { count: watch::Sender::new(0), begun: Instant::now(), moved_us, slowest_us }
+    }
+
+    fn moved(&self) {
+        self.moved_us.store(microseconds(self.begun.elapsed()), Ordering::Relaxed);
     }
 
     /// Notes how long a call took.
-    fn note(&self, took: Duration) {
-        let took = u64::try_from(took.min(*RETRY.end()).as_micros()).unwrap_or(u64::MAX);
+    fn ended(&self, took: Duration) {
+        self.moved();
         // Of two at once one may be lost: it is an estimate.
-        let mean = match self.took_us.load(Ordering::Relaxed) {
-            0 => took,
-            mean => mean - mean / 8 + took / 8,
-        };
-        self.took_us.store(mean, Ordering::Relaxed);
+        let slowest = self.slowest_us.load(Ordering::Relaxed);
+        self.slowest_us.store(microseconds(took).max(slowest - slowest / 8), Ordering::Relaxed);
     }
 
-    /// When there is likely room again: after twice the time of a call, since others are waiting, too.
+    /// When there is likely room again: after twice the time of a call, since others are waiting, too. Calls take no less than nothing has
+    /// moved for.
     fn retry_after(&self) -> Duration {
-        (2 * Duration::from_micros(self.took_us.load(Ordering::Relaxed))).clamp(*RETRY.start(), *RETRY.end())
+        let still = microseconds(self.begun.elapsed()).saturating_sub(self.moved_us.load(Ordering::Relaxed));
+        let slowest = self.slowest_us.load(Ordering::Relaxed).max(still);
+        Duration::from_micros(slowest.saturating_mul(2)).clamp(*RETRY.start(), *RETRY.end())
     }
 
     /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
@@ -109,6 +117,7 @@ impl Call {
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
             return Err(refused);
         }
+        shared.in_flight.moved();
         shared.metrics.in_flight(calls);
         Ok(Self {
             shared: Arc::clone(shared),
@@ -168,12 +177,16 @@ impl Drop for Call {
         self.span.record("rpc.status", self.status);
         let took = self.started.elapsed();
         self.shared.metrics.request_done(self.method, self.status, took);
-        self.shared.in_flight.note(took);
+        self.shared.in_flight.ended(took);
         self.shared.in_flight.count.send_modify(|calls| {
             *calls -= 1;
             self.shared.metrics.in_flight(*calls);
         });
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Ends the work when the caller stops waiting for it.
