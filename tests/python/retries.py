@@ -26,7 +26,8 @@ def main(arom: str) -> None:
                 score = lambda number: service.AnalyzeSentiment(
                     pb.AnalyzeSentimentRequest(text=f"รอบที่ {number} บริการดีมาก " * 20), timeout=30, wait_for_ready=True)
                 score(0)
-                answers = list(callers.map(score, range(16)))
+                # Twice as many as have room, once each: whoever comes again at once would starve those who were told to wait.
+                answers = list(callers.map(score, range(8)))
             assert all(answer.sentiment.score > 0 for answer in answers)
             with urllib.request.urlopen(f"http://{http}/metrics", timeout=10) as page:
                 refused = [line for line in page.read().decode().splitlines()
