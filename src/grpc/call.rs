@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Whoever was refused does not come back sooner, nor, since streams may last for ever, later than this.
+/// Whoever was refused does not come back sooner, nor later than this.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
 
 /// The calls that are being answered.
@@ -31,7 +31,7 @@ pub(super) struct InFlight {
     begun: Instant,
     /// When the last call was admitted or ended, in microseconds since it all began.
     moved_us: AtomicU64,
-    /// How long the slowest of the last calls took, in microseconds: it counts an eighth less with each that is faster.
+    /// How long the slowest of the last calls took, in microseconds: it counts a quarter less with each that is faster.
     slowest_us: AtomicU64,
 }
 
@@ -48,9 +48,11 @@ impl InFlight {
     /// Notes how long a call took.
     fn ended(&self, took: Duration) {
         self.moved();
+        // A stream may have lasted for hours.
+        let took = microseconds(took.min(*RETRY.end() / 2));
         // Of two at once one may be lost: it is an estimate.
         let slowest = self.slowest_us.load(Ordering::Relaxed);
-        self.slowest_us.store(microseconds(took).max(slowest - slowest / 8), Ordering::Relaxed);
+        self.slowest_us.store(took.max(slowest - slowest / 4), Ordering::Relaxed);
     }
 
     /// When there is likely room again: after twice the time of a call, since others are waiting, too. Calls take no less than nothing has

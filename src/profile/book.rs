@@ -86,7 +86,9 @@ pub enum Command {
     Expire(Vec<Overdue>),
     /// Forget changes up to this sequence.
     Trim(u64),
-    /// What had been forgotten at this sequence has left the medium: see [`Book::unscrubbed`].
+    /// All that is older than is kept was forgotten, and there was some of it.
+    Swept,
+    /// What had been forgotten at this mark has left the medium: see [`Book::unscrubbed`].
     Scrubbed(u64),
     /// These sinks there are, and no other.
     Sinks(Vec<String>),
@@ -198,6 +200,8 @@ pub struct Book<S> {
     sequence: AtomicU64,
     /// The sequence of the last change that is forgotten.
     trimmed: AtomicU64,
+    /// The last mark at which something was forgotten: see [`Book::unscrubbed`].
+    marks: AtomicU64,
     /// The latest moment that was seen, in milliseconds: a clock that is set back must not bring back tiles.
     latest: AtomicI64,
 }
@@ -229,7 +233,7 @@ impl<S: Storage> Book<S> {
             Some(bytes) => sequence(&bytes).ok_or_else(damaged),
             None => Ok(0),
         };
-        let (last, trimmed) = (number(SEQUENCE)?, number(TRIMMED)?);
+        let (last, trimmed, marked) = (number(SEQUENCE)?, number(TRIMMED)?, number(UNSCRUBBED)?);
         let name = match storage.get(Table::Meta, RESTORED)? {
             Some(mark) => hash(&salt, &[b"book", &mark]),
             None => hash(&salt, &[b"book"]),
@@ -246,6 +250,7 @@ impl<S: Storage> Book<S> {
             brands: brands.build(),
             sequence: AtomicU64::new(last),
             trimmed: AtomicU64::new(trimmed),
+            marks: AtomicU64::new(marked),
             latest: AtomicI64::new(i64::MIN),
         })
     }

@@ -365,37 +365,46 @@ impl<S: Storage> Inner<S> {
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
         let mut pause = GLANCE;
         while goes_on(pause) {
-            let mut work = || -> Result<(), KeepError> {
-                self.trim(inbox, clock, upkeep)?;
-                if sweep.is_none() && due(swept, upkeep.sweep) {
-                    (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
-                }
-                if let Some(begun) = &mut sweep
-                    && self.sweep(inbox, clock, begun)?
-                {
-                    sweep = None;
-                }
-                if due(scrubbed, REST)
-                    && let Some(sequence) = self.book.unscrubbed().map_err(failed)?
-                {
-                    scrubbed = Some(Instant::now());
-                    if self.book.storage().scrub().map_err(failed)? {
-                        ask(inbox, vec![Command::Scrubbed(sequence)])?;
-                        tracing::debug!("what was forgotten has left the disk");
+            // One that fails keeps no other from its turn.
+            let trimmed = self.trim(inbox, clock, upkeep);
+            if sweep.is_none() && due(swept, upkeep.sweep) {
+                (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
+            }
+            let done = sweep.as_mut().map_or(Ok(true), |sweep| self.sweep(inbox, clock, sweep));
+            if !matches!(done, Ok(false)) {
+                sweep = None;
+            }
+            let mut scrub = Ok(());
+            if due(scrubbed, REST) {
+                scrub = self.scrub(inbox).map(|tried| {
+                    if tried {
+                        scrubbed = Some(Instant::now());
+                    }
+                });
+            }
+            pause = GLANCE;
+            for result in [trimmed, done.map(|_| ()), scrub] {
+                match result {
+                    Ok(()) => {}
+                    Err(KeepError::WriterLost) => return,
+                    Err(error @ KeepError::Storage(_)) => {
+                        let error = telemetry::chain(&error);
+                        tracing::error!(error, "the profile store could not be cleared; it is tried again");
+                        pause = REST;
                     }
                 }
-                Ok(())
-            };
-            pause = match work() {
-                Ok(()) => GLANCE,
-                Err(KeepError::WriterLost) => return,
-                Err(error @ KeepError::Storage(_)) => {
-                    let error = telemetry::chain(&error);
-                    tracing::error!(error, "the profile store could not be cleared; it is tried again");
-                    REST
-                }
-            };
+            }
         }
+    }
+
+    /// Has the bytes of what was forgotten leave the medium, if there are any; whether there were.
+    fn scrub(&self, inbox: &mpsc::Sender<Asked>) -> Result<bool, KeepError> {
+        let Some(mark) = self.book.unscrubbed().map_err(failed)? else { return Ok(false) };
+        if self.book.storage().scrub().map_err(failed)? {
+            ask(inbox, vec![Command::Scrubbed(mark)])?;
+            tracing::debug!("what was forgotten has left the disk");
+        }
+        Ok(true)
     }
 
     fn trim(&self, inbox: &mpsc::Sender<Asked>, clock: &Clock, upkeep: Upkeep) -> Result<(), KeepError> {
@@ -423,14 +432,16 @@ impl<S: Storage> Inner<S> {
             }
             let (overdue, next) = self.book.overdue(*table, &sweep.after, CHUNK, clock()).map_err(failed)?;
             if !overdue.is_empty() {
-                sweep.cleared += overdue.len();
+                let count = overdue.len();
                 ask(inbox, vec![Command::Expire(overdue)])?;
+                sweep.cleared += count;
             }
             sweep.table += usize::from(next.is_none());
             sweep.after = next.unwrap_or_default();
         }
         self.metrics.profile_swept(sweep.cleared);
         if sweep.cleared > 0 {
+            ask(inbox, vec![Command::Swept])?;
             tracing::info!(rows = sweep.cleared, "swept the profile store of what is older than is kept");
         }
         Ok(true)

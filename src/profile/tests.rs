@@ -484,6 +484,7 @@ mod books {
                     self.erased.insert(customer.clone());
                 }
                 Command::Expire(_)
+                | Command::Swept
                 | Command::Trim(_)
                 | Command::Scrubbed(_)
                 | Command::Sinks(_)
@@ -751,6 +752,39 @@ mod books {
         }
         let lifetime = book.profile(&brand("b"), later).expect("readable").expect("it is there");
         assert_eq!(lifetime.features.windows[5].sums.count(), 3, "the lifetime stays");
+    }
+
+    /// Of whom no event is kept any more there is a profile, and a restored one is forgotten again as well.
+    #[test]
+    fn who_is_erased_after_their_events_were_swept_is_erased_again() {
+        let book = book();
+        one(&book, record("e1", Some("c"), &["b"], ago(89 * 86_400, -0.5, Label::Negative)));
+        one(&book, Command::Expire(vec![Overdue::Event("e1".to_owned())]));
+        let backup = book.storage().rows.lock().expect("whole").clone();
+        one(&book, Command::Erase { customer: "c".to_owned(), from_brands: false });
+        let erasures = book.erasures(None, None, 10).expect("readable");
+        let backup = Memory { rows: Mutex::new(backup), ..Memory::default() };
+        let restored = Book::open(backup, Terms::default(), [0; 32]).expect("it opens");
+        assert!(features_of(&restored, &customer("c")).is_some());
+        assert_eq!(restored.erase_again(&erasures).expect("written"), 1);
+        let pair = Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() };
+        for key in [customer("c"), pair] {
+            assert_eq!(features_of(&restored, &key), None);
+        }
+    }
+
+    /// What is forgotten while earlier bytes are taken off the disk still waits for its turn, though no change came between.
+    #[test]
+    fn what_is_forgotten_meanwhile_is_not_taken_for_gone() {
+        let book = book();
+        one(&book, record("e1", Some("c"), &["b"], ago(60, -0.5, Label::Negative)));
+        one(&book, Command::Swept);
+        let first = book.unscrubbed().expect("readable").expect("something was forgotten");
+        one(&book, Command::Erase { customer: "c".to_owned(), from_brands: false });
+        one(&book, Command::Scrubbed(first));
+        let second = book.unscrubbed().expect("readable").expect("the customer's bytes are still there");
+        one(&book, Command::Scrubbed(second));
+        assert_eq!(book.unscrubbed().expect("readable"), None);
     }
 
     #[test]

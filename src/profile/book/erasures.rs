@@ -80,7 +80,8 @@ impl<S: Storage> Book<S> {
         let mut found: BTreeSet<(Timestamp, String, bool)> = BTreeSet::new();
         let mut last = None;
         self.storage.snapshot(&mut |table, row, _| {
-            if table == Table::Events
+            // Of whom no event is kept any more there is still a profile.
+            if matches!(table, Table::Events | Table::Profiles)
                 && let Some(Key::Customer(customer)) = owner(row).filter(|owner| last.as_ref() != Some(owner))
             {
                 if let Some(erasure) = missing.get(&self.hash(&customer)) {

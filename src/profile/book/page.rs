@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -51,7 +52,8 @@ impl Loaded {
         let is = Arc::make_mut(&mut self.is);
         is.state.fold(sign, event, now);
         self.negative |= sign == Sign::Plus && event.label == Label::Negative;
-        self.stale |= !is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
+        // What needs a look anyway is not kept up any more.
+        self.stale = self.stale || !is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
         self.changed = true;
     }
 
@@ -181,7 +183,11 @@ impl<'a, S: Storage> Page<'a, S> {
             Command::Erase { customer, from_brands } => self.erase(customer, *from_brands),
             Command::Expire(overdue) => self.expire(overdue),
             Command::Trim(through) => self.trim(*through),
-            Command::Scrubbed(sequence) => self.scrubbed(*sequence),
+            Command::Swept => {
+                self.mark_unscrubbed();
+                Ok(Outcome::Done)
+            }
+            Command::Scrubbed(mark) => self.scrubbed(*mark),
             Command::Sinks(names) => self.sinks(names),
             Command::Delivered { sink, through } => self.delivered(sink, *through),
         }
@@ -380,9 +386,6 @@ impl<'a, S: Storage> Page<'a, S> {
                 Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
             }
         }
-        if !overdue.is_empty() {
-            self.mark_unscrubbed();
-        }
         Ok(Outcome::Forgotten(count))
     }
 
@@ -418,15 +421,15 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(Outcome::Done)
     }
 
-    /// The bytes of what is forgotten now are still there.
+    /// The bytes of what is forgotten now are still there. No two marks are alike: whoever scrubs knows by it whether more was
+    /// forgotten meanwhile.
     fn mark_unscrubbed(&mut self) {
-        let sequence = (self.sequence() + 1).to_be_bytes().to_vec();
-        self.put(Table::Meta, UNSCRUBBED.to_vec(), Some(sequence));
+        let mark = self.book.marks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.put(Table::Meta, UNSCRUBBED.to_vec(), Some(mark.to_be_bytes().to_vec()));
     }
 
-    fn scrubbed(&mut self, at: u64) -> Result<Outcome, StorageError> {
-        // If more was forgotten meanwhile, that is still there.
-        if self.get(Table::Meta, UNSCRUBBED)?.as_deref().and_then(sequence) == Some(at) {
+    fn scrubbed(&mut self, mark: u64) -> Result<Outcome, StorageError> {
+        if self.get(Table::Meta, UNSCRUBBED)?.as_deref().and_then(sequence) == Some(mark) {
             self.put(Table::Meta, UNSCRUBBED.to_vec(), None);
         }
         Ok(Outcome::Done)

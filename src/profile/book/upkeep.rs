@@ -8,7 +8,7 @@ use super::super::storage::{Order, Storage, StorageError, Table};
 use super::{Book, Overdue, UNSCRUBBED, weigh};
 
 impl<S: Storage> Book<S> {
-    /// The sequence at which something was last forgotten whose bytes may still be on the medium; nothing if they are not.
+    /// The mark at which something was last forgotten whose bytes may still be on the medium; nothing if they are not.
     ///
     /// # Errors
     ///
