@@ -17,8 +17,8 @@ use jiff::SignedDuration;
 use crate::grpc::ServerConfig;
 use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
-use crate::sinks::{JsonLinesConfig, SinkConfig, WebhookConfig};
-use crate::telemetry::{LogFormat, TelemetryConfig};
+use crate::sinks::{JsonLinesConfig, SinkConfig, Webhook, WebhookConfig};
+use crate::telemetry::{self, LogFormat, TelemetryConfig};
 use keys::KEYS;
 use layers::Said;
 
@@ -100,10 +100,11 @@ impl Config {
             faults
                 .push(format!("{message}: {message_bytes} leaves no room for a text of {text_bytes} bytes"));
         }
+        let sound = faults.is_empty();
         for (clear, raise) in
             [("signal.share_clear", "signal.share_raise"), ("signal.mood_clear", "signal.mood_raise")]
         {
-            if faults.is_empty() && values.get::<f64>(clear) >= values.get(raise) {
+            if sound && values.get::<f64>(clear) >= values.get(raise) {
                 let (low, high) = (values.get::<f64>(clear), values.get::<f64>(raise));
                 faults.push(format!("{clear}: {low} is not below {raise}, {high}"));
             }
@@ -116,6 +117,11 @@ impl Config {
         for (key, other) in needs {
             if said.contains_key(key) && !said.contains_key(other) {
                 faults.push(format!("{key}: needs {other}, which is not set"));
+            }
+        }
+        for key in ["profile.store", "sink.jsonl_folder"] {
+            if let Some(path) = values.find::<PathBuf>(key).filter(|path| path.is_file()) {
+                faults.push(format!("{key}: {} is a file, and a folder is needed", path.display()));
             }
         }
         if !faults.is_empty() {
@@ -190,6 +196,16 @@ impl Config {
             },
             said,
         })
+    }
+
+    /// Whether what the sinks need is there: the URL, secret and certificates of the webhook.
+    ///
+    /// # Errors
+    ///
+    /// If it is not.
+    pub fn check_sinks(&self) -> Result<(), ConfigError> {
+        let webhook = self.sinks.webhook.as_ref().map_or(Ok(()), |webhook| Webhook::new(webhook).map(drop));
+        webhook.map_err(|error| ConfigError::invalid(telemetry::chain(&error)))
     }
 
     /// The settings as a file that says them again, with where each comes from.

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, Client, Pipeline, Script};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, Pipeline, Script};
 
 use super::{Event, Store, free_port, patiently};
 
@@ -53,7 +54,9 @@ impl Redis {
     pub async fn connect(server: &Server, now: i64) -> Self {
         let client = Client::open(format!("redis://127.0.0.1:{}", server.port)).expect("an address");
         let connection = patiently(async || {
-            let mut connection = client.get_multiplexed_async_connection().await?;
+            // A pipeline may wait for a rewrite or for the disk.
+            let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(60)));
+            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
             redis::cmd("PING").exec_async(&mut connection).await.map(|()| connection)
         })
         .await;

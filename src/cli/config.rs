@@ -40,6 +40,7 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Show(args) => Config::resolve(common, &args.flags)?.to_toml(),
         ConfigCommand::Check(flags) => {
             let config = Config::resolve(common, flags)?;
+            config.check_sinks()?;
             Bundle::read(&config.bundle).context("the model bundle is refused")?;
             return Ok(());
         }

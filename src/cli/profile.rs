@@ -160,6 +160,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
 
 async fn connect(address: &str) -> Result<Client> {
     const PATIENCE: Duration = Duration::from_secs(5);
+    let address = address.trim_start_matches("http://");
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .with_context(|| format!("--server {address:?} is not an address and port such as 127.0.0.1:50051"))?
         .connect_timeout(PATIENCE);
@@ -196,10 +197,7 @@ async fn list(client: &mut Client, args: &ListArgs) -> Result<()> {
         By::Share => ProfileOrder::NegativeShare,
         By::Trend => ProfileOrder::Trend,
     };
-    if !args.json {
-        anstream::println!("{}", header());
-    }
-    let (mut token, mut left) = (String::new(), args.limit);
+    let (mut token, mut left, mut width) = (String::new(), args.limit, None);
     while left > 0 {
         let size = left.min(100);
         let request = ListProfilesRequest {
@@ -211,19 +209,27 @@ async fn list(client: &mut Client, args: &ListArgs) -> Result<()> {
             page_token: token,
         };
         let page = client.list_profiles(request).await.map_err(|status| refused(&status))?.into_inner();
+        // As wide as the names of the first page are.
+        let widest = page.profiles.iter().map(|profile| name(profile.key.as_ref()).chars().count()).max();
+        if width.is_none() && !args.json {
+            let names = ["key", "1 h", "neg", "24 h", "neg", "mean", "trend", "run", "raised"];
+            anstream::println!("{}", row(&names.map(str::to_owned), widest.unwrap_or(0).clamp(32, 120)));
+        }
+        let width = *width.get_or_insert(widest.unwrap_or(0).clamp(32, 120));
         for profile in &page.profiles {
             if args.json {
                 print_json("Profile", profile)?;
             } else {
-                anstream::println!("{}", line(profile));
+                anstream::println!("{}", row(&cells(profile), width));
             }
         }
         left -= size;
         token = page.next_page_token;
         if token.is_empty() {
-            break;
+            return Ok(());
         }
     }
+    anstream::eprintln!("there are more; --limit says how many are shown, {} now", args.limit);
     Ok(())
 }
 
@@ -387,13 +393,11 @@ fn short(name: &str) -> String {
     name.trim_start_matches("SIGNAL_KIND_").to_lowercase().replace('_', " ")
 }
 
-fn header() -> String {
-    let names = ["key", "1 h", "neg", "24 h", "neg", "mean", "trend", "run", "raised"];
-    row(&names.map(str::to_owned))
-}
-
-fn row([key, hour, hour_share, day, day_share, mean, trend, run, raised]: &[String; 9]) -> String {
-    let key = padded(key, 32);
+fn row(
+    [key, hour, hour_share, day, day_share, mean, trend, run, raised]: &[String; 9],
+    width: usize,
+) -> String {
+    let key = padded(key, width);
     format!("{key} {hour:>7} {hour_share:>5} {day:>8} {day_share:>5} {mean:>6} {trend:>6} {run:>4}  {raised}")
 }
 
@@ -412,10 +416,6 @@ fn cells(profile: &Profile) -> [String; 9] {
         profile.negative_run.to_string(),
         raised(profile),
     ]
-}
-
-fn line(profile: &Profile) -> String {
-    row(&cells(profile))
 }
 
 /// A profile on a page.
@@ -450,7 +450,7 @@ fn page(profile: &Profile) -> String {
     }
     let days = known(profile.days_since_negative.as_ref())
         .map_or_else(|| "–".to_owned(), |days| format!("{days:.0}"));
-    text.push_str(&format!("{:<40} {days}\n", "days since the last negative"));
+    text.push_str(&format!("{:<40} {days}\n", "days (UTC) since the last negative"));
     text.push_str(&format!("{:<40} {}\n", "negative ones in a row", profile.negative_run));
     text.push_str(&format!(
         "{:<40} {}",

@@ -12,7 +12,7 @@ use super::open_scorer;
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::grpc::{self, Listeners, Parts};
 use crate::model::{Bundle, Runtime};
-use crate::profile::{Book, Disk, Keeper};
+use crate::profile::{Book, Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
@@ -43,6 +43,7 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
 }
 
 async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
+    config.check_sinks()?;
     let server = &config.server;
     let metrics = Arc::new(Metrics::default());
     let profiles = profiles(config, Arc::clone(&metrics))?;
@@ -116,6 +117,7 @@ fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
+    book.go_by(config.server.pseudonyms.as_ref().map(Pseudonyms::mark))?;
     let keeper = Keeper::start(book, Arc::new(jiff::Timestamp::now), config.profile_upkeep, metrics);
     Ok(Some(Arc::new(keeper.context("cannot start the threads of the profile store")?)))
 }

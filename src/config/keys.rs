@@ -302,7 +302,7 @@ pub(super) const KEYS: &[Key] = &[
         ("profile-retention-days", "AROM_PROFILE_RETENTION_DAYS"),
         count(90, 3660, "DAYS"),
         "90",
-        "Events are taken up to this age, and their ids remembered for as long",
+        "Events are taken up to this age, at least 90, and their ids remembered for as long",
     ),
     key(
         "profile.history_hours",

@@ -167,13 +167,20 @@ impl Profiles {
     async fn export(&self, customer: String) -> Result<v1::ExportSubjectResponse, Failure> {
         let keeper = self.keeper()?;
         let customer = convert::customer(customer, &self.shared.config)?;
-        let (now, key) = (Timestamp::now(), Key::Customer(customer.clone()));
-        let found = self.read(vec![key], now).await?;
-        let held = tokio::task::spawn_blocking(move || keeper.book().held(&customer));
-        let held = held.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
+        let now = Timestamp::now();
+        let found = tokio::task::spawn_blocking(move || {
+            let book = keeper.book();
+            let key = Key::Customer(customer.clone());
+            let pairs = book.names(&format!("{key}/brand/"), None, usize::MAX)?;
+            let pairs = pairs.iter().map(|pair| book.profile(pair, now));
+            let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+            Ok((book.held(&customer)?, book.profile(&key, now)?, pairs))
+        });
+        let (held, profile, pairs) = found.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
         Ok(v1::ExportSubjectResponse {
             events: held.into_iter().map(convert::held).collect(),
-            profile: found.into_iter().flatten().next().map(|profile| convert::profile(&profile, now)),
+            profile: profile.map(|profile| convert::profile(&profile, now)),
+            brand_profiles: pairs.iter().flatten().map(|profile| convert::profile(profile, now)).collect(),
         })
     }
 

@@ -37,6 +37,8 @@ const BRAND_BYTES: u64 = 64 << 20;
 const SEQUENCE: &[u8] = b"sequence";
 const TRIMMED: &[u8] = b"trimmed";
 const UNSCRUBBED: &[u8] = b"unscrubbed";
+/// By which names customers go: the mark of the pseudonyms' key, or nothing if they have their own.
+const NAMES: &[u8] = b"names";
 /// In a store that came out of a backup: a mark of its own.
 pub(super) const RESTORED: &[u8] = b"restored";
 
@@ -253,6 +255,21 @@ impl<S: Storage> Book<S> {
             marks: AtomicU64::new(marked),
             latest: AtomicI64::new(i64::MIN),
         })
+    }
+
+    /// Has customers go by these names from now on: pseudonyms under the key of this mark, or their own. Whoever was recorded by other
+    /// names would not be found any more, and erasing them would do nothing.
+    ///
+    /// # Errors
+    ///
+    /// If they go by others, or it cannot be read or written.
+    pub fn go_by(&self, mark: Option<[u8; 16]>) -> Result<(), StorageError> {
+        let names: &[u8] = mark.as_ref().map_or(&[], <[u8; 16]>::as_slice);
+        match self.storage.get(Table::Meta, NAMES)? {
+            None => self.storage.commit(&[(Table::Meta, NAMES, Some(names))]),
+            Some(begun) if begun == names => Ok(()),
+            Some(begun) => Err(StorageError::Names { begun: !begun.is_empty(), given: mark.is_some() }),
+        }
     }
 
     /// Where it is kept.

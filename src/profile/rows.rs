@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `restored`, `sequence`, `trimmed`, `unscrubbed` | 4, 32 and 16 bytes, two sequences, a number |
+//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed` | 4, 32, 16 and 16 or no bytes, two sequences, a number |
 //! | ledger | event id | [`Entry`] |
 //! | events | customer or brand, 0, time, salted hash of the event id | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |

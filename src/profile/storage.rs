@@ -196,6 +196,22 @@ pub enum StorageError {
     /// A brand changed each time it was read.
     #[error("the profile changes faster than it can be read; try again")]
     Busy,
+    /// Its customers go by other names.
+    #[error(
+        "the profile store was begun {}, and the server {}; give it the key file that it was begun with, or name another store",
+        if *begun { "with pseudonyms" } else { "without pseudonyms" },
+        match (begun, given) {
+            (true, true) => "has another key",
+            (true, false) => "has no profile.pseudonym_key_file",
+            (false, _) => "has a profile.pseudonym_key_file",
+        }
+    )]
+    Names {
+        /// Whether it has pseudonyms.
+        begun: bool,
+        /// Whether pseudonyms were asked for.
+        given: bool,
+    },
     /// It was made by another version.
     #[error("the profile store has version {found}, this program reads {wanted}")]
     Version {

@@ -174,11 +174,12 @@ async fn a_customer_gets_all_that_is_held_and_is_forgotten() {
     let found: Vec<ProfileEvent> = held.events.into_iter().filter_map(|held| held.event).collect();
     assert_eq!(found, events[..2]);
     assert_eq!(count(&held.profile.expect("a profile"), 5), 2);
+    assert_eq!(held.brand_profiles.iter().map(|pair| pair.key.clone()).collect::<Vec<_>>(), [key("c", "b")]);
     let erase = EraseSubjectRequest { customer_id: "c".to_owned(), erase_from_brands: false };
     let erased = client.erase_subject(erase).await.expect("an answer").into_inner();
     assert!(erased.event_count == 2 && erased.erase_time.is_some());
     let held = client.export_subject(export).await.expect("an answer").into_inner();
-    assert!(held.events.is_empty() && held.profile.is_none());
+    assert!(held.events.is_empty() && held.profile.is_none() && held.brand_profiles.is_empty());
     assert_eq!(profile(&mut client, "c", "b").await, Err(Code::NotFound));
     assert_eq!(count(&profile(&mut client, "", "b").await.expect("known"), 5), 3);
     assert_eq!(record(&mut client, vec![events[0].clone()]).await, [Err(Code::FailedPrecondition)]);
@@ -318,6 +319,42 @@ async fn customers_go_by_other_names_if_that_is_wanted() {
     }
     let has = |name: &str| bytes.windows(name.len()).any(|part| part == name.as_bytes());
     assert!(has("pseudonym-") && !has("Uwho-it-is"));
+    // Under another key nobody would be found, and erasing them would do nothing.
+    let other = folder.path().join("other");
+    std::fs::write(&other, "fedcba9876543210fedcba9876543210").expect("written");
+    let other = other.display().to_string();
+    for (flags, said) in [
+        (vec!["--profile-pseudonym-key-file", &other], "has another key"),
+        (vec![], "has no profile.pseudonym_key_file"),
+    ] {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--profile-store", &store_name];
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_arom")).args(serve).args(flags).output();
+        let ended = ended.expect("it runs");
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code() == Some(1) && told.contains(said), "{told}");
+    }
+}
+
+/// A line of a dump may take another's event back, as a call may.
+#[tokio::test]
+async fn an_imported_correction_is_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5)]).await;
+    let time = jiff::Timestamp::now();
+    let line = serde_json::json!({
+        "event_id": "e2", "replaces_event_id": "e1", "time": time.to_string(), "customer": "c", "brand": "b",
+        "label": "negative", "score": -0.5,
+    });
+    // As an address or as an URL.
+    let (address, dump) = (server.address.clone(), line.to_string());
+    let import = move || crate::support::run(&["profile", "import", "--server", &address, "-"], &dump);
+    let output = tokio::task::spawn_blocking(import).await.expect("it ran");
+    assert!(output.status.success(), "{}", crate::support::stderr(&output));
+    let found = profile(&mut client, "c", "b").await.expect("known");
+    assert_eq!((count(&found, 5), present(&found.last_score)), (1, -0.5));
+    server.stop().await.expect("a clean stop");
 }
 
 /// Every file below a folder.

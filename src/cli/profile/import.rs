@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tonic_types::StatusExt;
 
 use super::super::Rejected;
 use super::super::progress::Progress;
@@ -34,7 +35,8 @@ const TOLD: usize = 20;
     label and score                as it was scored, or\n  \
     text                           the words, which the server scores and does not keep\n  \
     channel                        review, social, line_chat or other\n  \
-    event_id                       its name; if there is none, one is made of all the others\n\n\
+    event_id                       its name; if there is none, one is made of all the others\n  \
+    replaces_event_id              an event that is taken back as this one is taken\n\n\
     Exit codes: 0 all is recorded or was already, 1 it failed, 3 some lines were refused.\n\n\
     Examples:\n  arom profile import scored.jsonl\n  zcat scored.jsonl.gz | arom profile import -")]
 pub(super) struct ImportArgs {
@@ -64,7 +66,11 @@ pub(super) async fn run(client: &mut Client, args: &ImportArgs) -> Result<()> {
         }
         if batch.len() == BATCH || (!more && !batch.is_empty()) {
             let (numbers, events): (Vec<usize>, Vec<ProfileEvent>) = batch.drain(..).unzip();
-            let results = record(client, events).await?;
+            let first = numbers.first().copied().unwrap_or_default();
+            let reached = counts.recorded + counts.known > 0;
+            let results = record(client, events, reached).await.with_context(|| {
+                format!("given up at line {first}; import it again: what was recorded is not recorded twice")
+            })?;
             for (number, result) in numbers.into_iter().zip(results) {
                 match result.outcome {
                     Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
@@ -98,14 +104,23 @@ impl Counts {
     }
 }
 
-/// Records events, for as long as the server asks to try again. What was recorded already is not recorded twice.
-async fn record(client: &mut Client, events: Vec<ProfileEvent>) -> Result<Vec<RecordEventResult>> {
+/// Records events, for as long as the server asks to try again, or is away after it was reached. What was recorded already is not
+/// recorded twice.
+async fn record(
+    client: &mut Client,
+    events: Vec<ProfileEvent>,
+    reached: bool,
+) -> Result<Vec<RecordEventResult>> {
     const ATTEMPTS: u32 = 8;
     let mut attempt = 0;
     loop {
         match client.record_events(RecordEventsRequest { events: events.clone() }).await {
             Ok(answer) => return Ok(answer.into_inner().results),
-            Err(status) if attempt + 1 < ATTEMPTS && is_for_now(&status) => {
+            // The server says its reasons; without one it was the connection.
+            Err(status)
+                if attempt + 1 < ATTEMPTS
+                    && (is_for_now(&status) || (reached && status.get_details_error_info().is_none())) =>
+            {
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(attempt)).await;
             }
@@ -159,8 +174,12 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
         (None, None) => Felt::Text(text(&["text"])?.ok_or("neither label and score nor text is there")?),
         _ => return Err("label and score go together".to_owned()),
     };
+    let replaces_event_id = text(&["replaces_event_id"])?.unwrap_or_default();
     let event_id = text(&["event_id"])?.unwrap_or_else(|| {
-        let parts = format!("{time}\0{customer_id}\0{}\0{channel:?}\0{felt:?}", brand_ids.join("\0"));
+        let mut parts = format!("{time}\0{customer_id}\0{}\0{channel:?}\0{felt:?}", brand_ids.join("\0"));
+        if !replaces_event_id.is_empty() {
+            parts.extend(["\0", &replaces_event_id]);
+        }
         let digest = Sha256::digest(parts.as_bytes());
         digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     });
@@ -173,7 +192,7 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
         brand_ids,
         channel: channel.into(),
         felt: Some(felt),
-        replaces_event_id: String::new(),
+        replaces_event_id,
     })
 }
 
