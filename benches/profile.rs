@@ -3,13 +3,15 @@
 //! ```sh
 //! make bench-profile                                # all; needs redis-server and postgresql from Debian's packages
 //! cargo bench --bench profile -- stores             # only some: fold, keeper, stores, watch, space
+//! CUSTOMERS=200000 make bench-profile               # with fewer customers, and events in proportion
 //! ```
 //!
 //! Stores: each is a process of its own on loopback with its files on the same disk, and answers when the event is on it
 //! (`fsync` in Arom, `appendfsync always` in Redis, `fsync` and `synchronous_commit` in PostgreSQL). First 1,000,000 events
 //! of as many customers about 20 brands over 30 days in batches of 256 from 8 callers; then, in the loaded store, 300,000 events of
 //! the last minute in the same batches, and 100,000 one by one from 64 callers; then reads of customers, one by one and 256 at a
-//! time, and of brands (PostgreSQL after a VACUUM ANALYZE). Then it is killed and started again. Their clients share the machine with them. Arom alone
+//! time, and of brands (PostgreSQL after a VACUUM ANALYZE). Then it is killed and started again. Arom's store is then also measured
+//! without a transport ("linked"). Their clients share the machine with them. Arom alone
 //! checks, keeps decayed sums, takes back, judges signals and notes each change for who watches; the heads of
 //! benches/stores/*.rs say what the others do. Writes target/bench/profile.json.
 
