@@ -57,7 +57,7 @@ impl Loaded {
         self.changed = true;
     }
 
-    /// Has the last events looked for if this, which is not among them any more, may have been one.
+    /// Has the last events looked for if this may be one of them: it is not there any more, or goes by another name.
     fn forget_last(&mut self, event: &Contribution) {
         self.stale |= self.is.tail.is_some_and(|tail| tail.may_hold(event));
     }
