@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::watch_profiles_response::Event;
 use arom::grpc::v1::{ExportSubjectRequest, ListProfilesRequest, RecordStatus, WatchProfilesRequest};
+use prost_types::Timestamp;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
@@ -70,9 +71,15 @@ async fn a_backup_of_a_server_that_writes_is_of_one_moment() {
     let server = Server::keeping(&folder.path().join("live")).await;
     let channel = server.ready().await;
     let mut client = Client::new(channel.clone());
-    let numbered = |number: u64| {
+    // Counted from one moment: told again a second later, an event is still the same.
+    let now = event("now", "", &[], 0, 0.0).event_time.expect("a time");
+    let numbered = move |number: u64| {
         let (id, customer) = (format!("e{number}"), format!("c{}", number % 40));
-        event(&id, &customer, &["b"], number % 5000, if number.is_multiple_of(3) { -0.5 } else { 0.25 })
+        let score = if number.is_multiple_of(3) { -0.5 } else { 0.25 };
+        let mut event = event(&id, &customer, &["b"], 0, score);
+        let seconds = now.seconds - i64::try_from(number % 5000).expect("few");
+        event.event_time = Some(Timestamp { seconds, ..now });
+        event
     };
     for first in (0..4000).step_by(200) {
         record(&mut client, (first..first + 200).map(numbered).collect()).await;
