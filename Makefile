@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-soak bench-ceiling ci
+.PHONY: check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -11,7 +11,7 @@ serve: ## gRPC on 127.0.0.1:50051
 	cargo run --release -- serve
 
 # Each prints a table and writes target/bench/<name>.json; benches/README.md says what they measure.
-BENCHES = serving latency peers features conversation words profile soak
+BENCHES = serving latency peers features conversation words profile batch soak
 
 bench: $(BENCHES:%=bench-%) bench-ceiling ## all benchmarks
 
@@ -22,11 +22,13 @@ bench-ceiling: ## the machine's int8 product, the share inference reaches, and w
 	python3 -m pip install --quiet --upgrade --target target/bench/python -r benches/peers/requirements.txt
 	PYTHONPATH=target/bench/python python3 benches/peers/ceiling.py models/e5-small-wisesight/model.onnx target/bench
 
-check-page: ## the page of `arom chat --html` in headless Chromium; needs npm and Chromium
+check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page
 	cargo run --release -- chat --html target/page/report.html examples/chats/parcel.txt
 	npm install --silent --no-save --prefix target/page playwright-core@1.65
 	node tests/browser/report.mjs target/page/report.html target/page/node_modules
+	cargo test --release --lib report::tests::sample_page -- --ignored
+	node tests/browser/batch.mjs target/page/batch.html target/page/node_modules
 
 ci: ## what must pass before a change lands
 	.ci/run

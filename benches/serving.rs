@@ -15,21 +15,19 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use arom::grpc::v1::batch_analyze_sentiment_result::Outcome;
 use arom::grpc::v1::stream_analyze_sentiment_response::Outcome as Streamed;
 use arom::grpc::v1::{BatchAnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
-use arom::model::{Model, Session, TokenId, Tokenizer};
+use arom::model::{Model, Session, Tokenizer};
 use arom::scoring::{Features, Scorer, ScoringConfig};
 use futures_util::{StreamExt, stream};
 
-use support::{Client, Figure, Server, bundle, median, one, report, request, rows, runtime, texts};
+use support::{Client, Figure, Server, bundle, median, one, raw, report, request, rows, runtime, texts};
 
 const ROUNDS: usize = 5;
-const RAW_BATCH_TOKENS: usize = 512;
 const GRPC_BATCH: usize = 128;
 
 fn main() {
@@ -79,26 +77,6 @@ fn main() {
         .collect();
     println!("{} texts, {workers} workers, median of {ROUNDS}", texts.len());
     report("serving", &figures);
-}
-
-fn raw(sessions: &mut [Session], rows: &[Vec<TokenId>], padding: TokenId) {
-    let mut batches = Vec::new();
-    let mut rest = rows;
-    while let Some(longest) = rest.first().map(Vec::len) {
-        let (batch, after) = rest.split_at((RAW_BATCH_TOKENS / longest).clamp(1, rest.len()));
-        batches.push(batch);
-        rest = after;
-    }
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for session in sessions {
-            scope.spawn(|| {
-                while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    session.run(batch, padding).expect("it runs");
-                }
-            });
-        }
-    });
 }
 
 /// Two batches at once, so that the server always has the next.

@@ -20,7 +20,8 @@
 //!    and takes them back, its rows, the store on disk and its backups, the threads that write, signals, and who watches
 //! 7. [`sinks`]: what changes in profiles, delivered outward at least once
 //! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
-//! 9. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
+//! 9. [`dumps`]: review dumps as they come, read as rows and written again; [`report`]: the scored rows of a dump in figures, in bounded memory, and these on one page
+//! 10. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
 //!
 //! What stays true:
 //!
@@ -30,20 +31,23 @@
 //! - The queue is bounded in tokens and in waiting time, says when it is full, and drops at once what nobody waits for.
 //! - A caller's deadline ends the caller's wait, never work that others share.
 //! - The scorer that serves, and with it the catalogue, is swapped between two calls; a call keeps the one it began with.
+//! - A dump is scored row by row in its order; a run that was stopped ends with the bytes of one that was not.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
-//! - `text`, `conversation`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
+//! - `text`, `conversation`, `report`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`,
-//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` alone maud, `grpc/status.rs` alone tonic's codes.
+//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` and `report/page.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
 pub mod cli;
 pub mod config;
 pub mod conversation;
+pub mod dumps;
 pub mod grpc;
 pub mod http;
 pub mod model;
 pub mod profile;
+pub mod report;
 pub mod scoring;
 pub mod sinks;
 pub mod telemetry;

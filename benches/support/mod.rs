@@ -13,11 +13,13 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::{AnalyzeSentimentRequest, AnalyzeSentimentResponse};
-use arom::model::{Bundle, Runtime, TokenId};
+use arom::model::{Bundle, Runtime, Session, TokenId};
 use arom::scoring::Scorer;
 use arom::text::{is_linguistic, normalize};
 use serde::Serialize;
@@ -27,6 +29,9 @@ pub type Client = SentimentServiceClient<Channel>;
 
 /// As many texts as wisesight-valid has.
 pub const TEXTS: usize = 2404;
+
+/// Padded tokens of a run of [`raw`].
+const RAW_BATCH_TOKENS: usize = 512;
 
 /// One line of target/bench/<name>.json.
 #[derive(Clone, Debug, Serialize)]
@@ -104,6 +109,28 @@ pub fn bundle() -> Bundle {
 pub fn rows(scorer: &Scorer, texts: &[String]) -> Vec<Vec<TokenId>> {
     let asked = texts.iter().filter(|text| is_linguistic(&normalize(text)));
     asked.flat_map(|text| scorer.rows(text).expect("any text can be tokenised")).collect()
+}
+
+/// Inference in a tight loop: rows by length, the longest first, as many a run as [`RAW_BATCH_TOKENS`] hold, a thread for
+/// each session.
+pub fn raw(sessions: &mut [Session], rows: &[Vec<TokenId>], padding: TokenId) {
+    let mut batches = Vec::new();
+    let mut rest = rows;
+    while let Some(longest) = rest.first().map(Vec::len) {
+        let (batch, after) = rest.split_at((RAW_BATCH_TOKENS / longest).clamp(1, rest.len()));
+        batches.push(batch);
+        rest = after;
+    }
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for session in sessions {
+            scope.spawn(|| {
+                while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    session.run(batch, padding).expect("it runs");
+                }
+            });
+        }
+    });
 }
 
 pub fn request(text: &str) -> AnalyzeSentimentRequest {

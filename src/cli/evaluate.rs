@@ -5,33 +5,94 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::normalize::written;
 use super::progress::Progress;
-use super::rows::{Format, Lines};
+use super::rows::Lines;
+use super::terminal::padded;
 use super::{open_scorer, wait};
 use crate::config::Config;
-use crate::model::Label;
-use crate::scoring::{Evaluation, Features, Scorer};
+use crate::dumps::customary_rating;
+use crate::model::{Label, Probabilities};
+use crate::scoring::{Evaluation, Features, McNemar, Scorer, slice_names, slices};
 
 /// Measure the model on labelled texts.
 ///
 /// The file holds one JSON object a line with the fields `text` and `label`: positive, neutral, negative or
-/// question.
+/// question. Without labels, stars may stand for them: --stars.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom evaluate examples/messages.jsonl\n  \
-    arom evaluate --json valid.jsonl | jq .macro_f1")]
+    arom evaluate --json valid.jsonl | jq .macro_f1\n  arom evaluate --slices valid.jsonl\n  \
+    arom evaluate --against models/another valid.jsonl\n  \
+    arom batch reviews.csv --out reviews.jsonl && arom evaluate --stars rating --text review_text reviews.jsonl")]
 pub(super) struct EvaluateArgs {
     /// The labelled texts; "-" is stdin.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The field of the texts.
+    #[arg(long, value_name = "FIELD", default_value = "text")]
+    text: String,
+    /// Take stars for labels: 1 and 2 in this field are negative, 4 and 5 positive, the others are left out. Weak labels: people give
+    /// stars for other things than their words say.
+    #[arg(long, value_name = "FIELD")]
+    stars: Option<String>,
+    /// Show each kind of text on its own: by channel (field `channel`), length, emoji, 555, elongation, ๆ, negation, code-mixing, URL
+    /// and hashtag.
+    #[arg(long)]
+    slices: bool,
+    /// Compare with the model in this folder on the same texts (McNemar's test).
+    #[arg(long, value_name = "BUNDLE")]
+    against: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A text whose label is known.
+struct Labelled {
+    label: Label,
+    text: String,
+    channel: Option<String>,
+}
+
+/// What came out.
+#[derive(Serialize)]
+struct Outcome {
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    texts_per_second: f64,
+    workers: usize,
+    model_fingerprint: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    slices: Vec<Slice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Against>,
+}
+
+/// A kind of text.
+#[derive(Serialize)]
+struct Slice {
+    name: String,
+    rows: usize,
+    micro_f1: f64,
+    macro_f1: f64,
+    expected_calibration_error: f64,
+}
+
+/// Another model on the same texts.
+#[derive(Serialize)]
+struct Against {
+    model_fingerprint: String,
+    micro_f1: f64,
+    macro_f1: f64,
+    expected_calibration_error: f64,
+    mcnemar: McNemar,
 }
 
 pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
@@ -40,59 +101,121 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
         bail!("{} has no rows", args.file.display());
     }
     let scorer = open_scorer(config, Arc::default())?;
+    let (answers, rate) = score(&scorer, &rows)?;
+    let truths = || rows.iter().map(|row| row.label);
+    let against = match &args.against {
+        None => None,
+        Some(bundle) => {
+            let mut other = config.clone();
+            other.bundle.clone_from(bundle);
+            let other = open_scorer(&other, Arc::default())?;
+            let (others, _) = score(&other, &rows)?;
+            let labels = truths().zip(&answers).zip(&others);
+            let labels = labels.map(|((truth, first), second)| (truth, first.label(), second.label()));
+            let mcnemar = McNemar::of(labels);
+            let evaluation = Evaluation::of(&truths().zip(others).collect::<Vec<_>>());
+            Some(Against {
+                model_fingerprint: other.fingerprint().to_owned(),
+                micro_f1: evaluation.micro_f1,
+                macro_f1: evaluation.macro_f1,
+                expected_calibration_error: evaluation.expected_calibration_error,
+                mcnemar,
+            })
+        }
+    };
+    let answers: Vec<_> = truths().zip(answers).collect();
+    let outcome = Outcome {
+        evaluation: Evaluation::of(&answers),
+        texts_per_second: rate,
+        workers: config.scoring.workers,
+        model_fingerprint: scorer.fingerprint().to_owned(),
+        slices: if args.slices { by_slice(&rows, &answers) } else { Vec::new() },
+        against,
+    };
+    let shown =
+        if args.json { format!("{:#}\n", serde_json::to_value(&outcome)?) } else { as_table(&outcome) };
+    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+}
+
+/// The answers in the order of the rows, and texts per second.
+fn score(scorer: &Scorer, rows: &[Labelled]) -> Result<(Vec<Probabilities>, f64)> {
     let progress = Progress::new(Some(rows.len()));
     let answers = wait(async {
         let mut answers = Vec::with_capacity(rows.len());
-        let mut scored = pin!(scorer.score_all(rows.iter().map(|(_, text)| (text, Features::default()))));
+        let mut scored = pin!(scorer.score_all(rows.iter().map(|row| (&row.text, Features::default()))));
         while let Some(result) = scored.next().await {
             answers.push(result?.sentiment.probabilities);
             progress.advance(1);
         }
         anyhow::Ok(answers)
     })??;
-    let answers: Vec<_> = rows.iter().map(|(label, _)| *label).zip(answers).collect();
     let seconds = progress.finish().as_secs_f64();
-    let evaluation = Evaluation::of(&answers);
     let rate =
         if seconds > 0.0 { f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)) / seconds } else { 0.0 };
-    let shown = if args.json {
-        as_json(&evaluation, rate, config.scoring.workers, &scorer)?
-    } else {
-        as_table(&evaluation, rate, config.scoring.workers, &scorer)
-    };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    Ok((answers, rate))
 }
 
-fn read(args: &EvaluateArgs) -> Result<Vec<(Label, String)>> {
+/// Each kind of text that there is: by length, by marks, by channel.
+fn by_slice(rows: &[Labelled], answers: &[(Label, Probabilities)]) -> Vec<Slice> {
+    let mut found: IndexMap<String, Vec<(Label, Probabilities)>> =
+        slice_names().map(|name| (name.to_owned(), Vec::new())).collect();
+    for (row, answer) in rows.iter().zip(answers) {
+        for name in slices(&row.text, row.channel.as_deref()) {
+            found.entry(name).or_default().push(*answer);
+        }
+    }
+    found.retain(|_, answers| !answers.is_empty());
+    let slice = |(name, answers): (String, Vec<_>)| {
+        let Evaluation { rows, micro_f1, macro_f1, expected_calibration_error, .. } =
+            Evaluation::of(&answers);
+        Slice { name, rows, micro_f1, macro_f1, expected_calibration_error }
+    };
+    found.into_iter().map(slice).collect()
+}
+
+fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
     let mut lines = Lines::open(Some(&args.file))?;
     let mut rows = Vec::new();
-    while let Some(row) = lines.next(Format::Json)? {
-        let label = row.object.as_ref().and_then(|object| object.get("label"));
-        let known = label.and_then(Value::as_str).and_then(Label::from_name).ok_or_else(|| {
-            let wanted = Label::ALL.map(Label::name).join(", ");
-            lines.fault(&format!(
-                "field `label` is {}; use {wanted}",
-                label.map_or("missing".to_owned(), Value::to_string)
-            ))
-        })?;
-        rows.push((known, row.text));
+    while let Some(mut object) = lines.object()? {
+        let text = match object.get_mut(&args.text).map(Value::take) {
+            Some(Value::String(text)) => text,
+            _ => return Err(lines.fault(&format!("no field `{}` with a string", args.text))),
+        };
+        let channel = object.get("channel").and_then(Value::as_str).map(str::to_owned);
+        let label = match &args.stars {
+            Some(field) => match object.get(field).and_then(stars) {
+                Some(1 | 2) => Label::Negative,
+                Some(4 | 5) => Label::Positive,
+                _ => continue,
+            },
+            None => {
+                let label = object.get("label");
+                label.and_then(Value::as_str).and_then(Label::from_name).ok_or_else(|| {
+                    let wanted = Label::ALL.map(Label::name).join(", ");
+                    lines.fault(&format!(
+                        "field `label` is {}; use {wanted}",
+                        label.map_or("missing".to_owned(), Value::to_string)
+                    ))
+                })?
+            }
+        };
+        rows.push(Labelled { label, text, channel });
     }
     Ok(rows)
 }
 
-fn as_json(evaluation: &Evaluation, rate: f64, workers: usize, scorer: &Scorer) -> Result<String> {
-    let mut value = serde_json::to_value(evaluation).context("the figures cannot be written as JSON")?;
-    if let (Value::Object(object), Value::Object(more)) = (
-        &mut value,
-        json!({ "texts_per_second": rate, "workers": workers, "model_fingerprint": scorer.fingerprint() }),
-    ) {
-        object.extend(more);
+/// Stars as a number or in words.
+fn stars(value: &Value) -> Option<u8> {
+    match value {
+        Value::String(text) => customary_rating(text),
+        Value::Number(number) => customary_rating(&number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
-    Ok(format!("{value:#}\n"))
 }
 
-fn as_table(evaluation: &Evaluation, rate: f64, workers: usize, scorer: &Scorer) -> String {
-    let mut out = format!("{}  {} texts\n\n", scorer.fingerprint(), evaluation.rows);
+fn as_table(outcome: &Outcome) -> String {
+    let Outcome { evaluation, texts_per_second: rate, workers, model_fingerprint, slices, against } = outcome;
+    let mut out = format!("{model_fingerprint}  {} texts\n\n", evaluation.rows);
     let mut line = |text: String| {
         out.push_str(text.trim_end());
         out.push('\n');
@@ -122,6 +245,29 @@ fn as_table(evaluation: &Evaluation, rate: f64, workers: usize, scorer: &Scorer)
     line(format!("\n{:<10}{}", "truth", columns(names.map(str::to_owned))));
     for (name, row) in names.iter().zip(evaluation.confusion) {
         line(format!("{name:<10}{}", columns(row.map(|cell| cell.to_string()))));
+    }
+    if !slices.is_empty() {
+        line(format!("\n{:<24} {:>9} {:>9} {:>9} {:>9}", "slice", "texts", "micro-F1", "macro-F1", "ECE"));
+    }
+    for Slice { name, rows, micro_f1, macro_f1, expected_calibration_error: error } in slices {
+        let name = padded(name, 24);
+        line(format!("{name} {rows:>9} {micro_f1:>9.4} {macro_f1:>9.4} {error:>9.4}"));
+    }
+    if let Some(Against {
+        model_fingerprint,
+        micro_f1,
+        macro_f1,
+        expected_calibration_error: error,
+        mcnemar,
+    }) = against
+    {
+        line(format!(
+            "\nagainst {model_fingerprint}: micro-F1 {micro_f1:.4}, macro-F1 {macro_f1:.4}, ECE {error:.4}"
+        ));
+        let McNemar { both_right, first_right, second_right, neither_right, p_value } = mcnemar;
+        line(format!(
+            "both right {both_right}, only this one {first_right}, only the other {second_right}, neither {neither_right}; McNemar's p {p_value:.4}"
+        ));
     }
     out
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod batch;
 mod chat;
 mod config;
 mod evaluate;
@@ -40,6 +41,7 @@ pub struct Cli {
 enum Command {
     // The help of each is the comment of its arguments.
     Score(score::ScoreArgs),
+    Batch(batch::BatchArgs),
     Chat(chat::ChatArgs),
     Serve(serve::ServeArgs),
     Profile(profile::ProfileArgs),
@@ -75,6 +77,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Config(command) => config::run(command, common),
         Command::Health(args) => health::run(args),
         Command::Score(args) => score::run(args, &start(common)?),
+        Command::Batch(args) => batch::run(args, &start_with(common, &args.serve_flags())?),
         Command::Chat(args) => chat::run(args, &start(common)?),
         Command::Evaluate(args) => evaluate::run(args, &start(common)?),
         Command::Normalize(args) => {
@@ -88,7 +91,12 @@ pub fn run(cli: &Cli) -> Result<()> {
 
 /// Settings and log of a command that ends by itself; only the server sends traces.
 fn start(common: &CommonFlags) -> Result<Config> {
-    let config = Config::resolve(common, &ServeFlags::default())?;
+    start_with(common, &ServeFlags::default())
+}
+
+/// As [`start`], with some of the settings of a server.
+fn start_with(common: &CommonFlags, flags: &ServeFlags) -> Result<Config> {
+    let config = Config::resolve(common, flags)?;
     let telemetry = TelemetryConfig { otlp_endpoint: None, ..config.telemetry.clone() };
     telemetry::start(&telemetry).map_err(ConfigError::invalid)?;
     Ok(config)

@@ -24,7 +24,8 @@ use crate::grpc::v1::{
 };
 use crate::grpc::{is_for_now, to_json};
 
-type Client = ProfileServiceClient<Channel>;
+pub(super) type Client = ProfileServiceClient<Channel>;
+pub(super) use import::record;
 
 /// What a running server knows of customers and brands.
 #[derive(Args, Debug)]
@@ -158,7 +159,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
     })?
 }
 
-async fn connect(address: &str) -> Result<Client> {
+pub(super) async fn connect(address: &str) -> Result<Client> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let address = address.trim_start_matches("http://");
     let endpoint = Endpoint::from_shared(format!("http://{address}"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Lines of a named source, with their numbers.
 pub(super) struct Lines {
@@ -33,7 +33,7 @@ pub(super) enum Format {
 pub(super) struct Row {
     pub(super) text: String,
     /// The whole object, if the source is JSON Lines.
-    pub(super) object: Option<serde_json::Map<String, Value>>,
+    pub(super) object: Option<Map<String, Value>>,
 }
 
 impl Lines {
@@ -62,23 +62,25 @@ impl Lines {
 
     /// The next row, or none at the end. Errors name the source and the line.
     pub(super) fn next(&mut self, format: Format) -> Result<Option<Row>> {
-        while let Some(line) = self.line()? {
-            match format {
-                Format::Text => {
-                    if self.number == 1 && line.starts_with("{\"") {
-                        tracing::warn!(
-                            "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
-                            self.name
-                        );
-                    }
-                    return Ok(Some(Row { text: line, object: None }));
+        match format {
+            Format::Text => {
+                let Some(line) = self.line()? else { return Ok(None) };
+                if self.number == 1 && line.starts_with("{\"") {
+                    tracing::warn!(
+                        "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
+                        self.name
+                    );
                 }
-                // A blank line, such as the last one of many files, holds no object.
-                Format::Json if line.trim().is_empty() => {}
-                Format::Json => return self.object(&line).map(Some),
+                Ok(Some(Row { text: line, object: None }))
+            }
+            Format::Json => {
+                let Some(object) = self.object()? else { return Ok(None) };
+                let Some(Value::String(text)) = object.get("text") else {
+                    return Err(self.fault("no field `text` with a string"));
+                };
+                Ok(Some(Row { text: text.clone(), object: Some(object) }))
             }
         }
-        Ok(None)
     }
 
     /// The next line, with its number.
@@ -102,16 +104,23 @@ impl Lines {
         Ok(Some(line.trim_end_matches(['\n', '\r']).trim_start_matches('\u{FEFF}').to_owned()))
     }
 
-    fn object(&self, line: &str) -> Result<Row> {
-        let value: Value =
-            serde_json::from_str(line).map_err(|error| self.fault(&format!("not JSON: {error}")))?;
-        let Value::Object(object) = value else {
-            return Err(self.fault("not a JSON object"));
-        };
-        let Some(Value::String(text)) = object.get("text") else {
-            return Err(self.fault("no field `text` with a string"));
-        };
-        Ok(Row { text: text.clone(), object: Some(object) })
+    /// The next object of JSON Lines, or none at the end.
+    pub(super) fn object(&mut self) -> Result<Option<Map<String, Value>>> {
+        while let Some(line) = self.line()? {
+            // A blank line, such as the last one of many files, holds no object.
+            if line.trim().is_empty() {
+                continue;
+            }
+            let value =
+                serde_json::from_str(&line).map_err(|error| self.fault(&format!("not JSON: {error}")))?;
+            return match value {
+                Value::Object(object) => Ok(Some(object)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                    Err(self.fault("not a JSON object"))
+                }
+            };
+        }
+        Ok(None)
     }
 
     /// An error about the line last read.

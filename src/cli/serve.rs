@@ -112,7 +112,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
 }
 
 /// What is kept of customers and brands, if a folder for it is named.
-fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<Disk>>>> {
+pub(super) fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<Disk>>>> {
     let Some(folder) = &config.profile_store else { return Ok(None) };
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;

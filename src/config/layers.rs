@@ -113,6 +113,15 @@ impl FromArgMatches for CommonFlags {
     }
 }
 
+impl ServeFlags {
+    /// As if these keys had been said as flags; for commands that take a few of them.
+    pub(crate) fn of(values: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let flag = |name| KEYS.iter().find(|key| key.name == name).map_or(name, |key| key.flag);
+        let said = |(name, value)| (name, Said { value, source: Source::Flag(flag(name)) });
+        Self { said: values.into_iter().map(said).collect() }
+    }
+}
+
 impl Args for ServeFlags {
     fn augment_args(command: Command) -> Command {
         arguments(command, Scope::Serve)

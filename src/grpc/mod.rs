@@ -34,6 +34,7 @@ use call::InFlight;
 use conversation::Conversations;
 pub(crate) use json::to_json;
 use profile::Profiles;
+pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
 use status::Failure;
 pub(crate) use status::is_for_now;

@@ -6,8 +6,9 @@ use tonic_types::FieldViolation;
 use super::profile::convert::{self, Checked};
 use super::status::Failure;
 use super::{ServerConfig, Shared, v1};
-use crate::profile::Command;
+use crate::profile::{Command, Disk, Keeper};
 use crate::scoring::Scored;
+use crate::telemetry;
 
 /// What is to be recorded, once there is a score.
 #[derive(Debug)]
@@ -52,6 +53,45 @@ impl Recording {
         let (event, replaces) = self.event.into_event((scored.sentiment.label, scored.sentiment.score));
         Command::Record { event, content: self.content, replaces }
     }
+}
+
+/// Records scored events as RecordEvents does, in a store of this process.
+///
+/// # Errors
+///
+/// If the store refuses, or is broken.
+pub(crate) fn record_blocking(
+    keeper: &Keeper<Disk>,
+    config: &ServerConfig,
+    events: Vec<v1::ProfileEvent>,
+) -> Result<Vec<v1::RecordEventResult>, String> {
+    let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+    let command = |event: v1::ProfileEvent| {
+        let content = event.encode_to_vec();
+        let event = convert::event(event, config)?;
+        let felt = match &event.felt {
+            convert::Felt::Scored(label, score) => (*label, *score),
+            convert::Felt::Text(_) => return Err(Failure::NotReady),
+        };
+        let (event, replaces) = event.into_event(felt);
+        Ok(Command::Record { event, content, replaces })
+    };
+    let items: Vec<Result<Command, Failure>> = events.into_iter().map(command).collect();
+    let commands: Vec<Command> = items.iter().flatten().cloned().collect();
+    let outcomes = if commands.is_empty() {
+        Vec::new()
+    } else {
+        keeper.apply_blocking(commands).map_err(|error| telemetry::chain(&error))?
+    };
+    let mut outcomes = outcomes.into_iter();
+    let results = items.into_iter().zip(ids).zip(0..).map(|((item, event_id), index)| {
+        let outcome = match item.and_then(|_| convert::recorded(outcomes.next())) {
+            Ok(status) => v1::record_event_result::Outcome::Status(status.into()),
+            Err(failure) => v1::record_event_result::Outcome::Error(failure.into_item()),
+        };
+        v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
+    });
+    Ok(results.collect())
 }
 
 impl Shared {

@@ -105,6 +105,52 @@ impl Evaluation {
     }
 }
 
+/// Whether one of two models is right more often than the other on the same texts, or only by luck (McNemar 1947).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct McNemar {
+    /// Texts that both have right.
+    pub both_right: usize,
+    /// Texts that only the first has right.
+    pub first_right: usize,
+    /// Texts that only the second has right.
+    pub second_right: usize,
+    /// Texts that neither has right.
+    pub neither_right: usize,
+    /// How likely a difference at least as large is if both are right equally often: the exact two-sided binomial test
+    /// on the texts that one has right and the other has not.
+    pub p_value: f64,
+}
+
+impl McNemar {
+    /// Compares the labels that two models give to texts with the true ones: truth, first, second.
+    pub fn of(labels: impl Iterator<Item = (Label, Label, Label)>) -> Self {
+        let mut counts = [[0; 2]; 2];
+        for (truth, first, second) in labels {
+            if let Some(count) = counts
+                .get_mut(usize::from(first != truth))
+                .and_then(|row| row.get_mut(usize::from(second != truth)))
+            {
+                *count += 1;
+            }
+        }
+        let [[both_right, first_right], [second_right, neither_right]] = counts;
+        let p_value = binomial_two_sided(first_right.min(second_right), first_right + second_right);
+        Self { both_right, first_right, second_right, neither_right, p_value }
+    }
+}
+
+/// How likely at most `few` of `count` fair coins fall on one side, or on the other.
+fn binomial_two_sided(few: usize, count: usize) -> f64 {
+    // In logarithms: the coefficients of a few thousand coins are beyond any float.
+    let mut log_term = -float(count) * std::f64::consts::LN_2;
+    let mut tail = log_term.exp();
+    for taken in 1..=few {
+        log_term += (float(count - taken + 1) / float(taken)).ln();
+        tail += log_term.exp();
+    }
+    (2.0 * tail).min(1.0)
+}
+
 fn risk_coverage(rows: &[(Label, Probabilities)], max_risk: f32) -> RiskCoverage {
     let answered = || rows.iter().filter(|(_, answer)| answer.risk() <= max_risk);
     let wrong = answered().filter(|(truth, answer)| answer.label() != *truth).count();

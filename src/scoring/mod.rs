@@ -8,12 +8,13 @@ mod prepared;
 mod queue;
 mod scorer;
 mod sentiment;
+mod slices;
 mod targets;
 mod window;
 mod workers;
 
 pub use catalogue::{Catalogue, CatalogueError, Target, TargetKind};
-pub use evaluation::{ClassFigures, Evaluation, RiskCoverage};
+pub use evaluation::{ClassFigures, Evaluation, McNemar, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use prepared::MAX_CLAUSES;
 pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
@@ -21,6 +22,7 @@ pub use sentiment::{
     Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredMention, ScoredWindow, Sentiment,
     Timings,
 };
+pub use slices::{slice_names, slices};
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::evaluation::Evaluation;
+use super::evaluation::{Evaluation, McNemar};
 use super::queue::{CallerId, Full, Queue, Waiting};
 use super::sentiment::Sentiment;
+use super::slices::slices;
 use super::window::Windows;
 use super::workers::Pace;
 use crate::model::{Label, Probabilities};
@@ -422,5 +423,40 @@ mod golden {
         let longest =
             references.iter().map(|reference| reference.windows.iter().map(Vec::len).sum::<usize>()).max();
         assert!(longest > Some(600), "the reference reaches 600 tokens");
+    }
+}
+
+#[test]
+fn two_models_are_told_apart_by_the_exact_test() {
+    use Label::{Negative, Positive};
+    for (first_right, second_right, p_value) in
+        [(0, 0, 1.0), (5, 5, 1.0), (10, 2, 0.038_574_218_75), (1000, 1100, 0.030_720_707_864)]
+    {
+        let only = |count, first, second| std::iter::repeat_n((Positive, first, second), count);
+        let labels = only(first_right, Positive, Negative)
+            .chain(only(second_right, Negative, Positive))
+            .chain(only(3, Positive, Positive))
+            .chain(only(2, Negative, Negative));
+        let found = McNemar::of(labels);
+        assert_eq!((found.both_right, found.neither_right), (3, 2));
+        assert_eq!((found.first_right, found.second_right), (first_right, second_right));
+        assert!((found.p_value - p_value).abs() < 1e-9, "{first_right} {second_right}: {}", found.p_value);
+    }
+}
+
+#[test]
+fn a_text_is_in_its_slices() {
+    for (text, channel, wanted) in [
+        ("ดีมากกก 555", Some("review"), vec!["up to 20 characters", "555", "elongation", "channel review"]),
+        ("ราคา 1,555 บาท", None, vec!["up to 20 characters"]),
+        (
+            "service ไม่ดีเลย 😡 จริง ๆ",
+            None,
+            vec!["21 to 60 characters", "emoji", "ๆ", "negation", "code-mixed"],
+        ),
+        ("ดู https://example.com #โปร", None, vec!["21 to 60 characters", "URL", "hashtag"]),
+        ("so good", None, vec!["up to 20 characters", "no Thai"]),
+    ] {
+        assert_eq!(slices(text, channel), wanted, "{text}");
     }
 }

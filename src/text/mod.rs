@@ -1,10 +1,13 @@
-//! Thai text: repairs with a map back to the original, words, clauses, statements, and offsets in the caller's units. Pure.
+//! Thai text: repairs with a map back to the original, words, clauses, statements, offsets in the caller's units; the
+//! letters and times that files hold. Pure.
 
+mod charset;
 mod clauses;
 mod lexicon;
 mod marks;
 mod masks;
 mod modifiers;
+mod moment;
 mod normalize;
 mod offsets;
 mod phrases;
@@ -12,9 +15,11 @@ mod questions;
 mod statements;
 mod words;
 
+pub use charset::Charset;
 pub use clauses::Reading;
 pub use masks::{Mask, is_linguistic};
 pub use modifiers::Modifiers;
+pub use moment::moment;
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
 pub use phrases::Phrases;

@@ -115,6 +115,33 @@ fn evaluate_gives_figures_that_add_up() {
 }
 
 #[test]
+fn evaluate_shows_slices_takes_stars_and_compares_models() {
+    let samples = repository().join("examples/messages.jsonl").display().to_string();
+    let bundle = crate::support::bundle_folder().display().to_string();
+    let output = stdout(&run(&["evaluate", "--json", "--slices", "--against", &bundle, &samples], ""));
+    let figures: Value = serde_json::from_str(&output).expect("JSON");
+    let rows = |wanted: &str| -> u64 {
+        let slices = figures["slices"].as_array().expect("slices").iter();
+        let fitting = slices.filter(|slice| slice["name"].as_str().expect("a name").contains(wanted));
+        fitting.map(|slice| slice["rows"].as_u64().expect("a count")).sum()
+    };
+    assert_eq!((rows("characters"), rows("channel"), rows("channel review")), (72, 72, 24));
+    let compared = &figures["against"]["mcnemar"];
+    assert_eq!(compared["first_right"], 0, "a model is as good as itself");
+    assert_eq!(compared["p_value"], 1.0);
+    assert_eq!(figures["against"]["micro_f1"], figures["micro_f1"]);
+
+    let stars = concat!(
+        "{\"review\":\"อร่อยมาก ประทับใจ\",\"rating\":\"5 ดาว\"}\n",
+        "{\"review\":\"แย่มาก ไม่ไปอีกแล้ว\",\"rating\":1}\n",
+        "{\"review\":\"เฉย ๆ\",\"rating\":3}\n{\"review\":\"ดี\",\"rating\":null}\n"
+    );
+    let output = stdout(&run(&["evaluate", "--json", "--stars", "rating", "--text", "review", "-"], stars));
+    let figures: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!((&figures["rows"], &figures["micro_f1"]), (&2.into(), &1.0.into()));
+}
+
+#[test]
 fn normalize_keeps_the_lines_and_the_other_fields() {
     assert_eq!(
         stdout(&run(&["normalize"], "เเพงมากกกกก\n\nดู https://example.com/a\n")),

@@ -29,6 +29,7 @@ fn pure_code_names_no_runtime_no_transport_no_clock_and_no_file() {
     let src = repository().join("src");
     let mut pure = sources(&src.join("text"));
     pure.extend(sources(&src.join("conversation")));
+    pure.extend(sources(&src.join("report")));
     pure.extend(sources(&src.join("profile")));
     pure.retain(|path| !path.ends_with("profile/storage/disk.rs") && !path.ends_with("profile/keeper.rs"));
     for file in [
@@ -74,7 +75,11 @@ fn each_foreign_api_is_named_in_one_place() {
         ("prost_reflect", vec!["grpc/json.rs"]),
         ("fjall::", vec!["profile/storage/disk.rs"]),
         ("postcard::", vec!["profile/rows.rs"]),
-        ("maud", vec!["cli/chat/html.rs"]),
+        ("maud", vec!["cli/chat/html.rs", "report/page.rs"]),
+        ("parquet::file", vec!["dumps/parquet.rs"]),
+        ("flate2", vec!["dumps/compression.rs"]),
+        ("encoding_rs_io", vec!["dumps/read.rs"]),
+        ("glob::", vec!["dumps/inputs.rs"]),
         ("aho_corasick", vec!["text/phrases.rs"]),
     ] {
         for path in sources(&src) {

@@ -10,6 +10,7 @@
 )]
 
 mod backup;
+mod batch;
 mod bundle;
 mod cache;
 mod chat;

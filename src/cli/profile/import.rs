@@ -106,7 +106,7 @@ impl Counts {
 
 /// Records events, for as long as the server asks to try again, or is away after it was reached. What was recorded already is not
 /// recorded twice.
-async fn record(
+pub(in crate::cli) async fn record(
     client: &mut Client,
     events: Vec<ProfileEvent>,
     reached: bool,

@@ -1,6 +1,5 @@
 //! Readers of LINE's exports, webhooks and plain tables of messages. None of them panics, whatever it is given.
 
-mod charset;
 mod line_text;
 mod official_account;
 mod placeholders;
@@ -10,7 +9,7 @@ mod webhook;
 use serde_json::Value;
 
 use super::message::Message;
-pub use charset::Charset;
+pub use crate::text::Charset;
 
 /// What a file was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +101,7 @@ pub enum ReadError {
 ///
 /// If it is none.
 pub fn read(bytes: &[u8], format: Option<Format>) -> Result<Transcript, ReadError> {
-    let (text, charset) = charset::decode(bytes);
+    let (text, charset) = decode(bytes);
     let text = text.trim_start();
     match format.unwrap_or_else(|| detect(text)) {
         Format::LineTabs | Format::LineSpaces => line_text::read(text, charset),
@@ -118,6 +117,19 @@ pub fn read(bytes: &[u8], format: Option<Format>) -> Result<Transcript, ReadErro
             }
         }
     }
+}
+
+/// Direction marks around names, and characters that show nothing; a joiner stays, for emoji are made with it.
+fn is_dropped(ch: char) -> bool {
+    matches!(ch, '\u{2066}'..='\u{2069}' | '\u{200B}' | '\u{200C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}')
+}
+
+/// The text of a file, and how it was spelt. Lines end in `\n` alone.
+fn decode(bytes: &[u8]) -> (String, Charset) {
+    let charset = Charset::detect(bytes, std::str::from_utf8(bytes).is_ok());
+    let (text, _, _) = charset.encoding().decode(bytes);
+    let text = text.replace("\r\n", "\n");
+    (text.chars().filter(|ch| !is_dropped(*ch)).collect(), charset)
 }
 
 fn detect(text: &str) -> Format {

@@ -1,14 +1,12 @@
 //! Messages of any other system: a table with a head, as CSV, a JSON array, or JSON Lines.
 
 use csv::ReaderBuilder;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::offset;
 use serde_json::Value;
 
 use super::placeholders::body;
 use super::{Charset, Format, ReadError, Skipped, Transcript};
 use crate::conversation::message::{Message, Sender};
+use crate::text::moment;
 
 /// What a column holds, and the names it may have.
 const TEXT: &[&str] = &["text", "message", "body", "content", "ข้อความ"];
@@ -115,20 +113,4 @@ fn message(row: &impl Row, line: usize) -> Result<Message, &'static str> {
         None => None,
     };
     Ok(Message { line, id: row.cell(ID), time, sender, body: body(&text) })
-}
-
-/// A time with its zone, seconds or milliseconds since 1970, or a local time of Thailand.
-fn moment(text: &str) -> Option<Timestamp> {
-    /// Later than any second that is meant, earlier than any millisecond.
-    const SECONDS: i64 = 100_000_000_000;
-    if let Ok(number) = text.parse::<i64>() {
-        return if number.abs() < SECONDS {
-            Timestamp::from_second(number)
-        } else {
-            Timestamp::from_millisecond(number)
-        }
-        .ok();
-    }
-    let zoned = text.parse::<Timestamp>().ok();
-    zoned.or_else(|| offset(7).to_timestamp(text.parse::<DateTime>().ok()?).ok())
 }

@@ -1,0 +1,180 @@
+//! Rows as events of their customers and brands: recorded by a server, or in a store of this machine.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::answer::Answer;
+use super::checkpoint::Counts;
+use crate::cli::profile::{Client, connect, record};
+use crate::config::Config;
+use crate::dumps::{Cells, Columns, Role};
+use crate::grpc::v1::profile_event::Felt;
+use crate::grpc::v1::record_event_result::Outcome;
+use crate::grpc::v1::{Channel, ProfileEvent, RecordEventResult, RecordStatus, ScoredText, SentimentLabel};
+use crate::grpc::{ServerConfig, record_blocking};
+use crate::model::Label;
+use crate::profile::{Disk, Keeper};
+use crate::telemetry::Metrics;
+use crate::text::moment;
+
+/// Events of one call.
+const CALL: usize = 256;
+
+/// Reasons that are told one by one.
+const TOLD: usize = 5;
+
+/// Where events go.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    place: Place,
+    brand: Option<String>,
+    channel: Channel,
+    /// How many reasons were told.
+    told: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    Server { runtime: Box<tokio::runtime::Runtime>, client: Box<Client> },
+    Store { keeper: Box<Keeper<Disk>>, config: Box<ServerConfig> },
+}
+
+/// A word of `--channel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Written {
+    /// A product, place or service review
+    Review,
+    /// A post or comment on a social network
+    Social,
+    /// A message in a LINE chat
+    LineChat,
+    /// Anything else
+    Other,
+}
+
+impl From<Written> for Channel {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Review => Self::Review,
+            Written::Social => Self::Social,
+            Written::LineChat => Self::LineChat,
+            Written::Other => Self::Other,
+        }
+    }
+}
+
+impl Recorder {
+    /// To a server.
+    pub(super) fn to_server(address: &str, brand: Option<String>, channel: Channel) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the async runtime")?;
+        let client = Box::new(runtime.block_on(connect(address))?);
+        Ok(Self { place: Place::Server { runtime: Box::new(runtime), client }, brand, channel, told: 0 })
+    }
+
+    /// To the store of the settings, which no server may have open.
+    pub(super) fn to_store(config: &Config, brand: Option<String>, channel: Channel) -> Result<Self> {
+        let keeper = crate::cli::serve::profiles(config, Arc::new(Metrics::default()))?.ok_or_else(|| {
+            anyhow!("--record needs --profile-store FOLDER, or a server: --record=127.0.0.1:50051")
+        })?;
+        let keeper = Arc::into_inner(keeper).context("the store is in use")?;
+        let place = Place::Store { keeper: Box::new(keeper), config: Box::new(config.server.clone()) };
+        Ok(Self { place, brand, channel, told: 0 })
+    }
+
+    /// A row as an event, whose id is made of all that the dump says of it and not of how it was scored: the same row
+    /// is recorded once, however often it is.
+    pub(super) fn event(
+        &self,
+        cells: &Cells,
+        columns: &Columns,
+        text: &str,
+        answer: &Answer,
+    ) -> Result<ProfileEvent, String> {
+        let cell = |role| columns.cell(role, cells);
+        let time = cell(Role::Time).ok_or("it has no time")?;
+        let time: Timestamp = moment(&time).ok_or_else(|| format!("{time:?} is no time"))?;
+        let customer_id = cell(Role::Customer).unwrap_or_default();
+        let brand_ids: Vec<String> = self.brand.clone().or_else(|| cell(Role::Brand)).into_iter().collect();
+        let mut digest = Sha256::new();
+        for part in [
+            &cell(Role::Id).unwrap_or_default(),
+            &time.to_string(),
+            &customer_id,
+            &brand_ids.join("\0"),
+            self.channel.as_str_name(),
+            text,
+        ] {
+            digest.update(part.as_bytes());
+            digest.update([0]);
+        }
+        let digest = digest.finalize();
+        let event_id = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let label = match answer.label {
+            Label::Positive => SentimentLabel::Positive,
+            Label::Neutral => SentimentLabel::Neutral,
+            Label::Negative => SentimentLabel::Negative,
+            Label::Question => SentimentLabel::Question,
+        };
+        Ok(ProfileEvent {
+            event_id,
+            event_time: Some(prost_types::Timestamp {
+                seconds: time.as_second(),
+                nanos: time.subsec_nanosecond(),
+            }),
+            customer_id,
+            brand_ids,
+            channel: self.channel.into(),
+            felt: Some(Felt::Scored(ScoredText { label: label.into(), score: answer.score })),
+            replaces_event_id: String::new(),
+        })
+    }
+
+    /// Records events and counts how each ended.
+    pub(super) fn record(&mut self, events: Vec<ProfileEvent>, counts: &mut Counts) -> Result<()> {
+        let mut left = events.into_iter();
+        loop {
+            let events: Vec<ProfileEvent> = left.by_ref().take(CALL).collect();
+            if events.is_empty() {
+                return Ok(());
+            }
+            for result in self.place.record(events)? {
+                match result.outcome {
+                    Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
+                        counts.recorded += 1;
+                    }
+                    Some(Outcome::Status(_)) => counts.known += 1,
+                    Some(Outcome::Error(status)) => {
+                        counts.unrecorded += 1;
+                        self.tell(&status.message);
+                    }
+                    None => bail!("the server gave no outcome for an event"),
+                }
+            }
+        }
+    }
+
+    /// Says why a row is not recorded, the first few times.
+    pub(super) fn tell(&mut self, reason: &str) {
+        self.told += 1;
+        if self.told <= TOLD {
+            tracing::warn!(reason, "a row is not recorded");
+        } else if self.told == TOLD + 1 {
+            tracing::warn!("more rows are not recorded; they are counted");
+        }
+    }
+}
+
+impl Place {
+    fn record(&mut self, events: Vec<ProfileEvent>) -> Result<Vec<RecordEventResult>> {
+        match self {
+            Self::Server { runtime, client } => runtime.block_on(record(client, events, true)),
+            Self::Store { keeper, config } => {
+                record_blocking(keeper, config, events).map_err(|problem| anyhow!("cannot record: {problem}"))
+            }
+        }
+    }
+}

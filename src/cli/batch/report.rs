@@ -1,0 +1,180 @@
+//! The report on what was written: read back from the output, so that a run that was stopped and begun again has the
+//! same report as one that was not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::BatchArgs;
+use super::answer::{COLUMNS, TARGETS, content_of};
+use super::checkpoint::beside;
+use super::steps::Input;
+use crate::dumps::{Cells, Given, Item, Reading, Role, Source, customary_rating};
+use crate::model::Label;
+use crate::report::{Collector, Entry, Figures, Quality, Rejected, Spoken, page};
+use crate::scoring::Catalogue;
+use crate::text::moment;
+
+/// Reasons of refused rows that are told apart.
+const REASONS: usize = 20;
+
+/// Writes what was asked for: the page, the figures as JSON, or both.
+pub(super) fn write(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, model: &str) -> Result<()> {
+    if args.report.is_none() && args.report_json.is_none() {
+        return Ok(());
+    }
+    let figures = figures(args, inputs, catalogue, model)?;
+    if let Some(path) = &args.report {
+        put(path, page(&figures).as_bytes())?;
+    }
+    if let Some(path) = &args.report_json {
+        put(path, format!("{:#}\n", serde_json::to_value(&figures)?).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A report is there whole or not at all.
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let next = beside(path, ".next");
+    let written = fs::write(&next, bytes).and_then(|()| fs::rename(&next, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn figures(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, model: &str) -> Result<Figures> {
+    let names: HashMap<&str, &str> =
+        catalogue.targets().map(|target| (target.id.as_str(), target.name.as_str())).collect();
+    let output = Source::survey(&args.out, "the output", Given::default())
+        .with_context(|| format!("cannot read {} for the report", args.out.display()))?;
+    let mut collector = Collector::new();
+    let mut fault = None;
+    let read = output.read(&Reading::default(), &mut |item| {
+        let added = match item {
+            Item::Row(row) => add(&mut collector, &row.cells, args, inputs, &names),
+            Item::Bad(bad) => Err(anyhow::anyhow!("{}", bad.reason)),
+        };
+        match added {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    read.context("cannot read the output for the report")?;
+    if let Some(fault) = fault {
+        return Err(fault.context(format!("{} is no output of arom batch", args.out.display())));
+    }
+    let sources = inputs
+        .iter()
+        .map(|input| format!("{}, {}; {}", input.source.name, input.source.dialect.name(), input.columns));
+    let quality = Quality {
+        sources: sources.collect(),
+        model: model.to_owned(),
+        rejected: rejected(&args.rejects())?,
+        notes: Vec::new(),
+    };
+    Ok(collector.finish(quality))
+}
+
+fn add(
+    collector: &mut Collector,
+    cells: &Cells,
+    args: &BatchArgs,
+    inputs: &[Input],
+    names: &HashMap<&str, &str>,
+) -> Result<()> {
+    let words = |name: &str| match cells.get(&format!("{}{name}", args.prefix)) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let source = words("source");
+    let input = inputs.iter().find(|input| input.source.name == source).or(inputs.first());
+    let Some(input) = input else { bail!("there is no dump") };
+    let label = label(&words("label"))?;
+    let number = |name: &str| words(name).parse::<f32>().with_context(|| format!("{name} is no number"));
+    let text = input.columns.cell(Role::Text, cells).unwrap_or_default();
+    let brand = args.brand.clone().or_else(|| input.columns.cell(Role::Brand, cells));
+    let time = input.columns.cell(Role::Time, cells).and_then(|time| moment(&time));
+    let rating = input.columns.cell(Role::Rating, cells).and_then(|stars| customary_rating(&stars));
+    let targets: Vec<Value> = match cells.get(&format!("{}{TARGETS}", args.prefix)) {
+        Some(Value::Array(targets)) => targets.clone(),
+        Some(Value::String(targets)) => serde_json::from_str(targets).context("the targets are no JSON")?,
+        _ => Vec::new(),
+    };
+    let characters: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let spoken = targets.iter().filter_map(|target| {
+        let id = target.get("target")?.as_str()?;
+        let edge = |name: &str| {
+            let at = usize::try_from(target.get(name)?.as_u64()?).ok()?;
+            characters.get(at).copied()
+        };
+        let score = target.get("score")?.to_string().parse().ok()?;
+        Some(Spoken {
+            target: names.get(id).copied().unwrap_or(id),
+            is_brand: target.get("kind")?.as_str()? == "brand",
+            label: Label::from_name(target.get("label")?.as_str()?)?,
+            score,
+            statement: text.get(edge("begin_offset")?..edge("end_offset")?)?,
+        })
+    });
+    let spoken: Vec<Spoken<'_>> = spoken.collect();
+    let count = |name: &str| words(name).parse().with_context(|| format!("{name} is no number"));
+    collector.add(&Entry {
+        text: &text,
+        label,
+        score: number("score")?,
+        abstain: words("abstain") == "true",
+        mixed: words("mixed") == "true",
+        content: content_of(&words("content")).context("content is none that is known")?,
+        token_count: count("token_count")?,
+        window_count: count("window_count")?,
+        brand: brand.as_deref(),
+        time,
+        rating,
+        targets: &spoken,
+    });
+    Ok(())
+}
+
+fn label(name: &str) -> Result<Label> {
+    Label::from_name(name).with_context(|| format!("a row has no {}", COLUMNS.first().unwrap_or(&"label")))
+}
+
+/// How many rows were refused for each reason, whatever its numbers.
+fn rejected(path: &Path) -> Result<Vec<Rejected>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let source = Source::survey(path, "the rejects", Given::default())?;
+    source.read(&Reading::default(), &mut |item| {
+        if let Item::Row(row) = item {
+            let reason = row.cells.get("reason").and_then(Value::as_str).unwrap_or_default();
+            let reason = without_numbers(reason);
+            let known = counts.len() < REASONS || counts.contains_key(&reason);
+            *counts.entry(if known { reason } else { "for other reasons".to_owned() }).or_default() += 1;
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut counts: Vec<Rejected> =
+        counts.into_iter().map(|(reason, row_count)| Rejected { reason, row_count }).collect();
+    counts.sort_by_key(|rejected| std::cmp::Reverse(rejected.row_count));
+    Ok(counts)
+}
+
+fn without_numbers(reason: &str) -> String {
+    let mut plain = String::new();
+    for ch in reason.chars() {
+        if !ch.is_ascii_digit() {
+            plain.push(ch);
+        } else if !plain.ends_with('…') {
+            plain.push('…');
+        }
+    }
+    plain
+}

@@ -1,0 +1,331 @@
+//! Which column holds what: by the names that dumps give them, and by what is in them.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{Cells, DumpError};
+use crate::text::moment;
+
+/// What a column may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The words.
+    Text,
+    /// Who wrote them.
+    Customer,
+    /// What they are about.
+    Brand,
+    /// When they were written.
+    Time,
+    /// Stars, from 1 to 5.
+    Rating,
+    /// The dump's own name for the row.
+    Id,
+}
+
+impl Role {
+    /// In the order in which they are told.
+    pub const ALL: [Self; 6] = [Self::Text, Self::Customer, Self::Brand, Self::Time, Self::Rating, Self::Id];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Customer => "customer",
+            Self::Brand => "brand",
+            Self::Time => "time",
+            Self::Rating => "rating",
+            Self::Id => "id",
+        }
+    }
+
+    /// Names of such columns, the more telling first, without case, spaces and marks.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Text => &[
+                "text",
+                "reviewtext",
+                "reviewbody",
+                "reviewcontent",
+                "review",
+                "reviews",
+                "commenttext",
+                "comment",
+                "comments",
+                "content",
+                "tweet",
+                "fulltext",
+                "message",
+                "body",
+                "caption",
+                "post",
+                "description",
+                "ข้อความ",
+                "รีวิว",
+                "ความคิดเห็น",
+                "ความเห็น",
+                "คอมเมนต์",
+                "เนื้อหา",
+            ],
+            Self::Customer => &[
+                "customerid",
+                "customer",
+                "userid",
+                "authorid",
+                "reviewerid",
+                "reviewer",
+                "reviewername",
+                "author",
+                "authorname",
+                "username",
+                "user",
+                "screenname",
+                "ลูกค้า",
+                "ผู้เขียน",
+                "ผู้รีวิว",
+            ],
+            Self::Brand => &[
+                "brand",
+                "brandid",
+                "brandname",
+                "restaurantname",
+                "shopname",
+                "storename",
+                "placename",
+                "businessname",
+                "productname",
+                "restaurantid",
+                "shopid",
+                "storeid",
+                "placeid",
+                "productid",
+                "แบรนด์",
+                "ร้าน",
+                "ชื่อร้าน",
+                "สินค้า",
+            ],
+            Self::Time => &[
+                "eventtime",
+                "timestamp",
+                "datetime",
+                "createdat",
+                "createdtime",
+                "publishedat",
+                "postedat",
+                "reviewdate",
+                "reviewtime",
+                "commentdate",
+                "commenttime",
+                "date",
+                "time",
+                "เวลา",
+                "วันที่",
+            ],
+            Self::Rating => {
+                &["rating", "stars", "star", "starrating", "reviewrating", "ratingstar", "คะแนน", "ดาว"]
+            }
+            Self::Id => &["reviewid", "commentid", "messageid", "tweetid", "postid", "eventid", "id"],
+        }
+    }
+
+    /// Whether a cell can be such.
+    fn fits(self, cell: &Value) -> bool {
+        let text = spelling(cell);
+        let Some(text) = text.as_deref() else { return false };
+        match self {
+            Self::Text => !is_number(text),
+            Self::Customer | Self::Brand | Self::Id => true,
+            Self::Time => moment(text).is_some(),
+            Self::Rating => customary_rating(text).is_some(),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which column has which role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns(Vec<(Role, String)>);
+
+/// Thai letters that a text of opinion has on average, at least, to be taken for one without a telling name.
+const THAI_LETTERS: usize = 5;
+
+impl Columns {
+    /// By the names of the columns and some of their rows; `given` is what the user has said, and goes first. A column
+    /// that is said to be "" is none.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such column, or none that holds texts.
+    pub fn find(names: &[String], rows: &[Cells], given: &[(Role, String)]) -> Result<Self, DumpError> {
+        let all = || names.join(", ");
+        let mut found = Vec::new();
+        for role in Role::ALL {
+            let said = given.iter().find(|(of, _)| *of == role).map(|(_, name)| name);
+            let column = match said {
+                Some(name) if name.is_empty() => None,
+                Some(name) if names.contains(name) => Some(name.clone()),
+                Some(name) => {
+                    return Err(DumpError::Columns(format!(
+                        "there is no column {name:?} for {role}; there are: {}",
+                        all()
+                    )));
+                }
+                None => named(role, names, rows).or_else(|| seen(role, names, rows)),
+            };
+            if let Some(column) = column
+                && (said.is_some() || !found.iter().any(|(_, taken)| *taken == column))
+            {
+                found.push((role, column));
+            }
+        }
+        if !found.iter().any(|(role, _)| *role == Role::Text) {
+            return Err(DumpError::Columns(format!(
+                "no column looks like the texts; say which it is with --columns text=NAME, of: {}",
+                all()
+            )));
+        }
+        Ok(Self(found))
+    }
+
+    /// The column of a role.
+    pub fn of(&self, role: Role) -> Option<&str> {
+        self.0.iter().find(|(of, _)| *of == role).map(|(_, name)| name.as_str())
+    }
+
+    /// What stands in the column of a role, as words; nothing if it is empty.
+    pub fn cell(&self, role: Role, cells: &Cells) -> Option<String> {
+        spelling(cells.get(self.of(role)?)?).filter(|text| !text.trim().is_empty())
+    }
+}
+
+impl fmt::Display for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|(role, name)| format!("{role}={name}")).collect();
+        f.write_str(&pairs.join(", "))
+    }
+}
+
+/// A name without case, spaces and marks.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|ch| ch.is_alphanumeric() || ('\u{E01}'..='\u{E5B}').contains(ch))
+        .collect::<String>()
+        .to_lowercase()
+}
+
+/// Whether it is a name that dumps give to a column.
+pub(super) fn is_known_name(name: &str) -> bool {
+    let name = plain(name);
+    Role::ALL.into_iter().any(|role| role.names().contains(&name.as_str()))
+}
+
+fn named(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
+    let known = role.names().iter();
+    let mut candidates = known.filter_map(|known| names.iter().find(|name| plain(name) == *known));
+    candidates.find(|name| fits(role, name, rows)).cloned()
+}
+
+/// Whether at least half of what stands there, if anything does, can be such.
+fn fits(role: Role, name: &str, rows: &[Cells]) -> bool {
+    let filled = rows
+        .iter()
+        .filter_map(|row| row.get(name))
+        .filter(|cell| spelling(cell).is_some_and(|text| !text.trim().is_empty()));
+    let (mut fitting, mut all) = (0, 0);
+    for cell in filled {
+        all += 1;
+        fitting += usize::from(role.fits(cell));
+    }
+    2 * fitting >= all
+}
+
+/// A column without a telling name, by what is in it.
+fn seen(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
+    match role {
+        Role::Text => {
+            let letters = |name: &String| {
+                let cells = rows.iter().filter_map(|row| row.get(name)).filter_map(spelling);
+                cells
+                    .map(|cell| cell.chars().filter(|ch| ('\u{E01}'..='\u{E5B}').contains(ch)).count())
+                    .sum::<usize>()
+            };
+            let most = names.iter().max_by_key(|name| letters(name))?;
+            (letters(most) >= THAI_LETTERS * rows.len().max(1)).then(|| most.clone())
+        }
+        // Of a dump without a head such as Wongnai's, whose columns have only numbers for names.
+        Role::Rating => {
+            let unnamed = names.iter().filter(|name| name.starts_with(UNNAMED));
+            let mut rated = unnamed.filter(|name| {
+                let mut cells = rows.iter().filter_map(|row| row.get(*name)).peekable();
+                cells.peek().is_some()
+                    && cells.all(|cell| {
+                        spelling(cell)
+                            .is_some_and(|text| is_number(&text) && customary_rating(&text).is_some())
+                    })
+            });
+            rated.next().cloned()
+        }
+        Role::Customer | Role::Brand | Role::Time | Role::Id => None,
+    }
+}
+
+/// How columns without a name are called, before their number.
+pub(super) const UNNAMED: &str = "column_";
+
+/// A cell as words; none if it is nothing, a list or an object.
+fn spelling(cell: &Value) -> Option<String> {
+    match cell {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+pub(super) fn is_number(text: &str) -> bool {
+    text.trim().parse::<f64>().is_ok()
+}
+
+/// Stars from 1 to 5, as dumps write them: "5", "4.0", "4/5", "5 stars", "5 ดาว", or words.
+pub fn customary_rating(text: &str) -> Option<u8> {
+    const WORDS: [(&str, u8); 20] = [
+        ("excellent", 5),
+        ("five", 5),
+        ("ดีมาก", 5),
+        ("ดีเยี่ยม", 5),
+        ("very good", 5),
+        ("good", 4),
+        ("four", 4),
+        ("ดี", 4),
+        ("average", 3),
+        ("okay", 3),
+        ("ok", 3),
+        ("fair", 3),
+        ("three", 3),
+        ("พอใช้", 3),
+        ("ปานกลาง", 3),
+        ("poor", 2),
+        ("two", 2),
+        ("แย่", 2),
+        ("terrible", 1),
+        ("แย่มาก", 1),
+    ];
+    let text = text.trim().to_lowercase();
+    if let Some((_, stars)) = WORDS.iter().find(|(word, _)| *word == text) {
+        return Some(*stars);
+    }
+    let end = text.find(|ch: char| !ch.is_ascii_digit() && ch != '.').unwrap_or(text.len());
+    let (number, rest) = text.split_at_checked(end)?;
+    let number: f32 = number.parse().ok()?;
+    let after = ["/5", "star", "ดาว", "out of 5", "เต็ม 5"];
+    let rest = rest.trim();
+    if !rest.is_empty() && !after.iter().any(|known| rest.replace("/ 5", "/5").starts_with(known)) {
+        return None;
+    }
+    (1_u8..=5).find(|stars| (f32::from(*stars) - number).abs() <= 0.5)
+}

@@ -1,0 +1,277 @@
+//! The files that are read: found, opened, and looked through once before their rows are used.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::compression::Compression;
+use super::dialect::{Dialect, Format, Given};
+use super::read::{self, Reading};
+use super::{Cells, DumpError, Item, parquet};
+use crate::text::Charset;
+
+/// A dump that was looked through.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name for people.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is written.
+    pub dialect: Dialect,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Its bytes when they are not.
+    pub bytes: u64,
+    /// SHA-256 of these, in hexadecimal digits.
+    pub sha256: String,
+    /// The names of its columns; of JSON, those of the first rows.
+    pub columns: Vec<String>,
+    /// The columns of a Parquet file that hold times and days.
+    pub times: parquet::Moments,
+    /// Its first rows.
+    pub sample: Vec<Cells>,
+}
+
+/// Endings of the files that are taken out of a folder.
+const ENDINGS: [&str; 8] = ["csv", "tsv", "ssv", "txt", "jsonl", "ndjson", "json", "parquet"];
+
+/// Bytes of the beginning by which a dialect is found.
+const HEAD: usize = 1 << 18;
+
+/// Rows by which the columns are found.
+const SAMPLE: usize = 200;
+
+/// A file with so many characters of UTF-8 for each wrong byte is UTF-8 that was damaged, and no cp874.
+const DAMAGED: u64 = 100;
+
+/// The files that names stand for: themselves, those of a folder and below, those that a pattern fits. Sorted within
+/// each name; `except` is left out.
+///
+/// # Errors
+///
+/// If a name stands for none.
+pub fn find(names: &[PathBuf], except: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DumpError> {
+    let mut found = Vec::new();
+    for name in names {
+        let text = name.to_string_lossy();
+        if name.is_dir() {
+            let pattern = format!("{}/**/*", glob::Pattern::escape(&text));
+            let inside = matching(&pattern)?.into_iter().filter(|path| is_dump(path) && !except(path));
+            let before = found.len();
+            found.extend(inside);
+            if found.len() == before {
+                let endings = ENDINGS.join(", .");
+                return Err(DumpError::NoInput(format!(
+                    "{text} has no dump in it; taken are .{endings}, also with .gz or .zst"
+                )));
+            }
+        } else if !name.exists() && text.contains(['*', '?', '[']) {
+            let fitting = matching(&text)?;
+            if fitting.is_empty() {
+                return Err(DumpError::NoInput(format!("no file fits {text}")));
+            }
+            found.extend(fitting.into_iter().filter(|path| path.is_file() && !except(path)));
+        } else {
+            found.push(name.clone());
+        }
+    }
+    Ok(found)
+}
+
+fn matching(pattern: &str) -> Result<Vec<PathBuf>, DumpError> {
+    let paths = glob::glob(pattern)
+        .map_err(|error| DumpError::NoInput(format!("{pattern} is no pattern of files: {error}")))?;
+    let read = |path: Result<PathBuf, glob::GlobError>| {
+        path.map_err(|error| DumpError::File { path: error.path().to_owned(), cause: error.into() })
+    };
+    paths.map(read).collect()
+}
+
+/// The ending of a name, that of a compression left aside.
+fn ending(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    name.rsplit_once('.').map(|(_, ending)| ending.to_owned()).unwrap_or_default()
+}
+
+fn is_dump(path: &Path) -> bool {
+    path.is_file() && ENDINGS.contains(&ending(path).as_str())
+}
+
+impl Source {
+    /// Looks through a file: its letters and dialect, its hash, its first rows.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is empty, or its beginning is broken.
+    pub fn survey(path: &Path, name: &str, given: Given) -> Result<Self, DumpError> {
+        let (compression, mut reader) = open(path)?;
+        let failed = |cause| DumpError::File { path: path.to_owned(), cause };
+        let (mut digest, mut bytes, mut head) = (Sha256::new(), 0_u64, Vec::new());
+        let mut letters = Letters::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let count = reader.read(&mut buffer).map_err(failed)?;
+            let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else { break };
+            digest.update(read);
+            bytes += count as u64;
+            letters.add(read);
+            let room = HEAD.saturating_sub(head.len());
+            head.extend(read.iter().take(room));
+        }
+        if bytes == 0 {
+            return Err(DumpError::NoInput(format!("{name} is empty")));
+        }
+        let hash = digest.finalize();
+        let is_parquet = head.starts_with(b"PAR1") && matches!(given.format, None | Some(Format::Parquet));
+        let dialect = if is_parquet {
+            Dialect { format: Format::Parquet, charset: Charset::Utf8 }
+        } else {
+            let charset = Charset::detect(&head, letters.are_utf8());
+            Dialect::detect(&head, charset, given, ending(path) == "txt")
+        };
+        if dialect.format == Format::Parquet && compression != Compression::None {
+            let problem = "is Parquet inside of another compression; unpack it first".to_owned();
+            return Err(DumpError::Parquet { path: path.to_owned(), problem });
+        }
+        let mut source = Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            dialect,
+            compression,
+            bytes,
+            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            columns: Vec::new(),
+            times: Vec::new(),
+            sample: Vec::new(),
+        };
+        source.look()?;
+        Ok(source)
+    }
+
+    /// The first rows, and the columns.
+    fn look(&mut self) -> Result<(), DumpError> {
+        let mut sample = Vec::new();
+        let head = self.read(&Reading::default(), &mut |item| {
+            if let Item::Row(row) = item {
+                sample.push(row.cells);
+            }
+            if sample.len() < SAMPLE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        // What is broken further down is told when its rows are used.
+        match head {
+            Ok(()) => {}
+            Err(error) if sample.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+        match self.dialect.format {
+            Format::Parquet => (self.columns, self.times) = parquet::columns(&self.path)?,
+            Format::Csv { delimiter, header } => {
+                let (_, reader) = open(&self.path)?;
+                let reader = read::Counted::new(reader, &Reading::default());
+                self.columns = read::head(reader, self.dialect.charset, delimiter, header);
+            }
+            Format::Text | Format::JsonLines | Format::JsonArray => add_names(&mut self.columns, &sample),
+        }
+        self.sample = sample;
+        Ok(())
+    }
+
+    /// The names of all columns: JSON is read through for them.
+    ///
+    /// # Errors
+    ///
+    /// If it is broken.
+    pub fn all_columns(&self) -> Result<Vec<String>, DumpError> {
+        let mut names = self.columns.clone();
+        if matches!(self.dialect.format, Format::JsonLines | Format::JsonArray) {
+            self.read(&Reading::default(), &mut |item| {
+                if let Item::Row(row) = item {
+                    add_names(&mut names, &[row.cells]);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(names)
+    }
+
+    /// Gives its rows and what is none, in their order, until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// If what follows a place cannot be found; what is before it was given.
+    pub fn read(
+        &self,
+        reading: &Reading,
+        each: &mut dyn FnMut(Item) -> ControlFlow<()>,
+    ) -> Result<(), DumpError> {
+        match self.dialect.format {
+            Format::Parquet => parquet::read(&self.path, reading, each),
+            format @ (Format::Csv { .. } | Format::Text | Format::JsonLines | Format::JsonArray) => {
+                let (_, reader) = open(&self.path)?;
+                let reader = read::Counted::new(reader, reading);
+                read::read(&self.name, format, self.dialect.charset, reader, each)
+            }
+        }
+    }
+}
+
+/// Adds the names that are new.
+fn add_names(names: &mut Vec<String>, rows: &[Cells]) {
+    for name in rows.iter().flat_map(Cells::keys) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<(Compression, Box<dyn Read>), DumpError> {
+    let failed = |cause| DumpError::File { path: path.to_owned(), cause };
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let head = std::io::BufRead::fill_buf(&mut file).map_err(failed)?;
+    let compression = Compression::detect(head);
+    Ok((compression, compression.reader(file).map_err(failed)?))
+}
+
+/// Counts what is UTF-8 and what is not, chunk after chunk.
+#[derive(Debug, Default)]
+struct Letters {
+    characters: u64,
+    wrong: u64,
+    /// The beginning of a character whose rest is in the next chunk.
+    begun: Vec<u8>,
+}
+
+impl Letters {
+    fn add(&mut self, bytes: &[u8]) {
+        let joined;
+        let mut bytes = bytes;
+        if !self.begun.is_empty() {
+            joined = [self.begun.as_slice(), bytes].concat();
+            self.begun.clear();
+            bytes = &joined;
+        }
+        let mut left = bytes.len();
+        for chunk in bytes.utf8_chunks() {
+            self.characters += chunk.valid().bytes().filter(|byte| *byte >= 0xC0).count() as u64;
+            left -= chunk.valid().len() + chunk.invalid().len();
+            if chunk.invalid().is_empty() {
+                continue;
+            }
+            // Fewer than four bytes at the end may be the beginning of a character.
+            if left == 0 && chunk.invalid().first().is_some_and(|byte| *byte >= 0xC2) {
+                self.begun = chunk.invalid().to_vec();
+            } else {
+                self.wrong += 1;
+            }
+        }
+    }
+
+    fn are_utf8(&self) -> bool {
+        self.wrong == 0 || self.characters / self.wrong >= DAMAGED
+    }
+}

@@ -1,0 +1,344 @@
+//! Parquet, row by row: the only file that names the library. Its own record interface serves; Arrow beside it would
+//! make the build half as long again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
+use parquet::basic::{
+    Compression, ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel,
+};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::record::Field;
+use parquet::schema::types::{Type, TypePtr};
+use serde_json::Value;
+
+use super::read::Reading;
+use super::{Cells, DumpError, Item, Row};
+
+/// Most rows of a row group, and most bytes of their JSON.
+const GROUP_ROWS: usize = 65_536;
+const GROUP_BYTES: usize = 64 << 20;
+
+const DAY: Date = Date::constant(1970, 1, 1);
+
+/// A column of moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Days.
+    Date,
+    /// Microseconds, of UTC or of wherever the writer was.
+    Stamp {
+        /// Whether of UTC.
+        utc: bool,
+    },
+}
+
+/// Columns of moments by their names.
+pub type Moments = Vec<(String, Moment)>;
+
+fn failed(path: &Path) -> impl Fn(ParquetError) -> DumpError {
+    move |error| DumpError::Parquet { path: path.to_owned(), problem: error.to_string() }
+}
+
+fn open(path: &Path) -> Result<SerializedFileReader<File>, DumpError> {
+    let file = File::open(path).map_err(|cause| DumpError::File { path: path.to_owned(), cause })?;
+    SerializedFileReader::new(file).map_err(failed(path))
+}
+
+/// How a column of whole numbers is to be read.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    moment: Option<Moment>,
+    /// Of its moments in a second, where the record interface leaves them as numbers.
+    nanoseconds: bool,
+}
+
+fn shapes(reader: &SerializedFileReader<File>) -> Vec<(String, Shape)> {
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let shape = |field: &TypePtr| {
+        let info = field.get_basic_info();
+        let (moment, nanoseconds) = match info.logical_type_ref() {
+            Some(LogicalType::Date) => (Some(Moment::Date), false),
+            Some(LogicalType::Timestamp(of)) => {
+                (Some(Moment::Stamp { utc: of.is_adjusted_to_u_t_c }), of.unit == TimeUnit::NANOS)
+            }
+            // Older writers, and INT96, say only that it is one.
+            _ if matches!(
+                info.converted_type(),
+                ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS
+            ) || field.is_primitive() && field.get_physical_type() == Physical::INT96 =>
+            {
+                (Some(Moment::Stamp { utc: false }), false)
+            }
+            _ => (None, false),
+        };
+        (info.name().to_owned(), Shape { moment, nanoseconds })
+    };
+    fields.iter().map(shape).collect()
+}
+
+/// The names of the columns, and those that hold moments.
+pub(super) fn columns(path: &Path) -> Result<(Vec<String>, Moments), DumpError> {
+    let shapes = shapes(&open(path)?);
+    let moments = shapes.iter().filter_map(|(name, shape)| Some((name.clone(), shape.moment?)));
+    Ok((shapes.iter().map(|(name, _)| name.clone()).collect(), moments.collect()))
+}
+
+pub(super) fn read(
+    path: &Path,
+    reading: &Reading,
+    each: &mut dyn FnMut(Item) -> ControlFlow<()>,
+) -> Result<(), DumpError> {
+    let reader = open(path)?;
+    let shapes = shapes(&reader);
+    let rows = usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let row_bytes = bytes / (rows.max(1) as u64);
+    for (row, line) in reader.get_row_iter(None).map_err(failed(path))?.zip(1..) {
+        let row = row.map_err(failed(path))?;
+        reading.bytes.fetch_add(row_bytes, Ordering::Relaxed);
+        let cells = row.into_columns().into_iter().zip(&shapes);
+        let cells = cells.map(|((name, field), (_, shape))| (name, value(&field, *shape)));
+        let item = Item::Row(Row { line, cells: cells.collect() });
+        if each(item).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library knows what a kind of field is as JSON")]
+fn value(field: &Field, Shape { moment, nanoseconds }: Shape) -> Value {
+    let stamp = |time: Result<Timestamp, jiff::Error>| {
+        let Ok(time) = time else { return Value::Null };
+        match moment {
+            Some(Moment::Stamp { utc: false }) => Offset::UTC.to_datetime(time).to_string().into(),
+            _ => time.to_string().into(),
+        }
+    };
+    match field {
+        Field::TimestampMillis(at) => stamp(Timestamp::from_millisecond(*at)),
+        Field::TimestampMicros(at) => stamp(Timestamp::from_microsecond(*at)),
+        Field::Long(at) if nanoseconds => stamp(Timestamp::from_nanosecond(i128::from(*at))),
+        // Text whose writer did not say that it is.
+        Field::Bytes(bytes) if std::str::from_utf8(bytes.data()).is_ok() => {
+            String::from_utf8_lossy(bytes.data()).into()
+        }
+        // As short as they were meant: 0.1, and not the double next to it.
+        Field::Float(number) => number.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        other => other.to_json_value(),
+    }
+}
+
+/// What a column of a table to be written holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing yet.
+    Nothing,
+    Boolean,
+    Integer,
+    Float,
+    Text,
+    /// Lists and objects as JSON.
+    Json,
+    Moment(Moment),
+}
+
+impl Kind {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Bool(_) => Self::Boolean,
+            Value::Number(number) if number.is_i64() => Self::Integer,
+            Value::Number(_) => Self::Float,
+            Value::String(_) => Self::Text,
+            Value::Array(_) | Value::Object(_) => Self::Json,
+        }
+    }
+
+    /// What holds both.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (one, other) if one == other => one,
+            (Self::Nothing, kind) | (kind, Self::Nothing) => kind,
+            (Self::Integer, Self::Float) | (Self::Float, Self::Integer) => Self::Float,
+            (Self::Moment(moment), Self::Text) => Self::Moment(moment),
+            _ => Self::Text,
+        }
+    }
+
+    fn physical(self) -> (Physical, Option<LogicalType>) {
+        match self {
+            Self::Nothing | Self::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            Self::Json => (Physical::BYTE_ARRAY, Some(LogicalType::Json)),
+            Self::Boolean => (Physical::BOOLEAN, None),
+            Self::Integer => (Physical::INT64, None),
+            Self::Float => (Physical::DOUBLE, None),
+            Self::Moment(Moment::Date) => (Physical::INT32, Some(LogicalType::Date)),
+            Self::Moment(Moment::Stamp { utc }) => {
+                (Physical::INT64, Some(LogicalType::timestamp(utc, TimeUnit::MICROS)))
+            }
+        }
+    }
+}
+
+/// Writes the rows of a file of JSON Lines as Parquet. Columns come in the order in which they are first seen; those
+/// named in `moments` hold moments. Every column may be null.
+///
+/// Read twice: a column's type is known when its last row is.
+///
+/// # Errors
+///
+/// If either cannot be read or written.
+pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> Result<(), DumpError> {
+    let mut columns: Vec<(String, Kind)> = Vec::new();
+    each_row(from, |cells, _| {
+        for (name, cell) in &cells {
+            let kind = Kind::of(cell);
+            match columns.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = known.or(kind),
+                None => {
+                    let moment = moments.iter().find(|(known, _)| known == name);
+                    columns.push((
+                        name.clone(),
+                        moment.map_or(kind, |(_, moment)| Kind::Moment(*moment).or(kind)),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let failed = failed(to);
+    let file = File::create(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by(concat!("arom ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let schema = schema(&columns).map_err(&failed)?;
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(&failed)?;
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    each_row(from, |cells, size| {
+        group.push(cells);
+        bytes += size;
+        if group.len() == GROUP_ROWS || bytes > GROUP_BYTES {
+            write_group(&mut writer, &columns, &group).map_err(&failed)?;
+            group.clear();
+            bytes = 0;
+        }
+        Ok(())
+    })?;
+    if !group.is_empty() {
+        write_group(&mut writer, &columns, &group).map_err(&failed)?;
+    }
+    let file = writer.into_inner().map_err(&failed)?;
+    file.sync_all().map_err(|cause| DumpError::File { path: to.to_owned(), cause })
+}
+
+fn each_row(
+    path: &Path,
+    mut each: impl FnMut(Cells, usize) -> Result<(), DumpError>,
+) -> Result<(), DumpError> {
+    let failed = |cause| DumpError::File { path: path.to_owned(), cause };
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let mut line = Vec::new();
+    let mut number = 0;
+    while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
+        number += 1;
+        let cells = serde_json::from_slice(&line).map_err(|error| DumpError::Broken {
+            name: path.display().to_string(),
+            place: format!("line {number}"),
+            problem: error.to_string(),
+        })?;
+        each(cells, line.len())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn schema(columns: &[(String, Kind)]) -> Result<TypePtr, ParquetError> {
+    let field = |(name, kind): &(String, Kind)| {
+        let (physical, logical) = kind.physical();
+        let field = Type::primitive_type_builder(name, physical)
+            .with_repetition(Repetition::OPTIONAL)
+            .with_logical_type(logical);
+        Ok(Arc::new(field.build()?))
+    };
+    let fields = columns.iter().map(field).collect::<Result<Vec<_>, ParquetError>>()?;
+    Ok(Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?))
+}
+
+fn write_group(
+    writer: &mut SerializedFileWriter<File>,
+    columns: &[(String, Kind)],
+    rows: &[Cells],
+) -> Result<(), ParquetError> {
+    let mut group = writer.next_row_group()?;
+    for (name, kind) in columns {
+        let cells = || rows.iter().map(|row| row.get(name).unwrap_or(&Value::Null));
+        match kind {
+            Kind::Nothing | Kind::Text | Kind::Json => {
+                put::<ByteArrayType>(&mut group, cells().map(|cell| text(cell, *kind)))?;
+            }
+            Kind::Boolean => put::<BoolType>(&mut group, cells().map(Value::as_bool))?,
+            Kind::Integer => put::<Int64Type>(&mut group, cells().map(Value::as_i64))?,
+            Kind::Float => put::<DoubleType>(&mut group, cells().map(Value::as_f64))?,
+            Kind::Moment(Moment::Date) => put::<Int32Type>(&mut group, cells().map(day))?,
+            Kind::Moment(Moment::Stamp { utc }) => {
+                put::<Int64Type>(&mut group, cells().map(|cell| microseconds(cell, *utc)))?;
+            }
+        }
+    }
+    group.close()?;
+    Ok(())
+}
+
+fn put<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, File>,
+    cells: impl Iterator<Item = Option<T::T>>,
+) -> Result<(), ParquetError> {
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    for cell in cells {
+        levels.push(i16::from(cell.is_some()));
+        values.extend(cell);
+    }
+    let mut column = group.next_column()?.ok_or(ParquetError::General("a column is missing".to_owned()))?;
+    column.typed::<T>().write_batch(&values, Some(&levels), None)?;
+    column.close()
+}
+
+fn text(cell: &Value, kind: Kind) -> Option<ByteArray> {
+    match cell {
+        Value::Null => None,
+        Value::String(text) if kind != Kind::Json => Some(text.as_str().into()),
+        other @ (Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => Some(other.to_string().as_str().into()),
+    }
+}
+
+fn day(cell: &Value) -> Option<i32> {
+    let date: Date = cell.as_str()?.parse().ok()?;
+    Some((date - DAY).get_days())
+}
+
+fn microseconds(cell: &Value, utc: bool) -> Option<i64> {
+    let text = cell.as_str()?;
+    if utc {
+        return Some(text.parse::<Timestamp>().ok()?.as_microsecond());
+    }
+    let local: DateTime = text.parse().ok()?;
+    Some(Offset::UTC.to_timestamp(local).ok()?.as_microsecond())
+}

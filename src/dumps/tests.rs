@@ -1,0 +1,369 @@
+#![allow(clippy::indexing_slicing, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::text::Charset;
+
+fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("written");
+    path
+}
+
+fn survey(path: &Path) -> Source {
+    Source::survey(path, "dump", Given::default()).expect("a dump")
+}
+
+/// All that a dump holds.
+fn items(source: &Source) -> Result<Vec<Item>, DumpError> {
+    let mut items = Vec::new();
+    source.read(&Reading::default(), &mut |item| {
+        items.push(item);
+        ControlFlow::Continue(())
+    })?;
+    Ok(items)
+}
+
+fn rows(source: &Source) -> Vec<Value> {
+    let row = |item| match item {
+        Item::Row(row) => Value::Object(row.cells),
+        Item::Bad(bad) => json!({ "bad": bad.reason }),
+    };
+    items(source).expect("readable").into_iter().map(row).collect()
+}
+
+#[test]
+fn the_dumps_of_the_wild_are_known_by_their_columns() {
+    let twint = "id,conversation_id,created_at,date,time,timezone,user_id,username,name,place,tweet,language,mentions,urls,photos,replies_count,retweets_count,likes_count,hashtags,cashtags,link,retweet,quote_url,video,thumbnail,near,geo,source,user_rt_id,user_rt,retweet_id,reply_to,retweet_date,translate,trans_src,trans_dest\n\
+        1330000000000000001,1330000000000000001,2020-11-22 09:30:00 +07,2020-11-22,09:30:00,+0700,778,somying,สมหญิง,,เน็ตช้ามากกก ทั้งวันเลย,th,[],[],[],0,0,1,[],[],https://x.example/1,False,,0,,,,,,,,[],,,,\n";
+    let shopee = "User Id,User Shop Id,User Name,Anonymous,Comment Id,Comment Date,Comment,Rating,Detail Rating,Comment Images,Comment Videos,Bought Products,Product Id,Product URL,Product Name\n\
+        91,17,s***y,False,501,2026-10-01T08:15:00,\"ส่งไวมาก\nของตรงปก\",5,\"product_quality: 5\nseller_service: 5\",,,เสื้อ M,7001,https://s.example/7001,เสื้อยืดคอกลม\n\
+        92,18,m***k,True,502,2026-10-02T11:00:00,,4,,,,เสื้อ L,7001,https://s.example/7001,เสื้อยืดคอกลม\n";
+    for (name, content, dialect, columns) in [
+        (
+            "wongnai.csv",
+            "ร้านนี้อร่อย, แต่รอคิวนาน ไปกันสี่คนสั่งห้าอย่าง;4\n\"พนักงานพูดไม่ดี; อาหารเย็นชืด\nไม่ไปอีก\";1\nราคาโอเค รสชาติกลาง ๆ;3\n",
+            "CSV (semicolon, without a header, utf-8)",
+            "text=column_1, rating=column_2",
+        ),
+        (
+            "scrape.csv",
+            "restaurant_id,restaurant_name,restaurant_url,review_url,username,review_text,review_length\n\
+             12,ครัวคุณต๋อย,https://w.example/12,https://w.example/12/1,ploy,ต้มยำกุ้งแซ่บมาก,18\n",
+            "CSV (comma, with a header, utf-8)",
+            "text=review_text, customer=username, brand=restaurant_name",
+        ),
+        (
+            "google.csv",
+            "review_id,author,author_url,rating,text,date,date_relative,language,helpful_count,response_text,response_date\n\
+             g1,Somchai P.,https://g.example/1,2,จอดรถยาก พนักงานไม่ค่อยสนใจ,2026-09-14,2 เดือนที่แล้ว,th,3,ขอบคุณค่ะ,2026-09-15\n",
+            "CSV (comma, with a header, utf-8)",
+            "text=text, customer=author, time=date, rating=rating, id=review_id",
+        ),
+        (
+            "shopee.csv",
+            shopee,
+            "CSV (comma, with a header, utf-8)",
+            "text=Comment, customer=User Id, brand=Product Name, time=Comment Date, rating=Rating, id=Comment Id",
+        ),
+        (
+            "lazada.tsv",
+            "review_id\tproduct_id\trating\treview_text\treview_date\treviewer\tproduct_option\n\
+             l1\tp9\tดีมาก\tใช้ดี คุ้มราคา\t05/10/2569\tA***1\tสีดำ\nl2\tp9\t\tสีเพี้ยน\t06/10/2569\tB***2\t\n",
+            "CSV (tab, with a header, utf-8)",
+            "text=review_text, customer=reviewer, brand=product_id, time=review_date, rating=rating, id=review_id",
+        ),
+        (
+            "pantip.jsonl",
+            "{\"comment_id\":\"c1\",\"text\":\"แอปล่มอีกแล้ว\",\"collected_at\":\"2026-11-02T00:00:00Z\",\"published_at\":\"2026-11-01T12:00:00+07:00\",\"reply_to\":null}\n",
+            "JSON Lines (utf-8)",
+            "text=text, time=published_at, id=comment_id",
+        ),
+        (
+            "snscrape.csv",
+            "date,content\n2026-11-01 10:00:00+00:00,รอบนี้กล้องถ่ายสวยมาก\n",
+            "CSV (comma, with a header, utf-8)",
+            "text=content, time=date",
+        ),
+        (
+            "twint.csv",
+            twint,
+            "CSV (comma, with a header, utf-8)",
+            "text=tweet, customer=user_id, time=created_at, id=id",
+        ),
+        (
+            "facebook.json",
+            "[{\"num\":1,\"id\":\"f1\",\"text\":\"โปรนี้ดีจริง\",\"score\":0.4,\"polarity\":\"pos\",\"like\":3,\"comment\":1,\"shared\":0,\"date_time\":\"2026-11-01 08:00\",\"img_src\":\"\",\"url\":\"https://f.example\"}]",
+            "JSON array (utf-8)",
+            "text=text, time=date_time, id=id",
+        ),
+        ("plain.txt", "อร่อย, คุ้ม, ไปอีก\nรอนาน; ไม่ไหว\n", "a text a line (utf-8)", "text=text"),
+        (
+            "unnamed.csv",
+            "a1|ส่งของช้ามาก รอเป็นอาทิตย์|10\na2|แพ็กดี ของไม่บุบ|12\n",
+            "CSV (\'|\', without a header, utf-8)",
+            "text=column_2",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = survey(&file(&folder, name, content.as_bytes()));
+        assert_eq!(source.dialect.name(), dialect, "{name}");
+        let found = Columns::find(&source.columns, &source.sample, &[]).expect("columns");
+        assert_eq!(found.to_string(), columns, "{name}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = survey(&file(&folder, "shopee.csv", shopee.as_bytes()));
+    let found = rows(&source);
+    assert_eq!(found[0]["Comment"], "ส่งไวมาก\nของตรงปก");
+    assert_eq!(found[0]["Detail Rating"], "product_quality: 5\nseller_service: 5");
+    assert_eq!((found.len(), &found[1]["Comment"]), (2, &json!("")));
+}
+
+#[test]
+fn letters_are_found_and_a_few_wrong_bytes_change_nothing() {
+    let text = "ข้อความ;ดาว\r\nอร่อยมาก;5\r\nไม่ไปอีกแล้ว;1\r\n";
+    let cp874 = Charset::Cp874.encoding().encode(text).0.into_owned();
+    let utf16: Vec<u8> =
+        [0xFF, 0xFE].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let marked = ["\u{FEFF}", text].concat().into_bytes();
+    for (bytes, letters) in
+        [(text.as_bytes().to_vec(), "utf-8"), (marked, "utf-8"), (cp874, "cp874"), (utf16, "utf-16le")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = survey(&file(&folder, "dump.csv", &bytes));
+        assert_eq!(source.dialect.charset.name(), letters);
+        assert_eq!(
+            rows(&source),
+            [json!({ "ข้อความ": "อร่อยมาก", "ดาว": "5" }), json!({ "ข้อความ": "ไม่ไปอีกแล้ว", "ดาว": "1" })],
+            "{letters}"
+        );
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut damaged = "text\nของดีมากราคาไม่แพงเลย ส่งไวด้วย\n".repeat(40).into_bytes();
+    damaged.push(0xFF);
+    assert_eq!(survey(&file(&folder, "damaged.csv", &damaged)).dialect.charset.name(), "utf-8");
+}
+
+#[test]
+fn what_is_no_row_is_told_by_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source =
+        survey(&file(&folder, "ragged.csv", b"id,text,stars\n1,a,5,,\n2,b\n\"3\n\",c,4,d\n4,\"e\n\",1\n"));
+    let found: Vec<(u64, String)> = items(&source)
+        .expect("readable")
+        .into_iter()
+        .map(|item| match item {
+            Item::Row(row) => (row.line, serde_json::to_string(&row.cells).expect("JSON")),
+            Item::Bad(bad) => (bad.line, bad.reason),
+        })
+        .collect();
+    let told = |line, text: &str| (line, text.to_owned());
+    assert_eq!(
+        found,
+        [
+            told(2, r#"{"id":"1","text":"a","stars":"5"}"#),
+            told(3, r#"{"id":"2","text":"b"}"#),
+            told(4, "has 4 cells where the first row has 3: a quote or a separator is missing"),
+            told(6, r#"{"id":"4","text":"e\n","stars":"1"}"#),
+        ]
+    );
+
+    let lines = b"{\"text\":\"a\"}\n\n{\"text\":\n[1]\n{\"text\":\"b\"}";
+    let source = survey(&file(&folder, "broken.jsonl", lines));
+    let found: Vec<(u64, bool)> = items(&source)
+        .expect("readable")
+        .into_iter()
+        .map(|item| match item {
+            Item::Row(row) => (row.line, true),
+            Item::Bad(bad) => (bad.line, false),
+        })
+        .collect();
+    assert_eq!(found, [(1, true), (3, false), (4, false), (5, true)]);
+
+    let source = survey(&file(&folder, "broken.json", b"[{\"text\":\"a\"},7,{\"text\":\"b\"},{\"tex"));
+    let mut seen = 0;
+    let error = source
+        .read(&Reading::default(), &mut |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        })
+        .expect_err("it ends in its middle");
+    assert_eq!(seen, 3);
+    assert!(error.to_string().starts_with("dump, line 1: EOF"), "{error}");
+}
+
+#[test]
+fn every_compression_is_read_also_in_several_parts() {
+    let (first, second) = ("{\"text\":\"ดี\"}\n", "{\"text\":\"แย่\"}\n");
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = [first, second].map(|part| compression.pack(part.into()).expect("packed"));
+        // Without an ending that tells: the bytes do.
+        let source = survey(&file(&folder, "dump", &parts.concat()));
+        assert_eq!(source.compression, compression);
+        assert_eq!(rows(&source), [json!({ "text": "ดี" }), json!({ "text": "แย่" })]);
+        assert_eq!(source.bytes, (first.len() + second.len()) as u64);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut packed = Compression::Gzip.pack(first.repeat(1000).into()).expect("packed");
+    packed.truncate(packed.len() / 2);
+    let error = Source::survey(&file(&folder, "cut.gz", &packed), "dump", Given::default());
+    assert!(matches!(error, Err(DumpError::File { .. })), "{error:?}");
+}
+
+#[test]
+fn folders_and_patterns_stand_for_their_dumps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("sub")).expect("made");
+    for name in ["b.csv", "a.jsonl.gz", "sub/c.parquet", "notes.md", "out.jsonl", "sub/d.tsv.zst"] {
+        file(&folder, name, b"x");
+    }
+    let names = |found: Result<Vec<PathBuf>, DumpError>| -> Vec<String> {
+        let inside = |path: PathBuf| path.strip_prefix(folder.path()).expect("inside").display().to_string();
+        found.expect("found").into_iter().map(inside).collect()
+    };
+    let but_out = |path: &Path| path.ends_with("out.jsonl");
+    let all = names(find(&[folder.path().to_owned()], but_out));
+    assert_eq!(all, ["a.jsonl.gz", "b.csv", "sub/c.parquet", "sub/d.tsv.zst"]);
+    let pattern = folder.path().join("*.csv");
+    assert_eq!(names(find(std::slice::from_ref(&pattern), but_out)), ["b.csv"]);
+    assert!(find(&[folder.path().join("*.xls")], but_out).is_err());
+    let empty = tempfile::tempdir().expect("a folder");
+    assert!(find(&[empty.path().to_owned()], but_out).is_err());
+}
+
+#[test]
+fn stars_are_read_as_dumps_write_them() {
+    for (text, stars) in [
+        ("5", Some(5)),
+        ("4.0", Some(4)),
+        ("4.5", Some(4)),
+        ("3/5", Some(3)),
+        ("1 ดาว", Some(1)),
+        ("2 stars", Some(2)),
+        ("Excellent", Some(5)),
+        ("แย่มาก", Some(1)),
+        ("0", None),
+        ("10", None),
+        ("5 คน", None),
+        ("", None),
+        ("nan", None),
+    ] {
+        assert_eq!(customary_rating(text), stars, "{text}");
+    }
+}
+
+#[test]
+fn columns_may_be_said_and_what_is_not_there_is_told() {
+    let names: Vec<String> = ["Comment", "note"].map(str::to_owned).into();
+    let find = |given: &[(Role, &str)]| {
+        let given: Vec<_> = given.iter().map(|(role, name)| (*role, (*name).to_owned())).collect();
+        Columns::find(&names, &[], &given).map(|found| found.to_string()).map_err(|error| error.to_string())
+    };
+    assert_eq!(find(&[]), Ok("text=Comment".to_owned()));
+    assert_eq!(
+        find(&[(Role::Text, "note"), (Role::Brand, "Comment")]),
+        Ok("text=note, brand=Comment".to_owned())
+    );
+    assert_eq!(
+        find(&[(Role::Text, "body")]),
+        Err("there is no column \"body\" for text; there are: Comment, note".to_owned())
+    );
+    assert!(find(&[(Role::Text, "")]).is_err());
+}
+
+#[test]
+fn parquet_that_pyarrow_wrote_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews.parquet");
+    let source = survey(&path);
+    let found = Columns::find(&source.columns, &source.sample, &[]).expect("columns");
+    assert_eq!(
+        found.to_string(),
+        "text=review_text, brand=shop_name, time=created_at, rating=stars, id=review_id"
+    );
+    assert_eq!(
+        rows(&source),
+        [
+            json!({
+                "review_id": 1, "review_text": "ส่งไวมาก ประทับใจ", "shop_name": "ร้านป้าแดง", "stars": 5,
+                "price": 129.5, "verified": true, "created_at": "2026-11-01T09:30:00", "day": "2026-11-01",
+                "tags": ["ส่งไว", "คุ้ม"], "seen": "2026-11-01T02:30:00.000000001Z"
+            }),
+            json!({
+                "review_id": 2, "review_text": null, "shop_name": "ร้านป้าแดง", "stars": 1, "price": null,
+                "verified": false, "created_at": null, "day": null, "tags": null, "seen": null
+            }),
+        ]
+    );
+}
+
+#[test]
+fn parquet_keeps_what_it_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows_in = [
+        json!({ "text": "ดี", "n": 1, "x": 1, "yes": true, "more": [1, 2], "mixed": 1, "at": "2026-11-01T02:30:00Z", "day": "1969-12-31", "local": "2026-11-01T09:30:00.5", "none": null }),
+        json!({ "text": "แย่", "n": -9_007_199_254_740_993_i64, "x": 0.5, "yes": false, "more": null, "mixed": "a" }),
+        json!({ "text": "", "late": "new" }),
+    ];
+    let lines: Vec<String> = rows_in.iter().map(Value::to_string).collect();
+    let from = file(&folder, "rows.jsonl", lines.join("\n").as_bytes());
+    let to = folder.path().join("rows.parquet");
+    let moments = [
+        ("at".to_owned(), Moment::Stamp { utc: true }),
+        ("day".to_owned(), Moment::Date),
+        ("local".to_owned(), Moment::Stamp { utc: false }),
+    ];
+    from_json_lines(&from, &to, &moments).expect("written");
+    let source = survey(&to);
+    assert_eq!(source.times, moments);
+    let found = rows(&source);
+    assert_eq!(
+        found[0],
+        json!({ "text": "ดี", "n": 1, "x": 1.0, "yes": true, "more": "[1,2]", "mixed": "1", "at": "2026-11-01T02:30:00Z", "day": "1969-12-31", "local": "2026-11-01T09:30:00.5", "none": null, "late": null })
+    );
+    assert_eq!(found[1]["n"], json!(-9_007_199_254_740_993_i64));
+    assert_eq!((&found[1]["mixed"], &found[2]["late"]), (&json!("a"), &json!("new")));
+    let again = folder.path().join("again.parquet");
+    from_json_lines(&from, &again, &moments).expect("written");
+    assert_eq!(
+        fs::read(&to).expect("read"),
+        fs::read(&again).expect("read"),
+        "the same rows are the same bytes"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), start in prop_oneof![Just(""), Just("{\"text\":"), Just("[{"), Just("a,b\n"), Just("\""), Just("PAR1")]) {
+        let mut dump = tempfile::NamedTempFile::new().expect("a file");
+        dump.write_all(start.as_bytes()).expect("written");
+        dump.write_all(&bytes).expect("written");
+        if let Ok(source) = Source::survey(dump.path(), "dump", Given::default()) {
+            let found = Columns::find(&source.columns, &source.sample, &[]);
+            prop_assert!(found.is_ok() || source.sample.len() < 200);
+            drop(items(&source));
+        }
+    }
+
+    #[test]
+    fn csv_gives_back_what_was_put_in(cells in proptest::collection::vec(("[ก-๙a-z ,;\"\n\r\t|]{0,12}", "[ก-๙a-z]{1,12}"), 1..20)) {
+        let columns = ["text".to_owned(), "author".to_owned()];
+        let table: Vec<Cells> = cells.iter().map(|(text, author)| {
+            Cells::from_iter([("text".to_owned(), json!(text)), ("author".to_owned(), json!(author))])
+        }).collect();
+        let bytes = encode_rows(Ending::Csv(Compression::None), &columns, true, &table).expect("written");
+        let mut dump = tempfile::NamedTempFile::new().expect("a file");
+        dump.write_all(&bytes).expect("written");
+        let given = Given { format: Some(Format::Csv { delimiter: b',', header: true }), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) };
+        let source = Source::survey(dump.path(), "dump", given).expect("a dump");
+        let wanted: Vec<Value> = table.into_iter().map(Value::Object).collect();
+        prop_assert_eq!(rows(&source), wanted);
+    }
+}

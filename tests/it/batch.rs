@@ -1,0 +1,582 @@
+//! `arom batch`: whatever the dump, the same rows with their sentiment; and whatever happens, each once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use arom::dumps::{Compression, Ending, Given, Item, Reading, Source, encode_rows, from_json_lines};
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
+use arom::grpc::v1::{Channel as Written, ListProfilesRequest, ProfileEvent, profile_event::Felt};
+use arom::scoring::Features;
+use arom::text::Charset;
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::profile::record;
+use crate::support::{Server, arom, repository, run, run_command, scorer, stderr};
+
+type Rows = Vec<Map<String, Value>>;
+
+/// Reviews with all that a row may have; `count` of them, of few texts.
+fn reviews(count: usize) -> Rows {
+    let texts = [
+        "อร่อยมากกก ส่งไวด้วย",
+        "รอนานสองชั่วโมง อาหารเย็นหมดแล้ว",
+        "บอกว่า \"ของแท้\" แต่; สีเพี้ยน, ผ้าบาง\nไม่คุ้มราคาเลย",
+        "",
+        "มีไซซ์ใหญ่กว่านี้ไหมคะ",
+        "เฉย ๆ พอใช้ได้ 555",
+    ];
+    let now = jiff::Timestamp::now();
+    let row = |number: usize| {
+        let time = now - Duration::from_secs(60 + 7200 * (number as u64 % 300));
+        let time = jiff::Timestamp::from_second(time.as_second()).expect("a time");
+        let cells = json!({
+            "review_id": format!("r{number}"),
+            "reviewer": format!("u{}", number % 7),
+            "shop_name": if number.is_multiple_of(3) { "somtam" } else { "krapao" },
+            "review_date": time.to_string(),
+            "rating": (number % 5 + 1).to_string(),
+            "review_text": texts[number % texts.len()],
+        });
+        let Value::Object(cells) = cells else { unreachable!("an object") };
+        cells
+    };
+    (0..count).map(row).collect()
+}
+
+/// A dump that says itself how it is written, by its name.
+fn write(path: &Path, rows: &Rows) {
+    let name = path.to_string_lossy();
+    let columns: Vec<String> = rows[0].keys().cloned().collect();
+    let bytes = if name.ends_with(".json") {
+        serde_json::to_vec_pretty(rows).expect("JSON")
+    } else if name.ends_with(".parquet") {
+        let lines = path.with_extension("jsonl");
+        write(&lines, rows);
+        return from_json_lines(&lines, path, &[]).expect("written");
+    } else {
+        let name = name.trim_end_matches(".cp874");
+        let ending = Ending::of(Path::new(name)).expect("an ending");
+        let bytes = encode_rows(ending, &columns, true, rows).expect("bytes");
+        match ending {
+            Ending::JsonLines(compression) | Ending::Csv(compression) => {
+                compression.pack(bytes).expect("packed")
+            }
+            Ending::Parquet => bytes,
+        }
+    };
+    let bytes = if name.ends_with(".cp874") {
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        Charset::Cp874.encoding().encode(&text).0.into_owned()
+    } else {
+        bytes
+    };
+    fs::write(path, bytes).expect("written");
+}
+
+fn read(path: &Path) -> Rows {
+    let source = Source::survey(path, "it", Given::default()).expect("a dump");
+    let mut rows = Vec::new();
+    let all = source.read(&Reading::default(), &mut |item| {
+        match item {
+            Item::Row(row) => rows.push(row.cells),
+            Item::Bad(bad) => panic!("{bad:?}"),
+        }
+        ControlFlow::Continue(())
+    });
+    all.expect("readable");
+    rows
+}
+
+fn batch(args: &[&str]) -> Output {
+    run(&[&["batch"], args].concat(), "")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// As words, which is what CSV keeps.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_dump_comes_out_as_every_kind_with_its_sentiment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let rows = reviews(40);
+    let mut scores = Vec::new();
+    for row in &rows {
+        let text = row["review_text"].as_str().expect("a text");
+        scores.push(scorer().score(text, Features::default()).await.expect("a score").sentiment);
+    }
+    let (inputs, outputs) = (
+        ["a.csv", "b.csv.cp874", "c.jsonl.gz", "d.json", "e.parquet", "f.csv.zst"],
+        ["1.jsonl", "2.csv", "3.parquet", "4.csv.gz", "5.jsonl.zst", "6.csv.zst"],
+    );
+    for (input, output) in inputs.into_iter().zip(outputs) {
+        let (input, output) = (path(input), path(output));
+        write(&input, &rows);
+        let ran = batch(&[text(&input), "--out", text(&output)]);
+        assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+        let found = read(&output);
+        assert_eq!(found.len(), rows.len(), "{}", output.display());
+        for ((row, found), sentiment) in rows.iter().zip(&found).zip(&scores) {
+            for (name, cell) in row {
+                assert_eq!(words(&found[name]), words(cell), "{} {name}", output.display());
+            }
+            assert_eq!(found["arom_label"], sentiment.label.name());
+            let score: f32 = words(&found["arom_score"]).parse().expect("a number");
+            assert_eq!(score.to_bits(), sentiment.score.to_bits(), "the same to the bit");
+            let content = if words(&row["review_text"]).is_empty() { "empty" } else { "linguistic" };
+            assert_eq!(found["arom_content"], content);
+        }
+        let left: Vec<PathBuf> = fs::read_dir(folder.path())
+            .expect("readable")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| text(path).starts_with(text(&output)) && *path != output)
+            .collect();
+        assert!(left.is_empty(), "{left:?} is left behind");
+    }
+    // Twice into the same file is a mistake, unless it is meant.
+    let again = batch(&[text(&path("a.csv")), "--out", text(&path("1.jsonl"))]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("--overwrite"), "{}", stderr(&again));
+    assert!(batch(&[text(&path("a.csv")), "--out", text(&path("1.jsonl")), "--overwrite"]).status.success());
+}
+
+#[test]
+fn folders_and_stdin_are_read_and_each_row_names_its_dump() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dumps = folder.path().join("dumps");
+    fs::create_dir(&dumps).expect("made");
+    write(&dumps.join("b.csv"), &reviews(3));
+    fs::write(dumps.join("a.jsonl"), "{\"text\":\"ดีมาก\",\"stars\":5}\n").expect("written");
+    let out = dumps.join("scored.csv");
+    for _ in 0..2 {
+        // Again: what was written stands in the same folder, and is no dump.
+        let ran = batch(&[text(&dumps), "--out", text(&out), "--overwrite"]);
+        assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+        let found = read(&out);
+        assert_eq!(found.len(), 4);
+        assert!(words(&found[0]["arom_source"]).ends_with("a.jsonl") && words(&found[0]["stars"]) == "5");
+        assert!(words(&found[1]["arom_source"]).ends_with("b.csv") && words(&found[1]["stars"]).is_empty());
+    }
+    let out = folder.path().join("stdin.jsonl");
+    let ran = run(&["batch", "-", "--out", text(&out)], "รีวิว\nอร่อย\nแพงไป\n");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("stdin: CSV (comma, with a header, utf-8); text=รีวิว"), "{}", stderr(&ran));
+    assert_eq!(read(&out)[1]["รีวิว"], "แพงไป");
+}
+
+#[test]
+fn a_dump_without_rows_gives_a_table_without_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dump = folder.path().join("d.csv");
+    fs::write(&dump, "id,text\n").expect("written");
+    for name in ["o.jsonl", "o.csv", "o.csv.gz", "o.jsonl.zst", "o.parquet"] {
+        let out = folder.path().join(name);
+        let ran = batch(&[text(&dump), "--out", text(&out)]);
+        assert_eq!(ran.status.code(), Some(0), "{name}: {}", stderr(&ran));
+        if name != "o.jsonl" {
+            let packed = name == "o.jsonl.zst";
+            let found = Source::survey(&out, name, Given::default());
+            assert!(packed || found.is_ok_and(|source| source.sample.is_empty()), "{name}");
+        }
+    }
+    let head = fs::read_to_string(folder.path().join("o.csv")).expect("read");
+    assert!(head.starts_with("id,text,arom_label,") && head.lines().count() == 1, "{head}");
+    fs::write(&dump, "").expect("written");
+    let ran = batch(&[text(&dump), "--out", text(&folder.path().join("x.csv"))]);
+    assert!(ran.status.code() == Some(2) && stderr(&ran).contains("is empty"), "{}", stderr(&ran));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_line_and_the_rest_is_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, out) = (folder.path().join("d.jsonl"), folder.path().join("o.jsonl"));
+    let long = json!({ "text": "ยาว".repeat(30_000) }).to_string();
+    let lines =
+        ["{\"text\":\"ดี\"}", "{\"text\":", "{\"other\":1}", "{\"text\":null}", "{\"text\":{}}", &long];
+    fs::write(&dump, lines.join("\n")).expect("written");
+    let ran = batch(&[text(&dump), "--out", text(&out)]);
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("4 refused"), "{}", stderr(&ran));
+    assert_eq!(read(&out).len(), 2);
+    let rejects = read(&folder.path().join("o.jsonl.rejects.jsonl"));
+    let told: Vec<(u64, &str)> = rejects
+        .iter()
+        .map(|reject| {
+            (reject["line"].as_u64().expect("a line"), reject["reason"].as_str().expect("a reason"))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (2, "is no JSON: EOF while parsing a value at line 1 column 8"),
+            (3, "has no \"text\""),
+            (5, "\"text\" is no text"),
+            (6, "\"text\" is 270000 bytes long, at most 65536 are taken"),
+        ]
+    );
+    assert_eq!((&rejects[0]["row"], &rejects[1]["row"]), (&json!("{\"text\":"), &json!({ "other": 1 })));
+    let strict = batch(&[text(&dump), "--out", text(&out), "--overwrite", "--max-errors", "3"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(stderr(&strict).contains("more than --max-errors 3"), "{}", stderr(&strict));
+
+    let nowhere = folder.path().join("x.csv");
+    let nowhere = text(&nowhere);
+    for (args, wanted) in [
+        (vec![text(&dump), "--out", "x.xlsx"], "ends in .jsonl"),
+        (vec!["nothing/*.csv", "--out", nowhere], "no file fits"),
+        (vec![text(&dump), "--out", nowhere, "--columns", "text=body"], "there is no column \"body\""),
+        (vec![text(&dump), "--out", nowhere, "--columns", "words=text"], "there is no such role"),
+        (vec![text(&out), "--out", nowhere], "choose another --prefix"),
+        (vec![text(&dump), "--out", nowhere, "--record"], "no column of times"),
+    ] {
+        let ran = batch(&args);
+        assert_eq!(ran.status.code(), Some(2), "{args:?}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains(wanted), "{args:?}: {}", stderr(&ran));
+        assert!(!Path::new(nowhere).exists(), "{args:?}");
+    }
+}
+
+/// Rows with some that are refused.
+fn dump_with_faults(path: &Path, count: usize) {
+    let rows = reviews(count);
+    let lines = rows.iter().enumerate().map(|(number, row)| {
+        if number % 97 == 5 {
+            "{\"review_text\":\n".to_owned()
+        } else {
+            format!("{}\n", Value::Object(row.clone()))
+        }
+    });
+    fs::write(path, lines.collect::<String>()).expect("written");
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dump = folder.path().join("dump.jsonl");
+    dump_with_faults(&dump, 30_000);
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64 ^ u64::from(std::process::id());
+    for ending in ["jsonl", "csv.gz", "parquet"] {
+        let whole = folder.path().join(format!("whole.{ending}"));
+        let started = std::time::Instant::now();
+        let ran = batch(&[text(&dump), "--out", text(&whole), "--quiet"]);
+        assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+        let took = started.elapsed();
+        let out = folder.path().join(format!("killed.{ending}"));
+        let growing = if ending == "parquet" {
+            folder.path().join("killed.parquet.partial.jsonl")
+        } else {
+            out.clone()
+        };
+        let bytes = || fs::metadata(&growing).map_or(0, |file| file.len());
+        let (mut kills, mut went_on) = (0, 0);
+        let code = loop {
+            let before = bytes();
+            let mut child = arom()
+                .args(["batch", text(&dump), "--out", text(&out)])
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let share = f64::from(u32::try_from(random >> 32).expect("32 bits")) / f64::from(u32::MAX);
+            // The first at any moment of its start, the others some time after they have written more.
+            while kills > 0 && kills < 5 && bytes() <= before && child.try_wait().expect("asked").is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if kills < 5 {
+                std::thread::sleep(took.mul_f64(share / if kills == 0 { 3.0 } else { 10.0 }));
+                child.kill().expect("it runs, or has ended");
+                kills += 1;
+            }
+            let ended = child.wait_with_output().expect("it ended");
+            went_on += usize::from(stderr(&ended).contains("goes on after"));
+            if let Some(code) = ended.status.code() {
+                break code;
+            }
+            if bytes() > 0 {
+                let found = read(&growing);
+                assert!(
+                    found.iter().all(|row| row.contains_key("arom_model")),
+                    "what is there is whole rows"
+                );
+            }
+        };
+        assert_eq!(code, 3, "{ending}");
+        assert!(fs::read(&whole).expect("read") == fs::read(&out).expect("read"), "{ending}: other bytes");
+        let rejects = |out: &Path| fs::read(format!("{}.rejects.jsonl", out.display())).expect("rejects");
+        assert!(rejects(&whole) == rejects(&out), "{ending}: other rejects");
+        assert!(went_on > 0, "{ending}: no run went on where another was");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_what_is_good_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, whole, out) =
+        (folder.path().join("d.jsonl"), folder.path().join("whole.csv"), folder.path().join("out.csv"));
+    dump_with_faults(&dump, 6000);
+    assert_eq!(batch(&[text(&dump), "--out", text(&whole), "--quiet"]).status.code(), Some(3));
+    // Files of at most half a megabyte: writing beyond that fails in the middle of a block.
+    let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_arom"),
+        "batch",
+        text(&dump),
+        "--out",
+        text(&out),
+        "--quiet",
+    ]);
+    let ran = run_command(&mut shell, "");
+    assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("the same command goes on"), "{}", stderr(&ran));
+    let done = read(&out).len();
+    assert!(done > 0 && done < 6000, "{done}");
+    assert_eq!(batch(&[text(&dump), "--out", text(&out), "--quiet"]).status.code(), Some(3));
+    assert!(fs::read(&whole).expect("read") == fs::read(&out).expect("read"));
+}
+
+#[test]
+fn a_run_goes_on_only_with_what_it_began_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, out) = (folder.path().join("d.jsonl"), folder.path().join("o.jsonl"));
+    dump_with_faults(&dump, 3000);
+    let args = ["batch", text(&dump), "--out", text(&out)];
+    // Stopped by the first rejects: a checkpoint is there.
+    let ran = run(&[&args[..], &["--max-errors", "1"]].concat(), "");
+    assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
+    let good = fs::read_to_string(&dump).expect("read");
+    fs::write(&dump, good.replace("r2999", "r2998")).expect("written");
+    let changed = |ran: &Output, wanted: &str| {
+        assert_eq!(ran.status.code(), Some(1), "{}", stderr(ran));
+        assert!(stderr(ran).contains(wanted), "{wanted}: {}", stderr(ran));
+    };
+    changed(&run(&args, ""), "has changed since");
+    fs::write(&dump, good).expect("written");
+    changed(&run(&[&args[..], &["--targets"]].concat(), ""), "--targets was false, now it is true");
+    changed(
+        &run(&[&args[..], &["--columns", "text=reviewer"]].concat(), ""),
+        "--columns was text=review_text",
+    );
+    // Another model: the same weights under another name are another bundle.
+    let bundle = folder.path().join("other-model");
+    fs::create_dir(&bundle).expect("made");
+    for file in fs::read_dir(crate::support::bundle_folder()).expect("a bundle") {
+        let file = file.expect("an entry").path();
+        let content = fs::read(&file).expect("read");
+        let content = if file.ends_with("manifest.toml") {
+            let manifest = String::from_utf8(content).expect("UTF-8");
+            manifest.replacen("name = \"e5-small-wisesight\"", "name = \"other-model\"", 1).into_bytes()
+        } else {
+            content
+        };
+        fs::write(bundle.join(file.file_name().expect("a name")), content).expect("written");
+    }
+    changed(
+        &run(&[&args[..], &["--model", text(&bundle)]].concat(), ""),
+        "its model was e5-small-wisesight@",
+    );
+    let ran = run(&args, "");
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("goes on after 1,024 rows"), "{}", stderr(&ran));
+}
+
+#[tokio::test]
+async fn a_server_scores_as_this_process_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    dump_with_faults(&path("d.jsonl"), 1500);
+    let server = Server::start().await;
+    drop(server.ready().await);
+    let address = server.address.trim_start_matches("http://").to_owned();
+    let (dump, here, there) = (path("d.jsonl"), path("here.jsonl"), path("there.jsonl"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let here = batch(&[text(&dump), "--out", text(&here), "--targets"]);
+        let there = batch(&[text(&dump), "--out", text(&there), "--targets", "--remote", &address]);
+        (here, there)
+    });
+    let (first, second) = ran.await.expect("they ran");
+    assert_eq!((first.status.code(), second.status.code()), (Some(3), Some(3)), "{}", stderr(&second));
+    assert!(fs::read(path("here.jsonl")).expect("read") == fs::read(path("there.jsonl")).expect("read"));
+    let rows = read(&path("here.jsonl"));
+    let targets = rows[1]["arom_targets"].as_array().expect("a list");
+    assert!(targets.iter().any(|target| target["kind"] == "aspect" && target["score"].as_f64() < Some(0.0)));
+    server.stop().await.expect("a clean stop");
+}
+
+/// The windows of every profile, by its name.
+async fn profiles(address: &str) -> BTreeMap<String, String> {
+    let mut client = ProfileServiceClient::connect(address.to_owned()).await.expect("it listens");
+    let mut found = BTreeMap::new();
+    for prefix in ["brand/", "customer/"] {
+        let request = ListProfilesRequest {
+            key_prefix: prefix.to_owned(),
+            page_size: 256,
+            ..ListProfilesRequest::default()
+        };
+        for profile in client.list_profiles(request).await.expect("an answer").into_inner().profiles {
+            let key = profile.key.clone().expect("a key");
+            let windows = format!(
+                "{:?}",
+                profile.windows.iter().map(|window| (&window.counts, &window.mean_score)).collect::<Vec<_>>()
+            );
+            found.insert(format!("{}/{}", key.customer_id, key.brand_id), windows);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn rows_are_recorded_as_if_they_had_come_one_by_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let rows = reviews(280);
+    write(&path("d.csv"), &rows);
+
+    // One by one, as texts.
+    let online = Server::keeping(&path("online")).await;
+    let mut client = ProfileServiceClient::new(online.ready().await);
+    let event = |row: &Map<String, Value>| ProfileEvent {
+        event_id: words(&row["review_id"]),
+        event_time: Some(prost_types::Timestamp {
+            seconds: words(&row["review_date"]).parse::<jiff::Timestamp>().expect("a time").as_second(),
+            nanos: 0,
+        }),
+        customer_id: words(&row["reviewer"]),
+        brand_ids: vec![words(&row["shop_name"])],
+        channel: Written::Review.into(),
+        felt: Some(Felt::Text(words(&row["review_text"]))),
+        replaces_event_id: String::new(),
+    };
+    for some in rows.chunks(100) {
+        record(&mut client, some.iter().map(event).collect()).await;
+    }
+
+    // By a dump, to a server, twice.
+    let there = Server::keeping(&path("there")).await;
+    drop(there.ready().await);
+    let (dump, address) = (path("d.csv"), there.address.trim_start_matches("http://").to_owned());
+    let (first, second) = (path("1.jsonl"), path("2.jsonl"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let to = format!("--record={address}");
+        [first, second].map(|out| batch(&[text(&dump), "--out", text(&out), &to]))
+    });
+    let [first, second] = ran.await.expect("they ran");
+    assert!(stderr(&first).contains("280 recorded, 0 known already, 0 not recorded"), "{}", stderr(&first));
+    assert!(stderr(&second).contains("0 recorded, 280 known already"), "{}", stderr(&second));
+
+    // By a dump, to a store that no server has open.
+    let (dump, store, out) = (path("d.csv"), path("here"), path("3.jsonl"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut command = arom();
+        command
+            .args(["batch", text(&dump), "--out", text(&out), "--record"])
+            .env("AROM_PROFILE_STORE", &store);
+        run_command(&mut command, "")
+    });
+    let ran = ran.await.expect("it ran");
+    assert!(stderr(&ran).contains("280 recorded"), "{}", stderr(&ran));
+    let here = Server::keeping(&path("here")).await;
+    drop(here.ready().await);
+
+    // Windows move on with the time: what lies on an edge may be in one reading and not in the next.
+    let mut same = false;
+    for _ in 0..5 {
+        let mut found = Vec::new();
+        for server in [&online, &there, &here] {
+            found.push(profiles(&server.address).await);
+        }
+        assert!(found.iter().all(|found| found.len() == 2 + 7 + 14), "{found:?}");
+        same = found.iter().all(|one| *one == found[0]);
+        if same {
+            break;
+        }
+    }
+    assert!(same, "other features than one by one");
+    for server in [online, there, here] {
+        server.stop().await.expect("a clean stop");
+    }
+}
+
+/// A way to a server that breaks: each of the first connections after so many bytes of answers.
+async fn breaking(to: String, mut breaks: Vec<u64>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&to).await.expect("it listens");
+            let most = if breaks.is_empty() { u64::MAX } else { breaks.remove(0) };
+            tokio::spawn(async move {
+                let (mut asks, mut hears) = client.into_split();
+                let (answers, mut asked) = server.into_split();
+                let mut answers = answers.take(most);
+                // The end of either is the end of both.
+                tokio::select! {
+                    _ = tokio::io::copy(&mut asks, &mut asked) => {}
+                    _ = tokio::io::copy(&mut answers, &mut hears) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_loses_no_row_and_doubles_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let lines: Vec<String> = (0..300)
+        .map(|number| json!({ "text": format!("ส่งช้ามาก รอ {number} วัน ไม่ประทับใจเลย") }).to_string())
+        .collect();
+    fs::write(path("d.jsonl"), lines.join("\n")).expect("written");
+    let server = Server::start().await;
+    drop(server.ready().await);
+    let to = server.address.trim_start_matches("http://").to_owned();
+    let address = breaking(to, vec![8_000, 12_000]).await;
+    let (dump, here, there) = (path("d.jsonl"), path("here.jsonl"), path("there.jsonl"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let here = batch(&[text(&dump), "--out", text(&here)]);
+        (here, batch(&[text(&dump), "--out", text(&there), "--remote", &address]))
+    });
+    let (first, second) = ran.await.expect("they ran");
+    assert_eq!((first.status.code(), second.status.code()), (Some(0), Some(0)), "{}", stderr(&second));
+    assert_eq!(
+        stderr(&second).matches("what is not answered is sent again").count(),
+        2,
+        "{}",
+        stderr(&second)
+    );
+    assert!(fs::read(path("here.jsonl")).expect("read") == fs::read(path("there.jsonl")).expect("read"));
+    server.stop().await.expect("a clean stop");
+}
+
+#[test]
+fn the_sample_dump_is_what_the_readme_shows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("scored.csv");
+    let dump = repository().join("examples/reviews.csv");
+    let ran = batch(&[text(&dump), "--out", text(&out)]);
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    let told = stderr(&ran);
+    let found = told.lines().next().expect("what was found").split_once("reviews.csv: ").expect("its name").1;
+    let readme = fs::read_to_string(repository().join("README.md")).expect("readable");
+    assert!(readme.contains(found), "{found}");
+    let head = fs::read_to_string(&out).expect("read");
+    assert!(Compression::None.ending().is_empty() && readme.contains(head.lines().next().expect("a head")));
+}
