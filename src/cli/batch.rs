@@ -2,38 +2,45 @@
 
 mod answer;
 mod checkpoint;
+mod files;
 mod record;
 mod remote;
 mod report;
+mod show;
+mod spools;
 mod steps;
+mod stop;
 mod writer;
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indexmap::IndexSet;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::progress::grouped;
 use super::{Rejected, open_scorer};
 use crate::config::{Config, ServeFlags};
-use crate::dumps::{
-    Columns, DumpError, Ending, Format, Given, Moment, Reading, Role, Source, find, from_json_lines,
-};
+use crate::dumps::{Columns, DumpError, Ending, Format, Given, Moment, Role, Source, find, from_json_lines};
 use crate::grpc::v1::Channel;
 use crate::scoring::{Features, Scorer};
 use crate::text::Charset;
 use answer::{COLUMNS, TARGETS};
-use checkpoint::{Checkpoint, Identity, Reached, beside, remove_if_there, sync_folder};
+use checkpoint::{Checkpoint, Identity, Reached};
+use files::{Files, remove_if_there, replace, sync_folder};
 use record::{Recorder, Written};
 use remote::Remote;
-use steps::{Done, Input, Steps};
+use show::{Show, summary};
+use spools::{Removed, Spools};
+use steps::Input;
+use stop::{Stop, Stopped};
 use writer::{Output, Progress, Writer};
 
 /// Score review dumps of any size: the same rows, in the same order, with columns of sentiment.
@@ -44,7 +51,7 @@ use writer::{Output, Progress, Writer};
 ///
 /// A run that is stopped, by whatever, goes on where it was when the same command is given again, and ends with the same
 /// bytes as if it had not been stopped.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(
     after_help = "Exit codes: 0 all rows are done, 1 it failed or was stopped, 2 the command or its settings are at fault,\n3 all is done but for rows that were refused.\n\n\
     Examples:\n  arom batch reviews.csv --out scored.jsonl\n  \
@@ -193,18 +200,6 @@ impl BatchArgs {
         )
     }
 
-    fn rejects(&self) -> PathBuf {
-        self.rejects.clone().unwrap_or_else(|| beside(&self.out, ".rejects.jsonl"))
-    }
-
-    /// What grows while the run goes on: the output, or for Parquet, whose index is at its end, its rows.
-    fn growing(&self, ending: Ending) -> PathBuf {
-        match ending {
-            Ending::Parquet => beside(&self.out, ".partial.jsonl"),
-            Ending::JsonLines(_) | Ending::Csv(_) => self.out.clone(),
-        }
-    }
-
     /// Whether targets are looked for: a report without them would have no aspects.
     fn targets(&self) -> bool {
         self.targets || self.report.is_some() || self.report_json.is_some()
@@ -233,40 +228,38 @@ impl Engine {
 }
 
 pub(super) fn run(args: &BatchArgs, config: &Config) -> Result<()> {
-    let ending = Ending::of(&args.out).map_err(usage)?;
-    let checkpoint_path = beside(&args.out, ".checkpoint");
-    if args.overwrite {
-        // Nothing is taken from under a run that goes on.
-        if args.growing(ending).exists() {
-            drop(Output::open(&args.growing(ending), 0)?);
-        }
-        for path in [&args.out, &args.rejects(), &args.growing(ending), &checkpoint_path] {
-            remove_if_there(path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    } else if args.out.exists() && !checkpoint_path.exists() {
-        bail!("{} is there already; name another file, or replace it with --overwrite", args.out.display());
-    }
-    let _spool = Spool(spool(args));
-    let inputs: Arc<[Input]> = look_through(args)?.into();
-    let columns = csv_columns(args, ending, &inputs)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the async runtime")?;
-    let engine = match &args.remote {
-        Some(address) => Engine::There(runtime.block_on(Remote::connect(
-            address,
-            args.targets(),
-            config.server.max_risk,
-        ))?),
-        None => Engine::Here(open_scorer(config, Arc::default())?),
-    };
+    let done = runtime.block_on(job(&Arc::new(args.clone()), &Arc::new(config.clone())));
+    // Nobody waits for a thread whose work was ended in its middle.
+    runtime.shutdown_background();
+    done
+}
+
+async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
+    let ending = Ending::of(&args.out).map_err(usage)?;
+    let files = Files::of(args, ending)?;
+    if !args.overwrite {
+        files.are_free()?;
+    }
+    let mut stop = Stop::listen().context("cannot listen for Ctrl-C")?;
+    let spools = Removed::default();
+    let found = look_through(args, config, &files, ending, &spools.0, &mut stop).await?;
+    let Found { inputs, columns, engine, recorder } = found;
     let model = engine.fingerprint();
-    let identity = identity(args, config, &inputs, model.clone());
-    let growing = args.growing(ending);
-    let recorder = recorder(args, config, &inputs)?;
-    let (checkpoint, reached) = Checkpoint::open(checkpoint_path, identity)?;
+    let identity = identity(args, config, &files, &inputs, model.clone());
+    // From here on things change: all that could be refused was.
+    let output = Output::lock(&files.growing)?;
+    if args.overwrite {
+        for path in [&files.checkpoint, &files.rejects] {
+            remove_if_there(path)?;
+        }
+    }
+    let (checkpoint, reached) = Checkpoint::open(files.checkpoint.clone(), identity)?;
     let before = reached.unwrap_or_default();
-    let output = Output::open(&growing, before.output_bytes)?;
-    Writer::cut_rejects(&args.rejects(), before.rejects_bytes)?;
+    writer::check_errors(before.counts.rejected, args.max_errors, &files.rejects)?;
+    output.go_on_at(before.output_bytes)?;
+    Writer::cut_rejects(&files.rejects, before.rejects_bytes)?;
     checkpoint.note(before).context("cannot write the checkpoint")?;
     if before.read > 0 {
         args.say(|| format!("goes on after {} rows", grouped(before.read)));
@@ -276,10 +269,10 @@ pub(super) fn run(args: &BatchArgs, config: &Config) -> Result<()> {
         ending,
         columns,
         prefix: args.prefix.clone(),
-        source_column: (inputs.len() > 1).then(|| format!("{}source", args.prefix)),
+        source_column: (inputs.len() > 1).then(|| source_column(args)),
         inputs: Arc::clone(&inputs),
         output,
-        rejects: args.rejects(),
+        rejects: files.rejects.clone(),
         checkpoint,
         reached: before,
         recorder,
@@ -288,64 +281,112 @@ pub(super) fn run(args: &BatchArgs, config: &Config) -> Result<()> {
     };
     let started = Instant::now();
     let show = Show::new(args.quiet, &inputs, &progress, before);
-    let (writer, reached) = runtime.block_on(score(args, config, engine, writer, inputs.clone(), show))?;
-    if ending == Ending::Parquet {
-        make_parquet(args, &growing, &inputs)?;
-    }
-    report::write(args, &inputs, &config.scoring.catalogue, &model)?;
+    let (writer, reached) = score(args, config, engine, writer, Arc::clone(&inputs), show, &mut stop)
+        .await
+        .with_context(|| {
+        let again = if args.overwrite { "the same command without --overwrite" } else { "the same command" };
+        format!("what is done is kept in {}; {again} goes on from there", files.growing.display())
+    })?;
+    let (of, config, within) = (Arc::clone(args), Arc::clone(config), files.clone());
+    let make = move || {
+        if ending == Ending::Parquet {
+            make_parquet(&within, &inputs)?;
+        }
+        report::write(&of, &within, ending, &inputs, &config.scoring.catalogue, &model, reached.counts)
+    };
+    stop.or(make).await.context("all rows are done; the same command makes what is left of them")?;
     writer.finish().context("cannot remove the checkpoint")?;
     if ending == Ending::Parquet {
-        remove_if_there(&growing).with_context(|| format!("cannot remove {}", growing.display()))?;
+        remove_if_there(&files.growing)?;
     }
-    sync_folder(&args.out).context("cannot sync the folder of the output")?;
-    args.say(|| summary(args, before, reached, &progress, started.elapsed()));
+    sync_folder(&files.out).context("cannot sync the folder of the output")?;
+    args.say(|| summary(args, &files, before, reached, &progress, started.elapsed()));
     match reached.counts.rejected {
         0 => Ok(()),
         rejected => Err(Rejected(usize::try_from(rejected).unwrap_or(usize::MAX)).into()),
     }
 }
 
-/// Where stdin is kept while it is used.
-fn spool(args: &BatchArgs) -> PathBuf {
-    beside(&args.out, ".stdin")
+/// What a run needs, before it changes anything.
+struct Found {
+    inputs: Arc<[Input]>,
+    columns: Vec<String>,
+    engine: Engine,
+    recorder: Option<Recorder>,
 }
 
-/// Nothing of stdin is left behind.
-struct Spool(PathBuf);
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        if let Err(error) = remove_if_there(&self.0) {
-            tracing::warn!(%error, file = %self.0.display(), "what was read from stdin is still there");
+/// Finds the dumps, looks through each and says what was found; opens who scores and who records.
+async fn look_through(
+    args: &Arc<BatchArgs>,
+    config: &Arc<Config>,
+    files: &Files,
+    ending: Ending,
+    spools: &Spools,
+    stop: &mut Stop,
+) -> Result<Found> {
+    let (of, within, kept) = (Arc::clone(args), files.clone(), spools.clone());
+    let look = move || {
+        let inputs: Arc<[Input]> = inputs(&of, &within, &kept)?.into();
+        let columns = csv_columns(&of, ending, &inputs)?;
+        Ok((inputs, columns))
+    };
+    let (inputs, columns) = stop.or(look).await?;
+    let engine = match &args.remote {
+        Some(address) => {
+            Engine::There(Remote::connect(address, args.targets(), config.server.max_risk).await?)
         }
-    }
+        None => {
+            let config = Arc::clone(config);
+            Engine::Here(stop.or(move || open_scorer(&config, Arc::default())).await?)
+        }
+    };
+    let recorder = recorder(args, config, &inputs).await?;
+    Ok(Found { inputs, columns, engine, recorder })
 }
 
-/// Finds the dumps, looks through each, and says what was found.
-fn look_through(args: &BatchArgs) -> Result<Vec<Input>> {
-    let own = [args.out.clone(), args.rejects(), beside(&args.out, ".partial.jsonl")];
-    let stdin = Path::new("-");
-    let spool = spool(args);
-    let mut paths = Vec::new();
+/// The dumps in their order.
+fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>> {
+    let mut named: Vec<(PathBuf, String)> = Vec::new();
     for input in &args.inputs {
-        if input == stdin {
-            if paths.contains(&spool) {
-                bail!("stdin can be read once");
-            }
-            // A dump is looked through before it is read, and a run that goes on compares it.
-            let mut file =
-                File::create(&spool).with_context(|| format!("cannot write {}", spool.display()))?;
-            io::copy(&mut io::stdin().lock(), &mut file).context("cannot read stdin")?;
-            paths.push(spool.clone());
+        let is_stdin = input == Path::new("-");
+        if is_stdin && named.iter().any(|(_, name)| name == STDIN) {
+            return Err(usage(DumpError::NoInput("stdin can be read once".to_owned())));
+        }
+        let is_pipe = fs::metadata(input).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+        if is_stdin || is_pipe {
+            let name = if is_stdin { STDIN.to_owned() } else { input.display().to_string() };
+            let source: Box<dyn Read> = if is_stdin {
+                Box::new(io::stdin().lock())
+            } else {
+                Box::new(File::open(input).with_context(|| format!("cannot read {name}"))?)
+            };
+            named.push((spools.keep(files, &name, source)?, name));
+        } else if input.is_file() && files.have(input) {
+            let problem = format!("{} is a file that this run writes", input.display());
+            return Err(usage(DumpError::NoInput(problem)));
         } else {
-            let input = std::slice::from_ref(input);
-            paths.extend(find(input, |path| own.iter().any(|own| own == path)).map_err(usage)?);
+            let found = find(std::slice::from_ref(input), |path| files.have(path)).map_err(usage)?;
+            if found.is_empty() {
+                let problem = format!("{} has no dump but what this run writes", input.display());
+                return Err(usage(DumpError::NoInput(problem)));
+            }
+            named.extend(found.into_iter().map(|path| {
+                let name = path.display().to_string();
+                (path, name)
+            }));
         }
     }
+    let many = named.len() > 1;
+    let added: Vec<String> = added(args, many).collect();
     let mut inputs = Vec::new();
-    for path in paths {
-        let name = if path == spool { "stdin".to_owned() } else { path.display().to_string() };
-        let source = Source::survey(&path, &name, args.given()).map_err(usage)?;
+    for (path, name) in named {
+        let source = match Source::survey(&path, &name, args.given()) {
+            Err(DumpError::Empty(_)) if many => {
+                args.say(|| format!("{name}: is empty, and left out"));
+                continue;
+            }
+            source => source.map_err(usage)?,
+        };
         let columns = Columns::find(&source.columns, &source.sample, &args.columns)
             .map_err(|error| usage_in(&name, error))?;
         args.say(|| {
@@ -353,21 +394,31 @@ fn look_through(args: &BatchArgs) -> Result<Vec<Input>> {
             let packed = if packed.is_empty() { String::new() } else { format!(", {packed}") };
             format!("{name}: {}{packed}; {columns}", source.dialect.name())
         });
-        if let Some(taken) = source.columns.iter().find(|column| added(args).any(|own| own == **column)) {
-            return Err(usage_in(
-                &name,
-                DumpError::Columns(format!("has a column {taken} already; choose another --prefix")),
-            ));
+        if let Some(taken) = source.columns.iter().find(|column| added.contains(column)) {
+            let problem = format!("has a column {taken} already; choose another --prefix");
+            return Err(usage_in(&name, DumpError::Columns(problem)));
         }
         inputs.push(Input { source, columns });
+    }
+    if inputs.is_empty() {
+        return Err(usage(DumpError::NoInput("all inputs are empty".to_owned())));
     }
     Ok(inputs)
 }
 
+/// How stdin is called.
+const STDIN: &str = "stdin";
+
+/// The column that names the dump of a row, if there are several.
+fn source_column(args: &BatchArgs) -> String {
+    format!("{}source", args.prefix)
+}
+
 /// The columns that are added.
-fn added(args: &BatchArgs) -> impl Iterator<Item = String> + '_ {
+fn added(args: &BatchArgs, many: bool) -> impl Iterator<Item = String> + '_ {
     let targets = args.targets().then_some(TARGETS);
-    COLUMNS.into_iter().chain(targets).map(|name| format!("{}{name}", args.prefix))
+    let names = COLUMNS.into_iter().chain(targets).map(|name| format!("{}{name}", args.prefix));
+    many.then(|| source_column(args)).into_iter().chain(names)
 }
 
 /// The columns of a CSV file: its head is written before its rows are seen.
@@ -375,32 +426,39 @@ fn csv_columns(args: &BatchArgs, ending: Ending, inputs: &[Input]) -> Result<Vec
     if !matches!(ending, Ending::Csv(_)) {
         return Ok(Vec::new());
     }
-    let mut columns: Vec<String> = Vec::new();
+    let mut columns = IndexSet::new();
     for input in inputs {
-        for name in input.source.all_columns()? {
-            if !columns.contains(&name) {
-                columns.push(name);
-            }
-        }
+        columns.extend(input.source.all_columns()?);
     }
-    columns.extend((inputs.len() > 1).then(|| format!("{}source", args.prefix)));
-    columns.extend(added(args));
-    Ok(columns)
+    columns.extend(added(args, inputs.len() > 1));
+    Ok(columns.into_iter().collect())
 }
 
-fn identity(args: &BatchArgs, config: &Config, inputs: &[Input], model: String) -> Identity {
+fn identity(args: &BatchArgs, config: &Config, files: &Files, inputs: &[Input], model: String) -> Identity {
     let columns: Vec<String> = inputs.iter().map(|input| input.columns.to_string()).collect();
     let text = |value: &dyn ToString| value.to_string();
+    let catalogue = || {
+        let digest = Sha256::digest(config.scoring.catalogue.to_toml());
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    };
+    let record = match args.record.as_deref() {
+        None => "no".to_owned(),
+        Some("") => {
+            config.profile_store.as_ref().map_or_else(String::new, |store| store.display().to_string())
+        }
+        Some(address) => address.to_owned(),
+    };
     let settings = [
         ("--columns", columns.join("; ")),
         ("--prefix", args.prefix.clone()),
         ("--targets", text(&args.targets())),
-        ("the catalogue", if args.targets() { config.scoring.catalogue.to_toml() } else { String::new() }),
+        ("the catalogue", if args.targets() { catalogue() } else { String::new() }),
         ("--max-risk", text(&config.server.max_risk)),
         ("server.max_text_bytes", text(&config.server.max_text_bytes)),
-        ("--rejects", args.rejects().display().to_string()),
+        ("--rejects", files.rejects.display().to_string()),
         ("--brand", args.brand.clone().unwrap_or_default()),
         ("--channel", format!("{:?}", args.channel)),
+        ("--record", record),
     ];
     Identity {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -418,7 +476,7 @@ fn identity(args: &BatchArgs, config: &Config, inputs: &[Input], model: String) 
     }
 }
 
-fn recorder(args: &BatchArgs, config: &Config, inputs: &[Input]) -> Result<Option<Recorder>> {
+async fn recorder(args: &BatchArgs, config: &Config, inputs: &[Input]) -> Result<Option<Recorder>> {
     let Some(address) = &args.record else { return Ok(None) };
     for Input { source, columns } in inputs {
         let someone = args.brand.is_some()
@@ -433,7 +491,7 @@ fn recorder(args: &BatchArgs, config: &Config, inputs: &[Input]) -> Result<Optio
     Ok(Some(if address.is_empty() {
         Recorder::to_store(config, brand, channel)?
     } else {
-        Recorder::to_server(address, brand, channel)?
+        Recorder::to_server(address, brand, channel).await?
     }))
 }
 
@@ -445,16 +503,22 @@ async fn score(
     writer: Writer,
     inputs: Arc<[Input]>,
     mut show: Show,
+    stop: &mut Stop,
 ) -> Result<(Writer, Reached)> {
-    let reading = show.reading.clone();
-    let steps: Steps = steps::read(inputs, writer.reached.read, config.server.max_text_bytes, reading)
-        .context("cannot start a thread")?;
-    let (done, results) = mpsc::channel::<Done>(2 * writer::BLOCK);
+    let reader = steps::Reader {
+        added: added(args, inputs.len() > 1).collect(),
+        inputs,
+        skip: writer.reached.read,
+        max_text_bytes: config.server.max_text_bytes,
+        reading: show.reading.clone(),
+    };
+    let steps = reader.start().context("cannot start a thread")?;
+    let (done, results) = mpsc::channel(writer::BLOCK);
     // Until it is known whether all was scored, the writer waits for more.
     let open = done.clone();
     let whole = Arc::new(AtomicBool::new(false));
     let all = Arc::clone(&whole);
-    let writing = tokio::task::spawn_blocking(move || writer.run(results, &all));
+    let mut writing = tokio::task::spawn_blocking(move || writer.run(results, &all));
     let features = Features { targets: args.targets(), ..Features::default() };
     let scoring = async {
         match engine {
@@ -464,40 +528,34 @@ async fn score(
             Engine::There(remote) => remote.score(steps, done).await,
         }
     };
-    let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .context("cannot listen for SIGTERM")?;
     let mut ticks = tokio::time::interval(Duration::from_millis(500));
     let scored = {
         let mut scoring = std::pin::pin!(scoring);
         loop {
             tokio::select! {
                 scored = &mut scoring => break scored,
-                _ = tokio::signal::ctrl_c() => break Err(Stopped.into()),
-                _ = stop.recv() => break Err(Stopped.into()),
+                () = stop.said() => break Err(Stopped.into()),
                 _ = ticks.tick() => show.tick(),
             }
         }
     };
-    // A dump that is broken in its middle is done up to there.
-    let fault_of_dump = scored.as_ref().is_err_and(|error| error.is::<DumpError>());
-    whole.store(scored.is_ok() || fault_of_dump, Ordering::Release);
+    // A dump that is broken in its middle is done up to there; what may go well later is tried again then.
+    let fault = scored.as_ref().err().and_then(|error| error.downcast_ref());
+    let is_broken = matches!(fault, Some(DumpError::Broken { .. } | DumpError::Parquet { .. }));
+    whole.store(scored.is_ok() || is_broken, Ordering::Release);
     drop(open);
-    let written = writing.await.map_err(|_| anyhow!("the thread that writes died"))?;
+    let written = tokio::select! {
+        written = &mut writing => written.map_err(|_| anyhow!("the thread that writes died"))?,
+        // It may wait for a server that records.
+        () = stop.said() => Err(Stopped.into()),
+    };
     show.finish();
-    let advice =
-        || format!("what is done is kept in {}; the same command goes on from there", args.out.display());
-    let written = written.with_context(advice)?;
-    scored.with_context(advice)?;
+    let written = written?;
+    scored?;
     Ok(written)
 }
 
-/// Somebody has ended the run.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped")]
-struct Stopped;
-
-fn make_parquet(args: &BatchArgs, rows: &Path, inputs: &[Input]) -> Result<()> {
-    let next = beside(&args.out, ".next");
+fn make_parquet(files: &Files, inputs: &[Input]) -> Result<()> {
     // A column is of times if all dumps that have it say so.
     let moments: Vec<(String, Moment)> = inputs
         .iter()
@@ -510,56 +568,13 @@ fn make_parquet(args: &BatchArgs, rows: &Path, inputs: &[Input]) -> Result<()> {
         })
         .cloned()
         .collect();
-    from_json_lines(rows, &next, &moments)?;
-    fs::rename(&next, &args.out).with_context(|| format!("cannot write {}", args.out.display()))
-}
-
-fn summary(
-    args: &BatchArgs,
-    before: Reached,
-    reached: Reached,
-    progress: &Progress,
-    took: Duration,
-) -> String {
-    let counts = reached.counts;
-    let rows = counts.rows - before.counts.rows;
-    let rate = rate(reached.read - before.read, took);
-    let hits = progress.cache_hits.load(Ordering::Relaxed);
-    let mut line = format!(
-        "{}: {} rows in {:.1} s, {} a second, {} of them seen before",
-        args.out.display(),
-        grouped(counts.rows),
-        took.as_secs_f64(),
-        grouped(rate),
-        grouped(hits),
-    );
-    if before.read > 0 {
-        line.push_str(&format!("; {} of the rows in this run", grouped(rows)));
-    }
-    if args.record.is_some() {
-        line.push_str(&format!(
-            "; {} recorded, {} known already, {} not recorded",
-            grouped(counts.recorded),
-            grouped(counts.known),
-            grouped(counts.unrecorded)
-        ));
-    }
-    if counts.rejected > 0 {
-        line.push_str(&format!("; {} refused: {}", grouped(counts.rejected), args.rejects().display()));
-    }
-    line
-}
-
-/// In a second.
-fn rate(rows: u64, took: Duration) -> u64 {
-    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
-    rows.saturating_mul(1000) / milliseconds
+    replace(&files.out, |next| from_json_lines(&files.growing, next, &moments))
 }
 
 /// A fault of the command: exit code 2.
 fn usage(error: DumpError) -> anyhow::Error {
     match error {
-        error @ (DumpError::Columns(_) | DumpError::NoInput(_)) => {
+        error @ (DumpError::Columns(_) | DumpError::NoInput(_) | DumpError::Empty(_)) => {
             crate::config::ConfigError::invalid(error.to_string()).into()
         }
         error @ (DumpError::File { .. } | DumpError::Broken { .. } | DumpError::Parquet { .. }) => {
@@ -572,89 +587,9 @@ fn usage_in(name: &str, error: DumpError) -> anyhow::Error {
     usage(match error {
         DumpError::Columns(problem) => DumpError::Columns(format!("{name}: {problem}")),
         other @ (DumpError::NoInput(_)
+        | DumpError::Empty(_)
         | DumpError::File { .. }
         | DumpError::Broken { .. }
         | DumpError::Parquet { .. }) => other,
     })
-}
-
-/// What a person sees while it goes on: a bar on a terminal, elsewhere a line now and then.
-struct Show {
-    bar: ProgressBar,
-    reading: Reading,
-    progress: Arc<Progress>,
-    bytes: u64,
-    before: u64,
-    started: Instant,
-    told: Instant,
-    as_lines: bool,
-}
-
-/// Between two lines.
-const TELL_EVERY: Duration = Duration::from_secs(10);
-
-impl Show {
-    fn new(quiet: bool, inputs: &[Input], progress: &Arc<Progress>, before: Reached) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(
-            Some(1000),
-            if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
-        );
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}") {
-            bar.set_style(style);
-        }
-        progress.read.store(before.read, Ordering::Relaxed);
-        progress.rejected.store(before.counts.rejected, Ordering::Relaxed);
-        Self {
-            bar,
-            reading: Reading::default(),
-            progress: Arc::clone(progress),
-            bytes: inputs.iter().map(|input| input.source.bytes).sum(),
-            before: before.read,
-            started: Instant::now(),
-            told: Instant::now(),
-            as_lines: !terminal && !quiet,
-        }
-    }
-
-    fn tick(&mut self) {
-        let read = self.progress.read.load(Ordering::Relaxed);
-        let (share, message) = self.state(read);
-        self.bar.set_position(share);
-        self.bar.set_message(message.clone());
-        if self.as_lines && self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            anstream::eprintln!("{:>3} %  {message}", share / 10);
-        }
-    }
-
-    /// Thousandths that are done, and a line for people.
-    fn state(&self, read: u64) -> (u64, String) {
-        // Rows are read ahead of those that are done; the bytes behind them say how many there are in all.
-        let bytes = self.reading.bytes.load(Ordering::Relaxed).min(self.bytes);
-        let ahead = u128::from(self.reading.rows.load(Ordering::Relaxed));
-        let all = ahead * u128::from(self.bytes);
-        let share = (u128::from(read) * 1000 * u128::from(bytes)).checked_div(all).unwrap_or(0);
-        let share = u64::try_from(share).unwrap_or(1000).min(1000);
-        let before = u128::from(self.before) * 1000 * u128::from(bytes);
-        let before = u64::try_from(before.checked_div(all).unwrap_or(0)).unwrap_or(0);
-        let rate = rate(read - self.before, self.started.elapsed());
-        let seconds = self.started.elapsed().as_secs();
-        let left = seconds.saturating_mul(1000 - share).checked_div(share.saturating_sub(before));
-        let left = left.map_or("?".to_owned(), |left| HumanDuration(Duration::from_secs(left)).to_string());
-        let hits = self.progress.cache_hits.load(Ordering::Relaxed);
-        let rejected = self.progress.rejected.load(Ordering::Relaxed);
-        let message = format!(
-            "{} rows, {} a second, {} seen before, {} refused, {left} left",
-            grouped(read),
-            grouped(rate),
-            grouped(hits),
-            grouped(rejected)
-        );
-        (share, message)
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
 }

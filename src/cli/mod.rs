@@ -3,6 +3,7 @@
 mod batch;
 mod chat;
 mod config;
+mod dial;
 mod evaluate;
 mod health;
 mod model;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+
+use dial::dial;
 
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::model::{Bundle, Runtime};

@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use prost::Message;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
+use super::dial;
 use super::terminal::padded;
 use super::wait;
 use crate::grpc::v1::profile_service_client::ProfileServiceClient;
@@ -142,7 +143,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
         return backup::restore(args);
     }
     wait(async {
-        let mut client = connect(&args.server).await?;
+        let mut client = connect("--server", &args.server).await?;
         match &args.command {
             Command::Get { key, json } => get(&mut client, key, *json).await,
             Command::List(args) => list(&mut client, args).await,
@@ -159,16 +160,10 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
     })?
 }
 
-pub(super) async fn connect(address: &str) -> Result<Client> {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let address = address.trim_start_matches("http://");
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .with_context(|| format!("--server {address:?} is not an address and port such as 127.0.0.1:50051"))?
-        .connect_timeout(PATIENCE);
-    let channel = endpoint.connect().await.with_context(|| {
-        format!("nothing answers at {address}; start `arom serve --profile-store FOLDER` or name a server with --server")
-    })?;
-    Ok(Client::new(channel).max_decoding_message_size(64 << 20))
+/// Of the flag that names it.
+pub(super) async fn connect(flag: &str, address: &str) -> Result<Client> {
+    let advice = format!("start `arom serve --profile-store FOLDER` or name a server with {flag}");
+    Ok(Client::new(dial(flag, address, &advice).await?).max_decoding_message_size(64 << 20))
 }
 
 /// What a server said to a call that failed.
@@ -265,11 +260,11 @@ async fn watch(server: &str, args: &WatchArgs) -> Result<()> {
     let live = !args.json && io::stdout().is_terminal();
     let mut view = if live { Some(live::Live::open()?) } else { None };
     let mut token = Vec::new();
-    let mut client = Some(connect(server).await?);
+    let mut client = Some(connect("--server", server).await?);
     loop {
         let connected = match client.take() {
             Some(client) => Ok(client),
-            None => connect(server).await,
+            None => connect("--server", server).await,
         };
         let request = WatchProfilesRequest {
             key_prefixes: args.prefix.clone(),

@@ -124,7 +124,7 @@ impl Source {
             head.extend(read.iter().take(room));
         }
         if bytes == 0 {
-            return Err(DumpError::NoInput(format!("{name} is empty")));
+            return Err(DumpError::Empty(name.to_owned()));
         }
         let hash = digest.finalize();
         let is_parquet = head.starts_with(b"PAR1") && matches!(given.format, None | Some(Format::Parquet));

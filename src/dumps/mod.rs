@@ -78,6 +78,9 @@ pub enum DumpError {
         /// What is wrong.
         problem: String,
     },
+    /// It has no bytes.
+    #[error("{0} is empty")]
+    Empty(String),
     /// Nothing fits a name.
     #[error("{0}")]
     NoInput(String),

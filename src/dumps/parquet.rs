@@ -2,15 +2,17 @@
 //! make the build half as long again.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jiff::Timestamp;
+use indexmap::IndexMap;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::Offset;
+use jiff::{Span, Timestamp};
 use parquet::basic::{
     Compression, ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel,
 };
@@ -48,7 +50,21 @@ pub enum Moment {
 pub type Moments = Vec<(String, Moment)>;
 
 fn failed(path: &Path) -> impl Fn(ParquetError) -> DumpError {
-    move |error| DumpError::Parquet { path: path.to_owned(), problem: error.to_string() }
+    move |error| match error {
+        ParquetError::External(cause) if cause.is::<io::Error>() => {
+            let cause = cause.downcast::<io::Error>().map_or_else(io::Error::other, |cause| *cause);
+            DumpError::File { path: path.to_owned(), cause }
+        }
+        error => DumpError::Parquet { path: path.to_owned(), problem: error.to_string() },
+    }
+}
+
+/// Some of what a file may hold, the library panics at.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, DumpError>) -> Result<T, DumpError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let problem = "holds what Arom's Parquet library cannot read".to_owned();
+        Err(DumpError::Parquet { path: path.to_owned(), problem })
+    })
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>, DumpError> {
@@ -90,12 +106,20 @@ fn shapes(reader: &SerializedFileReader<File>) -> Vec<(String, Shape)> {
 
 /// The names of the columns, and those that hold moments.
 pub(super) fn columns(path: &Path) -> Result<(Vec<String>, Moments), DumpError> {
-    let shapes = shapes(&open(path)?);
+    let shapes = guarded(path, || Ok(shapes(&open(path)?)))?;
     let moments = shapes.iter().filter_map(|(name, shape)| Some((name.clone(), shape.moment?)));
     Ok((shapes.iter().map(|(name, _)| name.clone()).collect(), moments.collect()))
 }
 
 pub(super) fn read(
+    path: &Path,
+    reading: &Reading,
+    each: &mut dyn FnMut(Item) -> ControlFlow<()>,
+) -> Result<(), DumpError> {
+    guarded(path, || rows(path, reading, each))
+}
+
+fn rows(
     path: &Path,
     reading: &Reading,
     each: &mut dyn FnMut(Item) -> ControlFlow<()>,
@@ -120,17 +144,22 @@ pub(super) fn read(
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library knows what a kind of field is as JSON")]
 fn value(field: &Field, Shape { moment, nanoseconds }: Shape) -> Value {
-    let stamp = |time: Result<Timestamp, jiff::Error>| {
-        let Ok(time) = time else { return Value::Null };
+    // What no calendar has stays a number.
+    let stamp = |time: Result<Timestamp, jiff::Error>, number: i64| {
+        let Ok(time) = time else { return number.into() };
         match moment {
             Some(Moment::Stamp { utc: false }) => Offset::UTC.to_datetime(time).to_string().into(),
             _ => time.to_string().into(),
         }
     };
     match field {
-        Field::TimestampMillis(at) => stamp(Timestamp::from_millisecond(*at)),
-        Field::TimestampMicros(at) => stamp(Timestamp::from_microsecond(*at)),
-        Field::Long(at) if nanoseconds => stamp(Timestamp::from_nanosecond(i128::from(*at))),
+        Field::TimestampMillis(at) => stamp(Timestamp::from_millisecond(*at), *at),
+        Field::TimestampMicros(at) => stamp(Timestamp::from_microsecond(*at), *at),
+        Field::Long(at) if nanoseconds => stamp(Timestamp::from_nanosecond(i128::from(*at)), *at),
+        Field::Date(days) => {
+            let day = Span::new().try_days(*days).and_then(|span| DAY.checked_add(span));
+            day.map_or((*days).into(), |day| day.to_string().into())
+        }
         // Text whose writer did not say that it is.
         Field::Bytes(bytes) if std::str::from_utf8(bytes.data()).is_ok() => {
             String::from_utf8_lossy(bytes.data()).into()
@@ -161,6 +190,8 @@ impl Kind {
             Value::Null => Self::Nothing,
             Value::Bool(_) => Self::Boolean,
             Value::Number(number) if number.is_i64() => Self::Integer,
+            // A number beyond 64 bits with a sign: a double would round it.
+            Value::Number(number) if number.is_u64() => Self::Text,
             Value::Number(_) => Self::Float,
             Value::String(_) => Self::Text,
             Value::Array(_) | Value::Object(_) => Self::Json,
@@ -202,19 +233,16 @@ impl Kind {
 ///
 /// If either cannot be read or written.
 pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> Result<(), DumpError> {
-    let mut columns: Vec<(String, Kind)> = Vec::new();
+    let mut columns: IndexMap<String, Kind> = IndexMap::new();
     each_row(from, |cells, _| {
         for (name, cell) in &cells {
             let kind = Kind::of(cell);
-            match columns.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) => *known = known.or(kind),
-                None => {
-                    let moment = moments.iter().find(|(known, _)| known == name);
-                    columns.push((
-                        name.clone(),
-                        moment.map_or(kind, |(_, moment)| Kind::Moment(*moment).or(kind)),
-                    ));
-                }
+            if let Some(known) = columns.get_mut(name) {
+                *known = known.or(kind);
+            } else {
+                let moment = moments.iter().find(|(known, _)| known == name);
+                let kind = moment.map_or(kind, |(_, moment)| Kind::Moment(*moment).or(kind));
+                columns.insert(name.clone(), kind);
             }
         }
         Ok(())
@@ -266,8 +294,8 @@ fn each_row(
     Ok(())
 }
 
-fn schema(columns: &[(String, Kind)]) -> Result<TypePtr, ParquetError> {
-    let field = |(name, kind): &(String, Kind)| {
+fn schema(columns: &IndexMap<String, Kind>) -> Result<TypePtr, ParquetError> {
+    let field = |(name, kind): (&String, &Kind)| {
         let (physical, logical) = kind.physical();
         let field = Type::primitive_type_builder(name, physical)
             .with_repetition(Repetition::OPTIONAL)
@@ -280,7 +308,7 @@ fn schema(columns: &[(String, Kind)]) -> Result<TypePtr, ParquetError> {
 
 fn write_group(
     writer: &mut SerializedFileWriter<File>,
-    columns: &[(String, Kind)],
+    columns: &IndexMap<String, Kind>,
     rows: &[Cells],
 ) -> Result<(), ParquetError> {
     let mut group = writer.next_row_group()?;

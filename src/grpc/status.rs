@@ -143,6 +143,17 @@ pub(crate) fn is_for_now(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
+/// Whether it is for what was asked, and would be the same again.
+pub(crate) fn is_of_the_request(status: &Status) -> bool {
+    status.code() == Code::InvalidArgument
+}
+
+/// The status of an item of a batch or stream as that of a call.
+pub(crate) fn status_of(item: tonic_types::Status) -> Status {
+    let details = item.encode_to_vec();
+    Status::with_details(Code::from_i32(item.code), item.message, details.into())
+}
+
 /// The name of a status in metrics and traces.
 pub(super) fn name(status: &Status) -> &'static str {
     code_name(status.code())

@@ -580,3 +580,175 @@ fn the_sample_dump_is_what_the_readme_shows() {
     let head = fs::read_to_string(&out).expect("read");
     assert!(Compression::None.ending().is_empty() && readme.contains(head.lines().next().expect("a head")));
 }
+
+#[test]
+fn no_file_of_another_is_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let dump = "text\nดีมาก\nแย่มาก\n";
+    fs::write(path("d.csv"), dump).expect("written");
+    fs::write(path("mine.jsonl"), "mine").expect("written");
+    std::os::unix::fs::symlink(path("d.csv"), path("other.csv")).expect("made");
+    let (d, o, mine) = (path("d.csv"), path("o.jsonl"), path("mine.jsonl"));
+    let (d, o, mine, other) = (text(&d), text(&o), text(&mine), path("other.csv"));
+    let spelt = format!("{}/./o.jsonl", folder.path().display());
+    for (args, code, wanted) in [
+        // The dump itself, also by another name.
+        (vec![d, "--out", d, "--overwrite"], 2, "is a file that this run writes"),
+        (vec![d, "--out", text(&other), "--overwrite"], 2, "is a file that this run writes"),
+        (vec![d, "--out", o, "--rejects", d, "--overwrite"], 2, "is a file that this run writes"),
+        (vec![d, "--out", o, "--report", d, "--overwrite"], 2, "is a file that this run writes"),
+        // Two that are one.
+        (vec![d, "--out", o, "--rejects", &spelt], 2, "are one file"),
+        (vec![d, "--out", o, "--report", "r.html", "--report-json", "./r.html"], 2, "are one file"),
+        // What is there already.
+        (vec![d, "--out", o, "--rejects", mine], 1, "is there already"),
+        (vec![d, "--out", o, "--report", mine], 1, "is there already"),
+        // Nothing is taken away before it is known that there is something to write.
+        (vec![d, "--out", mine, "--overwrite", "--columns", "text=body"], 2, "there is no column"),
+        (vec![d, "--out", mine, "--overwrite", "--remote", "127.0.0.1:1"], 1, "nothing answers"),
+        (vec![d, "--out", mine, "--overwrite", "--model", "nowhere"], 1, "the model bundle is refused"),
+    ] {
+        let ran = batch(&args);
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains(wanted), "{args:?}: {}", stderr(&ran));
+        assert_eq!(fs::read_to_string(d).expect("there"), dump, "{args:?}");
+        assert_eq!(fs::read_to_string(mine).expect("there"), "mine", "{args:?}");
+        assert!(!Path::new(o).exists(), "{args:?}");
+    }
+    assert!(batch(&[d, "--out", mine, "--overwrite"]).status.success());
+    assert_eq!(read(Path::new(mine)).len(), 2);
+}
+
+#[test]
+fn what_comes_through_pipes_is_read_and_not_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("o.jsonl");
+    let script = "\"$0\" batch <(printf 'text\\nดี\\n') <(printf '{\"text\":\"แย่\"}') - --out \"$1\"";
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_arom"), text(&out)]);
+    let ran = run_command(&mut shell, "รีวิว\nเฉย ๆ\n");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    assert_eq!(read(&out).len(), 3);
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1, "nothing is left behind");
+
+    // Ended while it waits for more.
+    let mut child = arom()
+        .args(["batch", "-", "--out", text(&out), "--overwrite"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let spool = folder.path().join("o.jsonl.stdin");
+    while !spool.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let second = run_command(arom().args(["batch", "-", "--out", text(&out), "--overwrite"]), "text\nดี\n");
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("another arom batch is writing"), "{}", stderr(&second));
+    interrupt(&child);
+    let pipe = child.stdin.take();
+    let ended = child.wait_with_output().expect("it ended");
+    drop(pipe);
+    assert_eq!(ended.status.code(), Some(1), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("stopped"), "{}", stderr(&ended));
+    assert!(!spool.exists() && read(&out).len() == 3, "nothing has changed");
+}
+
+/// As Ctrl-C does.
+fn interrupt(child: &std::process::Child) {
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_stands_in_nobodys_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, out) = (folder.path().join("d.csv"), folder.path().join("o.csv"));
+    fs::write(&dump, "text\nดีมาก\n").expect("written");
+    let mut shell = std::process::Command::new("sh");
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_arom"), "batch", text(&dump), "--out", text(&out)]);
+    let ran = run_command(&mut shell, "");
+    assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
+    let ran = batch(&[text(&dump), "--out", text(&out)]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+}
+
+#[test]
+fn a_run_whose_rows_are_all_refused_has_its_report_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("d.jsonl"), "{\"text\":{}}\n{\"text\":[]}\n").expect("written");
+    fs::write(path("empty.csv"), "").expect("written");
+    for out in ["o.jsonl", "o.csv", "o.jsonl.zst", "o.parquet"] {
+        let report = path(&format!("{out}.html"));
+        let (dump, empty, out) = (path("d.jsonl"), path("empty.csv"), path(out));
+        let columns = ["--columns", "text=text"];
+        let args = [text(&dump), text(&empty), "--out", text(&out), "--report", text(&report)];
+        let ran = batch(&[&args[..], &columns].concat());
+        assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+        assert!(stderr(&ran).contains("empty.csv: is empty, and left out"), "{}", stderr(&ran));
+        assert!(fs::read_to_string(&report).expect("a report").contains("is no text"));
+    }
+}
+
+#[test]
+fn days_times_and_numbers_that_no_calendar_has_pass_through_parquet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, out) = (repository().join("tests/data/far.parquet"), folder.path().join("o.parquet"));
+    let ran = batch(&[text(&dump), "--out", text(&out)]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let rows = read(&out);
+    let words = |row: usize, name: &str| words(&rows[row][name]);
+    assert_eq!(
+        ["day", "at", "big"].map(|name| words(0, name)),
+        ["2147483647", "4611686018427387904", "18446744073709551615"]
+    );
+    assert_eq!(["day", "at"].map(|name| words(1, name)), ["2024-10-04", "2023-11-14T22:13:20"]);
+}
+
+#[tokio::test]
+async fn a_run_that_records_is_stopped_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let rows: Rows = reviews(6000)
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut row)| {
+            let words = format!("{} {number}", words(&row["review_text"]));
+            row.insert("review_text".to_owned(), words.into());
+            row
+        })
+        .collect();
+    write(&path("d.csv"), &rows);
+    let server = Server::keeping(&path("store")).await;
+    drop(server.ready().await);
+    let record = format!("--record={}", server.address.trim_start_matches("http://"));
+    let (dump, out) = (path("d.csv"), path("o.jsonl"));
+    let ran = tokio::task::spawn_blocking(move || {
+        let child = arom()
+            .args(["batch", text(&dump), "--out", text(&out), &record])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        while fs::metadata(&out).map_or(0, |file| file.len()) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        interrupt(&child);
+        let stopped = child.wait_with_output().expect("it ended");
+        let elsewhere = batch(&[text(&dump), "--out", text(&out)]);
+        (stopped, elsewhere, batch(&[text(&dump), "--out", text(&out), &record]))
+    });
+    let (stopped, elsewhere, ended) = ran.await.expect("they ran");
+    assert_eq!(stopped.status.code(), Some(1), "{}", stderr(&stopped));
+    let told = stderr(&stopped);
+    assert!(
+        told.contains("the same command goes on from there: stopped") && !told.contains("panic"),
+        "{told}"
+    );
+    assert!(stderr(&elsewhere).contains("--record was 127.0.0.1"), "{}", stderr(&elsewhere));
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("6,000 recorded, 0 known already"), "{}", stderr(&ended));
+    server.stop().await.expect("a clean stop");
+}

@@ -38,7 +38,7 @@ pub(super) struct Recorder {
 
 #[derive(Debug)]
 enum Place {
-    Server { runtime: Box<tokio::runtime::Runtime>, client: Box<Client> },
+    Server { runtime: tokio::runtime::Handle, client: Box<Client> },
     Store { keeper: Box<Keeper<Disk>>, config: Box<ServerConfig> },
 }
 
@@ -67,12 +67,11 @@ impl From<Written> for Channel {
 }
 
 impl Recorder {
-    /// To a server.
-    pub(super) fn to_server(address: &str, brand: Option<String>, channel: Channel) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start the async runtime")?;
-        let client = Box::new(runtime.block_on(connect(address))?);
-        Ok(Self { place: Place::Server { runtime: Box::new(runtime), client }, brand, channel, told: 0 })
+    /// To a server. Records only from a thread that is none of the runtime's.
+    pub(super) async fn to_server(address: &str, brand: Option<String>, channel: Channel) -> Result<Self> {
+        let client = Box::new(connect("--record", address).await?);
+        let runtime = tokio::runtime::Handle::current();
+        Ok(Self { place: Place::Server { runtime, client }, brand, channel, told: 0 })
     }
 
     /// To the store of the settings, which no server may have open.

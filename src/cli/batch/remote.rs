@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::stream;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use super::answer::Answer;
-use super::steps::{Content, Done, Step, Steps};
-use crate::grpc::is_for_now;
+use super::steps::{Content, Step, Steps};
+use crate::cli::dial;
 use crate::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use crate::grpc::v1::stream_analyze_sentiment_response::Outcome;
 use crate::grpc::v1::{
     AnalysisFeatures, AnalyzeSentimentRequest, OffsetEncoding, StreamAnalyzeSentimentRequest,
     StreamAnalyzeSentimentResponse,
 };
+use crate::grpc::{is_for_now, is_of_the_request, status_of};
 
 /// Rows that wait for their answer; a server reads no more than so many ahead.
 const ON_THEIR_WAY: usize = 1024;
@@ -42,13 +42,7 @@ pub(super) struct Remote {
 impl Remote {
     /// Connects, and asks which model there is.
     pub(super) async fn connect(address: &str, targets: bool, max_risk: f32) -> Result<Self> {
-        let address = address.trim_start_matches("http://");
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).with_context(|| {
-            format!("--remote {address:?} is not an address and port such as 127.0.0.1:50051")
-        })?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect().await;
-        let channel =
-            channel.with_context(|| format!("nothing answers at {address}; start `arom serve` there"))?;
+        let channel = dial("--remote", address, "start `arom serve` there").await?;
         let mut client = SentimentServiceClient::new(channel);
         let mut attempt = 0;
         let answer = loop {
@@ -66,7 +60,7 @@ impl Remote {
     }
 
     /// Scores what is read and gives it on.
-    pub(super) async fn score(mut self, mut steps: Steps, done: mpsc::Sender<Done>) -> Result<()> {
+    pub(super) async fn score(mut self, mut steps: Steps, done: mpsc::Sender<Step<Answer>>) -> Result<()> {
         let mut read = Read::default();
         let mut attempt = 0;
         loop {
@@ -94,7 +88,7 @@ impl Remote {
         &mut self,
         steps: &mut Steps,
         read: &mut Read,
-        done: &mpsc::Sender<Done>,
+        done: &mpsc::Sender<Step<Answer>>,
         attempt: &mut u32,
     ) -> Result<Option<Status>> {
         let (requests, sending) = mpsc::channel(ON_THEIR_WAY + 1);
@@ -102,7 +96,7 @@ impl Remote {
             Some((sending.recv().await?, sending))
         });
         for step in &read.waiting {
-            if let Content::Row(_, text) = &step.content {
+            if let Content::Row(_, text, ()) = &step.content {
                 requests.try_send(self.request(text)).context("so many are not on their way")?;
             }
         }
@@ -115,7 +109,7 @@ impl Remote {
             // What needs no answer and stands first is done.
             while read.waiting.front().is_some_and(|step| matches!(step.content, Content::Bad(..))) {
                 if let Some(step) = read.waiting.pop_front()
-                    && done.send(refused(step, None)).await.is_err()
+                    && done.send(step.then(|()| Err(String::new()))).await.is_err()
                 {
                     return Ok(None);
                 }
@@ -130,7 +124,7 @@ impl Remote {
                 chunk = steps.recv(), if !read.ended && read.waiting.len() < ON_THEIR_WAY - CHUNK => match chunk {
                     Some(Ok(chunk)) => {
                         for step in chunk {
-                            if let (Content::Row(_, text), Some(requests)) = (&step.content, &requests)
+                            if let (Content::Row(_, text, ()), Some(requests)) = (&step.content, &requests)
                                 && requests.send(self.request(text)).await.is_err()
                             {
                                 tracing::debug!("the stream has ended; its status follows");
@@ -150,13 +144,18 @@ impl Remote {
                 },
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
+                        let answer = match self.outcome(answer)? {
+                            Ok(answer) => Ok(answer),
+                            Err(status) if is_of_the_request(&status) => Err(status.message().to_owned()),
+                            // Of the server, and not of this row: it is asked again.
+                            Err(status) => return Ok(Some(status)),
+                        };
                         *attempt = 0;
                         let step = read.waiting.pop_front().context("the server answers what it was not asked")?;
-                        if done.send(self.done(step, answer)?).await.is_err() {
+                        if done.send(step.then(|()| answer)).await.is_err() {
                             return Ok(None);
                         }
                     }
-                    Ok(None) if read.waiting.is_empty() => {}
                     Ok(None) => return Ok(Some(Status::unavailable("the server ended the stream"))),
                     Err(status) => return Ok(Some(status)),
                 },
@@ -176,7 +175,8 @@ impl Remote {
         StreamAnalyzeSentimentRequest { request: Some(request), in_order: true }
     }
 
-    fn done(&self, step: Step, answer: StreamAnalyzeSentimentResponse) -> Result<Done> {
+    /// What became of a row.
+    fn outcome(&self, answer: StreamAnalyzeSentimentResponse) -> Result<Result<Answer, Status>> {
         match answer.outcome {
             Some(Outcome::Response(answer)) => {
                 let answer = Answer::received(answer, self.targets).ok_or_else(|| {
@@ -189,13 +189,9 @@ impl Remote {
                         answer.fingerprint
                     );
                 }
-                let Step { source, line, content } = step;
-                match content {
-                    Content::Row(cells, text) => Ok(Done::Scored { source, cells, text, answer }),
-                    Content::Bad(content, reason) => Ok(Done::Refused { source, line, content, reason }),
-                }
+                Ok(Ok(answer))
             }
-            Some(Outcome::Error(status)) => Ok(refused(step, Some(status.message))),
+            Some(Outcome::Error(status)) => Ok(Err(status_of(status))),
             None => bail!("the server gave no outcome for a row"),
         }
     }
@@ -207,18 +203,9 @@ const CHUNK: usize = super::steps::CHUNK;
 /// What was read and is not answered.
 #[derive(Debug, Default)]
 struct Read {
-    waiting: VecDeque<Step>,
+    waiting: VecDeque<Step<()>>,
     ended: bool,
     fault: Option<anyhow::Error>,
-}
-
-fn refused(step: Step, said: Option<String>) -> Done {
-    let Step { source, line, content } = step;
-    let (content, reason) = match content {
-        Content::Row(cells, _) => (Value::Object(cells), String::new()),
-        Content::Bad(content, reason) => (content, reason),
-    };
-    Done::Refused { source, line, content, reason: said.unwrap_or(reason) }
 }
 
 fn said(status: &Status) -> anyhow::Error {

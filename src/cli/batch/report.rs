@@ -11,23 +11,47 @@ use serde_json::Value;
 
 use super::BatchArgs;
 use super::answer::{COLUMNS, TARGETS, content_of};
-use super::checkpoint::beside;
+use super::checkpoint::Counts;
+use super::files::{Files, replace};
 use super::steps::Input;
-use crate::dumps::{Cells, Given, Item, Reading, Role, Source, customary_rating};
+use crate::dumps::{
+    Cells, Compression, DumpError, Ending, Format, Given, Item, Reading, Role, Source, customary_rating,
+};
 use crate::model::Label;
-use crate::report::{Collector, Entry, Figures, Quality, Rejected, Spoken, page};
+use crate::report::{Collector, Entry, Quality, Rejected, Spoken, page};
 use crate::scoring::Catalogue;
-use crate::text::moment;
+use crate::text::{Charset, moment};
 
 /// Reasons of refused rows that are told apart.
 const REASONS: usize = 20;
 
 /// Writes what was asked for: the page, the figures as JSON, or both.
-pub(super) fn write(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, model: &str) -> Result<()> {
+pub(super) fn write(
+    args: &BatchArgs,
+    files: &Files,
+    ending: Ending,
+    inputs: &[Input],
+    catalogue: &Catalogue,
+    model: &str,
+    counts: Counts,
+) -> Result<()> {
     if args.report.is_none() && args.report_json.is_none() {
         return Ok(());
     }
-    let figures = figures(args, inputs, catalogue, model)?;
+    let mut collector = Collector::new();
+    if counts.rows > 0 {
+        collect(&mut collector, args, files, ending, inputs, catalogue)?;
+    }
+    let sources = inputs
+        .iter()
+        .map(|input| format!("{}, {}; {}", input.source.name, input.source.dialect.name(), input.columns));
+    let quality = Quality {
+        sources: sources.collect(),
+        model: model.to_owned(),
+        rejected: if counts.rejected > 0 { rejected(&files.rejects)? } else { Vec::new() },
+        notes: Vec::new(),
+    };
+    let figures = collector.finish(quality);
     if let Some(path) = &args.report {
         put(path, page(&figures).as_bytes())?;
     }
@@ -39,21 +63,36 @@ pub(super) fn write(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, m
 
 /// A report is there whole or not at all.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let next = beside(path, ".next");
-    let written = fs::write(&next, bytes).and_then(|()| fs::rename(&next, path));
-    written.with_context(|| format!("cannot write {}", path.display()))
+    let write = |next: &Path| fs::write(next, bytes);
+    replace(path, |next| write(next).map_err(|cause| DumpError::File { path: path.to_owned(), cause }))
 }
 
-fn figures(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, model: &str) -> Result<Figures> {
+/// What a file that ends so is written in.
+fn dialect(ending: Ending) -> Given {
+    let format = match ending {
+        Ending::JsonLines(_) => Format::JsonLines,
+        Ending::Csv(_) => Format::Csv { delimiter: b',', header: true },
+        Ending::Parquet => Format::Parquet,
+    };
+    Given { format: Some(format), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) }
+}
+
+fn collect(
+    collector: &mut Collector,
+    args: &BatchArgs,
+    files: &Files,
+    ending: Ending,
+    inputs: &[Input],
+    catalogue: &Catalogue,
+) -> Result<()> {
     let names: HashMap<&str, &str> =
         catalogue.targets().map(|target| (target.id.as_str(), target.name.as_str())).collect();
-    let output = Source::survey(&args.out, "the output", Given::default())
-        .with_context(|| format!("cannot read {} for the report", args.out.display()))?;
-    let mut collector = Collector::new();
+    let output = Source::survey(&files.out, "the output", dialect(ending))
+        .with_context(|| format!("cannot read {} for the report", files.out.display()))?;
     let mut fault = None;
     let read = output.read(&Reading::default(), &mut |item| {
         let added = match item {
-            Item::Row(row) => add(&mut collector, &row.cells, args, inputs, &names),
+            Item::Row(row) => add(collector, &row.cells, args, inputs, &names),
             Item::Bad(bad) => Err(anyhow::anyhow!("{}", bad.reason)),
         };
         match added {
@@ -66,18 +105,9 @@ fn figures(args: &BatchArgs, inputs: &[Input], catalogue: &Catalogue, model: &st
     });
     read.context("cannot read the output for the report")?;
     if let Some(fault) = fault {
-        return Err(fault.context(format!("{} is no output of arom batch", args.out.display())));
+        return Err(fault.context(format!("{} is no output of arom batch", files.out.display())));
     }
-    let sources = inputs
-        .iter()
-        .map(|input| format!("{}, {}; {}", input.source.name, input.source.dialect.name(), input.columns));
-    let quality = Quality {
-        sources: sources.collect(),
-        model: model.to_owned(),
-        rejected: rejected(&args.rejects())?,
-        notes: Vec::new(),
-    };
-    Ok(collector.finish(quality))
+    Ok(())
 }
 
 fn add(
@@ -147,11 +177,8 @@ fn label(name: &str) -> Result<Label> {
 
 /// How many rows were refused for each reason, whatever its numbers.
 fn rejected(path: &Path) -> Result<Vec<Rejected>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let source = Source::survey(path, "the rejects", Given::default())?;
+    let source = Source::survey(path, "the rejects", dialect(Ending::JsonLines(Compression::None)))?;
     source.read(&Reading::default(), &mut |item| {
         if let Item::Row(row) = item {
             let reason = row.cells.get("reason").and_then(Value::as_str).unwrap_or_default();

@@ -1,46 +1,63 @@
 //! From the rows of the dumps to rows with their sentiment, in the same order.
 
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answer::Answer;
 use crate::dumps::{Bad, Cells, Columns, DumpError, Item, Reading, Role, Row, Source};
 use crate::scoring::{Features, ScoreError, Scorer};
 
-/// Rows that are read together.
+/// Rows that are read together, and bytes of them.
 pub(super) const CHUNK: usize = 128;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Texts that are on their way at once: so far ahead others of like length are looked for.
 const LOOK_AHEAD: usize = 2048;
 
-/// A row of a dump on its way.
+/// Bytes of rows that are on their way at once, from where they are read to where they are written.
+const ROOM: usize = 64 << 20;
+
+/// A row of a dump on its way: with `A`, its sentiment, once it has one.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct Step<A> {
     /// Which of the dumps.
     pub(super) source: usize,
     pub(super) line: u64,
-    pub(super) content: Content,
+    /// About how many.
+    pub(super) bytes: usize,
+    /// What it takes of the room of all.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) content: Content<A>,
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
-    /// A row and its text.
-    Row(Cells, String),
+pub(super) enum Content<A> {
+    /// A row, its text and what is known of it.
+    Row(Cells, String, A),
     /// What is refused, with the reason.
     Bad(Value, String),
 }
 
-/// A row that is done.
-#[derive(Debug)]
-pub(super) enum Done {
-    Scored { source: usize, cells: Cells, text: String, answer: Answer },
-    Refused { source: usize, line: u64, content: Value, reason: String },
+impl<A> Step<A> {
+    /// The same with what was found out about its text, or the reason why there is nothing.
+    pub(super) fn then<B>(self, answer: impl FnOnce(A) -> Result<B, String>) -> Step<B> {
+        let Self { source, line, bytes, room, content } = self;
+        let content = match content {
+            Content::Row(cells, text, known) => match answer(known) {
+                Ok(answer) => Content::Row(cells, text, answer),
+                Err(reason) => Content::Bad(Value::Object(cells), reason),
+            },
+            Content::Bad(content, reason) => Content::Bad(content, reason),
+        };
+        Step { source, line, bytes, room, content }
+    }
 }
 
 /// A dump and which of its columns holds what.
@@ -51,61 +68,126 @@ pub(super) struct Input {
 }
 
 /// What comes out of the reader.
-pub(super) type Steps = mpsc::Receiver<Result<Vec<Step>, DumpError>>;
+pub(super) type Steps = mpsc::Receiver<Result<Vec<Step<()>>, DumpError>>;
 
-/// Reads the dumps in a thread of its own; the first `skip` rows were done before.
-pub(super) fn read(
-    inputs: Arc<[Input]>,
-    skip: u64,
-    max_text_bytes: usize,
-    reading: Reading,
-) -> std::io::Result<Steps> {
-    let (sender, steps) = mpsc::channel(8);
-    let work = move || {
-        let mut seen = 0;
-        let mut chunk = Vec::with_capacity(CHUNK);
-        for (number, input) in inputs.iter().enumerate() {
-            let mut gone = false;
-            let read = input.source.read(&reading, &mut |item| {
-                seen += 1;
-                reading.rows.store(seen, Ordering::Relaxed);
-                if seen > skip {
-                    chunk.push(step(number, item, &input.columns, max_text_bytes));
-                }
-                if chunk.len() == CHUNK && sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err() {
-                    gone = true;
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            });
-            if gone {
-                return;
-            }
-            if let Err(error) = read {
-                // What came before the fault is done first.
-                if sender.blocking_send(Ok(chunk)).is_ok() && sender.blocking_send(Err(error)).is_err() {
-                    tracing::debug!("nobody waits for the fault");
-                }
-                return;
-            }
-        }
-        if sender.blocking_send(Ok(chunk)).is_err() {
-            tracing::debug!("nobody waits for the last rows");
-        }
-    };
-    std::thread::Builder::new().name("dumps".to_owned()).spawn(work)?;
-    Ok(steps)
+/// Reads the dumps.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) inputs: Arc<[Input]>,
+    /// Names that no row may have.
+    pub(super) added: Vec<String>,
+    /// So many rows were done before.
+    pub(super) skip: u64,
+    pub(super) max_text_bytes: usize,
+    pub(super) reading: Reading,
 }
 
-fn step(source: usize, item: Item, columns: &Columns, max_text_bytes: usize) -> Step {
-    let (line, content) = match item {
-        Item::Bad(Bad { line, reason, content }) => (line, Content::Bad(content, reason)),
-        Item::Row(Row { line, cells }) => match text(&cells, columns, max_text_bytes) {
-            Ok(text) => (line, Content::Row(cells, text)),
-            Err(reason) => (line, Content::Bad(Value::Object(cells), reason)),
-        },
-    };
-    Step { source, line, content }
+impl Reader {
+    /// In a thread of its own.
+    pub(super) fn start(self) -> std::io::Result<Steps> {
+        let (sender, steps) = mpsc::channel(8);
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(&runtime, &sender)));
+            let fault = match read {
+                Ok(read) => read.err(),
+                // A dump whose end was not seen is not done.
+                Err(_) => Some(DumpError::Broken {
+                    name: "the dumps".to_owned(),
+                    place: "somewhere".to_owned(),
+                    problem: "the thread that reads died".to_owned(),
+                }),
+            };
+            if let Some(fault) = fault
+                && sender.blocking_send(Err(fault)).is_err()
+            {
+                tracing::debug!("nobody waits for the fault");
+            }
+        };
+        std::thread::Builder::new().name("dumps".to_owned()).spawn(work)?;
+        Ok(steps)
+    }
+
+    fn read(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        sender: &mpsc::Sender<Result<Vec<Step<()>>, DumpError>>,
+    ) -> Result<(), DumpError> {
+        let room = Arc::new(Semaphore::new(ROOM));
+        let mut seen = 0;
+        for (number, input) in self.inputs.iter().enumerate() {
+            let (mut chunk, mut bytes) = (Vec::with_capacity(CHUNK), 0);
+            let mut gone = false;
+            let read = input.source.read(&self.reading, &mut |item| {
+                seen += 1;
+                self.reading.rows.store(seen, Ordering::Relaxed);
+                if seen <= self.skip {
+                    return ControlFlow::Continue(());
+                }
+                let mut step = self.step(number, item, &input.columns);
+                bytes += step.bytes;
+                // What waits in this chunk is let go first: nobody else could make room for it.
+                let taken = u32::try_from(step.bytes.min(ROOM / 4)).unwrap_or(u32::MAX);
+                step.room = match Arc::clone(&room).try_acquire_many_owned(taken) {
+                    Ok(permit) => Some(permit),
+                    Err(_) => {
+                        gone = sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err();
+                        bytes = step.bytes;
+                        runtime.block_on(Arc::clone(&room).acquire_many_owned(taken)).ok()
+                    }
+                };
+                chunk.push(step);
+                if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+                    gone |= sender.blocking_send(Ok(std::mem::take(&mut chunk))).is_err();
+                    bytes = 0;
+                }
+                if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            // What came before a fault is done first.
+            if gone || sender.blocking_send(Ok(chunk)).is_err() {
+                return Ok(());
+            }
+            read?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, source: usize, item: Item, columns: &Columns) -> Step<()> {
+        let (line, content) = match item {
+            Item::Bad(Bad { line, reason, content }) => (line, Content::Bad(content, reason)),
+            Item::Row(Row { line, cells }) => match self.text(&cells, columns) {
+                Ok(text) => (line, Content::Row(cells, text, ())),
+                Err(reason) => (line, Content::Bad(Value::Object(cells), reason)),
+            },
+        };
+        let bytes = match &content {
+            Content::Row(cells, text, ()) => text.len() + weight_of(cells),
+            Content::Bad(content, _) => weight(content),
+        };
+        Step { source, line, bytes, room: None, content }
+    }
+
+    fn text(&self, cells: &Cells, columns: &Columns) -> Result<String, String> {
+        if let Some(taken) = self.added.iter().find(|name| cells.contains_key(*name)) {
+            return Err(format!("has a column {taken} already; choose another --prefix"));
+        }
+        text(cells, columns, self.max_text_bytes)
+    }
+}
+
+/// About the bytes that cells hold in memory.
+fn weight_of(cells: &Cells) -> usize {
+    cells.iter().map(|(name, cell)| name.len() + weight(cell)).sum()
+}
+
+fn weight(cell: &Value) -> usize {
+    const EACH: usize = 64;
+    EACH + match cell {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(cells) => cells.iter().map(weight).sum(),
+        Value::Object(cells) => weight_of(cells),
+    }
 }
 
 fn text(cells: &Cells, columns: &Columns, max_text_bytes: usize) -> Result<String, String> {
@@ -129,7 +211,7 @@ pub(super) async fn score(
     features: Features,
     max_risk: f32,
     steps: Steps,
-    done: mpsc::Sender<Done>,
+    done: mpsc::Sender<Step<Answer>>,
 ) -> Result<()> {
     let fingerprint: Arc<str> = scorer.fingerprint().into();
     let caller = Arc::new(scorer.patient_caller());
@@ -145,21 +227,16 @@ pub(super) async fn score(
         each.map(|step| {
             let (caller, fingerprint) = (Arc::clone(&caller), Arc::clone(&fingerprint));
             async move {
-                let Step { source, line, content } = step?;
-                match content {
-                    Content::Bad(content, reason) => Ok(Done::Refused { source, line, content, reason }),
-                    Content::Row(cells, text) => match caller.score(&text, features).await {
-                        Ok(scored) => {
-                            let answer = Answer::of(&text, scored, max_risk, &fingerprint, features.targets);
-                            Ok(Done::Scored { source, cells, text, answer })
-                        }
-                        Err(error @ ScoreError::Tokenize(_)) => {
-                            let (content, reason) = (Value::Object(cells), error.to_string());
-                            Ok(Done::Refused { source, line, content, reason })
-                        }
-                        Err(error) => Err(anyhow::Error::from(error)),
+                let step: Step<()> = step?;
+                let scored = match &step.content {
+                    Content::Bad(..) => return Ok(step.then(|()| Err(String::new()))),
+                    Content::Row(_, text, ()) => match caller.score(text, features).await {
+                        Ok(scored) => Ok(Answer::of(text, scored, max_risk, &fingerprint, features.targets)),
+                        Err(error @ ScoreError::Tokenize(_)) => Err(error.to_string()),
+                        Err(error) => return Err(anyhow::Error::from(error)),
                     },
-                }
+                };
+                Ok(step.then(|()| scored))
             }
         })
         .buffered(LOOK_AHEAD)

@@ -13,13 +13,18 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Checkpoint, Reached, remove_if_there, sync_folder};
+use super::answer::Answer;
+use super::checkpoint::{Checkpoint, Reached};
+use super::files::{remove_if_there, sync_folder};
 use super::record::Recorder;
-use super::steps::{Done, Input};
+use super::steps::{Content, Input, Step};
 use crate::dumps::{Cells, Compression, Ending, encode_rows};
 
 /// Rows of the dumps in a block.
 pub(super) const BLOCK: usize = 1024;
+
+/// A block has no further row once its rows have so many bytes.
+const BLOCK_BYTES: usize = 16 << 20;
 
 /// What a run looks like from outside while it goes on.
 #[derive(Debug, Default)]
@@ -52,26 +57,13 @@ pub(super) struct Writer {
 /// A file that grows by whole blocks. Nobody else writes it meanwhile.
 #[derive(Debug)]
 pub(super) struct Output {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     file: File,
 }
 
 impl Output {
-    /// Opens a file to go on where `bytes` of it end; what is behind them was not noted.
-    pub(super) fn open(path: &Path, bytes: u64) -> Result<Self> {
-        let output = Self::lock(path)?;
-        let there = output.file.metadata().with_context(|| output.name())?.len();
-        if there < bytes {
-            bail!(
-                "{} has {there} bytes, and the checkpoint says that {bytes} were written; begin anew with --overwrite",
-                path.display()
-            );
-        }
-        output.cut(bytes).with_context(|| output.name())?;
-        Ok(output)
-    }
-
-    fn lock(path: &Path) -> Result<Self> {
+    /// Opens a file, or makes it; nothing of it changes yet.
+    pub(super) fn lock(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         match file.try_lock() {
@@ -81,6 +73,23 @@ impl Output {
             }
             Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
         }
+    }
+
+    /// Goes on where `bytes` of it end; what is behind them was not noted.
+    pub(super) fn go_on_at(&self, bytes: u64) -> Result<()> {
+        let there = self.file.metadata().with_context(|| self.name())?.len();
+        if there < bytes {
+            bail!(
+                "{} has {there} bytes, and the checkpoint says that {bytes} were written; begin anew with --overwrite",
+                self.path.display()
+            );
+        }
+        self.cut(bytes).with_context(|| self.name())
+    }
+
+    /// Adds bytes.
+    pub(super) fn append(&self, bytes: &[u8]) -> Result<()> {
+        (&self.file).write_all(bytes).with_context(|| self.name())
     }
 
     fn name(&self) -> String {
@@ -111,15 +120,19 @@ impl Writer {
     /// Writes what comes until it ends. What is no whole block is written only if `whole` is said before the end.
     pub(super) fn run(
         mut self,
-        mut done: mpsc::Receiver<Done>,
+        mut done: mpsc::Receiver<Step<Answer>>,
         whole: &std::sync::atomic::AtomicBool,
     ) -> Result<(Self, Reached)> {
         let mut rejects = None;
-        let mut block = Vec::with_capacity(BLOCK);
-        while let Some(next) = done.blocking_recv() {
+        let (mut block, mut bytes) = (Vec::with_capacity(BLOCK), 0);
+        while let Some(mut next) = done.blocking_recv() {
+            // Whoever reads may read on: a block is small enough.
+            drop(next.room.take());
+            bytes += next.bytes;
             block.push(next);
-            if block.len() == BLOCK {
+            if block.len() == BLOCK || bytes >= BLOCK_BYTES {
                 self.commit(&mut rejects, std::mem::take(&mut block))?;
+                bytes = 0;
             }
         }
         // A dump without rows gives a table without rows, and no file without a head.
@@ -130,14 +143,14 @@ impl Writer {
         Ok((self, reached))
     }
 
-    fn commit(&mut self, rejects: &mut Option<Output>, block: Vec<Done>) -> Result<()> {
+    fn commit(&mut self, rejects: &mut Option<Output>, block: Vec<Step<Answer>>) -> Result<()> {
         let Reached { read, output_bytes, rejects_bytes, mut counts } = self.reached;
         let read = read + block.len() as u64;
         let (mut rows, mut refused, mut hits) = (Vec::with_capacity(block.len()), Vec::new(), 0);
         let mut events = Vec::new();
-        for done in block {
-            match done {
-                Done::Scored { source, mut cells, text, answer } => {
+        for Step { source, line, content, .. } in block {
+            match content {
+                Content::Row(mut cells, text, answer) => {
                     counts.rows += 1;
                     hits += u64::from(answer.cache_hit);
                     if let (Some(recorder), Some(input)) = (&mut self.recorder, self.inputs.get(source)) {
@@ -155,7 +168,7 @@ impl Writer {
                     answer.add_to(&mut cells, &self.prefix);
                     rows.push(cells);
                 }
-                Done::Refused { source, line, content, reason } => {
+                Content::Bad(content, reason) => {
                     counts.rejected += 1;
                     let reject = json!({
                         "source": self.name(source), "line": line, "reason": reason, "row": content
@@ -168,7 +181,9 @@ impl Writer {
         self.output.add(output_bytes, &bytes)?;
         if !refused.is_empty() {
             if rejects.is_none() {
-                *rejects = Some(Output::open(&self.rejects, rejects_bytes)?);
+                let output = Output::lock(&self.rejects)?;
+                output.go_on_at(rejects_bytes)?;
+                *rejects = Some(output);
                 sync_folder(&self.rejects)?;
             }
             if let Some(rejects) = rejects {
@@ -189,16 +204,7 @@ impl Writer {
         self.progress.read.store(read, Ordering::Relaxed);
         self.progress.rejected.store(counts.rejected, Ordering::Relaxed);
         self.progress.cache_hits.fetch_add(hits, Ordering::Relaxed);
-        if let Some(most) = self.max_errors
-            && counts.rejected > most
-        {
-            bail!(
-                "{} rows are refused, more than --max-errors {most}; {} says why",
-                counts.rejected,
-                self.rejects.display()
-            );
-        }
-        Ok(())
+        check_errors(counts.rejected, self.max_errors, &self.rejects)
     }
 
     fn name(&self, source: usize) -> &str {
@@ -221,14 +227,25 @@ impl Writer {
     /// Takes what an earlier run noted: the file of rejects is cut to it as the output is.
     pub(super) fn cut_rejects(path: &Path, bytes: u64) -> Result<()> {
         if bytes == 0 {
-            return remove_if_there(path).with_context(|| format!("cannot remove {}", path.display()));
+            return remove_if_there(path);
         }
-        Output::open(path, bytes).map(drop)
+        Output::lock(path)?.go_on_at(bytes)
     }
 
     /// The run is whole: there is no more to go on from.
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         self.checkpoint.remove()
+    }
+}
+
+/// Stops a run with too many rows that are refused.
+pub(super) fn check_errors(refused: u64, most: Option<u64>, rejects: &Path) -> Result<()> {
+    match most {
+        Some(most) if refused > most => bail!(
+            "{refused} rows are refused, more than --max-errors {most}; {} says why; to go on allow more",
+            rejects.display()
+        ),
+        _ => Ok(()),
     }
 }
 
