@@ -10,9 +10,8 @@ import argparse
 import time
 
 import numpy as np
-import onnxruntime
 import pandas
-from tokenizers import Tokenizer
+from scoring import Scorer
 
 LABELS = np.array(["positive", "neutral", "negative", "question"])
 
@@ -22,19 +21,7 @@ def main() -> None:
     for name in ("tokenizer", "model", "dump", "out"):
         parser.add_argument(f"--{name}", required=True)
     args = parser.parse_args()
-    tokenizer = Tokenizer.from_file(args.tokenizer)
-    tokenizer.enable_truncation(256)
-    tokenizer.enable_padding(pad_id=1)
-    session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
-
-    def score(texts: list[str]) -> np.ndarray:
-        rows = tokenizer.encode_batch(texts)
-        feed = {"input_ids": np.array([row.ids for row in rows], np.int64),
-                "attention_mask": np.array([row.attention_mask for row in rows], np.int64)}
-        logits = session.run(["logits"], feed)[0]
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        return shares / shares.sum(1, keepdims=True)
-
+    score = Scorer(args.tokenizer, args.model)
     score(["อุ่นเครื่อง"] * 32)
     started, rows = time.perf_counter(), 0
     for number, piece in enumerate(pandas.read_csv(args.dump, chunksize=1024, keep_default_na=False)):

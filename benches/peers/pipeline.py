@@ -11,9 +11,7 @@ import json
 import statistics
 import time
 
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
+from scoring import Scorer
 
 
 def main() -> None:
@@ -24,21 +22,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
-    tokenizer = Tokenizer.from_file(args.tokenizer)
-    tokenizer.enable_truncation(256)
-    tokenizer.enable_padding(pad_id=1)
-    session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+    score = Scorer(args.tokenizer, args.model)
     with open(args.texts, encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
-
-    def score(batch: list[str]) -> np.ndarray:
-        rows = tokenizer.encode_batch(batch)
-        feed = {"input_ids": np.array([row.ids for row in rows], np.int64),
-                "attention_mask": np.array([row.attention_mask for row in rows], np.int64)}
-        logits = session.run(["logits"], feed)[0]
-        shares = np.exp(logits - logits.max(1, keepdims=True))
-        return shares / shares.sum(1, keepdims=True)
-
     rates = []
     for texts_of_round in [texts[:100], *[texts] * args.rounds]:
         started = time.perf_counter()

@@ -281,10 +281,9 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     };
     let started = Instant::now();
     let show = Show::new(args.quiet, &inputs, &progress, before);
-    let (writer, reached) = score(args, config, engine, writer, Arc::clone(&inputs), show, &mut stop)
-        .await
-        .with_context(|| {
-        let again = if args.overwrite { "the same command without --overwrite" } else { "the same command" };
+    let again = if args.overwrite { "the same command without --overwrite" } else { "the same command" };
+    let scored = score(args, config, engine, writer, Arc::clone(&inputs), show, &mut stop).await;
+    let (writer, reached) = scored.with_context(|| {
         format!("what is done is kept in {}; {again} goes on from there", files.growing.display())
     })?;
     let (of, config, within) = (Arc::clone(args), Arc::clone(config), files.clone());
@@ -294,7 +293,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
         }
         report::write(&of, &within, ending, &inputs, &config.scoring.catalogue, &model, reached.counts)
     };
-    stop.or(make).await.context("all rows are done; the same command makes what is left of them")?;
+    stop.or(make).await.with_context(|| format!("all rows are done; {again} makes what is left"))?;
     writer.finish().context("cannot remove the checkpoint")?;
     if ending == Ending::Parquet {
         remove_if_there(&files.growing)?;
@@ -333,14 +332,15 @@ async fn look_through(
     let (inputs, columns) = stop.or(look).await?;
     let engine = match &args.remote {
         Some(address) => {
-            Engine::There(Remote::connect(address, args.targets(), config.server.max_risk).await?)
+            let remote = Remote::connect(address, args.targets(), config.server.max_risk);
+            Engine::There(stop.unless(remote).await?)
         }
         None => {
             let config = Arc::clone(config);
             Engine::Here(stop.or(move || open_scorer(&config, Arc::default())).await?)
         }
     };
-    let recorder = recorder(args, config, &inputs).await?;
+    let recorder = stop.unless(recorder(args, config, &inputs)).await?;
     Ok(Found { inputs, columns, engine, recorder })
 }
 

@@ -30,7 +30,7 @@ use crate::scoring::{Evaluation, Features, McNemar, Scorer, slice_names, slices}
 #[command(after_help = "Examples:\n  arom evaluate examples/messages.jsonl\n  \
     arom evaluate --json valid.jsonl | jq .macro_f1\n  arom evaluate --slices valid.jsonl\n  \
     arom evaluate --against models/another valid.jsonl\n  \
-    arom batch reviews.csv --out reviews.jsonl && arom evaluate --stars rating --text review_text reviews.jsonl")]
+    arom batch reviews.csv --out reviews.jsonl\n  arom evaluate --stars rating --text review_text reviews.jsonl")]
 pub(super) struct EvaluateArgs {
     /// The labelled texts; "-" is stdin.
     #[arg(value_name = "FILE")]
@@ -176,17 +176,26 @@ fn by_slice(rows: &[Labelled], answers: &[(Label, Probabilities)]) -> Vec<Slice>
 fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
     let mut lines = Lines::open(Some(&args.file))?;
     let mut rows = Vec::new();
+    let mut left_out = 0_usize;
     while let Some(mut object) = lines.object()? {
         let text = match object.get_mut(&args.text).map(Value::take) {
             Some(Value::String(text)) => text,
-            _ => return Err(lines.fault(&format!("no field `{}` with a string", args.text))),
+            // As `arom batch` takes them.
+            Some(Value::Null) => String::new(),
+            Some(other @ (Value::Bool(_) | Value::Number(_))) => other.to_string(),
+            None | Some(Value::Array(_) | Value::Object(_)) => {
+                return Err(lines.fault(&format!("no field `{}` with a text", args.text)));
+            }
         };
         let channel = object.get("channel").and_then(Value::as_str).map(str::to_owned);
         let label = match &args.stars {
             Some(field) => match object.get(field).and_then(stars) {
                 Some(1 | 2) => Label::Negative,
                 Some(4 | 5) => Label::Positive,
-                _ => continue,
+                _ => {
+                    left_out += 1;
+                    continue;
+                }
             },
             None => {
                 let label = object.get("label");
@@ -200,6 +209,13 @@ fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
             }
         };
         rows.push(Labelled { label, text, channel });
+    }
+    if let Some(field) = &args.stars
+        && rows.is_empty()
+        && left_out > 0
+    {
+        let file = args.file.display();
+        bail!("{file}: all {left_out} rows are left out; none has 1, 2, 4 or 5 stars in the field `{field}`");
     }
     Ok(rows)
 }

@@ -67,6 +67,8 @@ impl Role {
                 "ความเห็น",
                 "คอมเมนต์",
                 "เนื้อหา",
+                "ข้อเสนอแนะ",
+                "ความคิดเห็นเพิ่มเติม",
             ],
             Self::Customer => &[
                 "customerid",
@@ -119,6 +121,7 @@ impl Role {
                 "commenttime",
                 "date",
                 "time",
+                "ประทับเวลา",
                 "เวลา",
                 "วันที่",
             ],
@@ -176,7 +179,11 @@ impl Columns {
                         all()
                     )));
                 }
-                None => named(role, names, rows).or_else(|| seen(role, names, rows)),
+                // A name without anything below it is better than none.
+                None => named(role, names, rows)
+                    .or_else(|| asked(role, names, rows))
+                    .or_else(|| seen(role, names, rows))
+                    .or_else(|| candidates(role, names, rows).next().cloned()),
             };
             if let Some(column) = column
                 && (said.is_some() || !found.iter().any(|(_, taken)| *taken == column))
@@ -213,10 +220,7 @@ impl fmt::Display for Columns {
 
 /// A name without case, spaces and marks.
 fn plain(name: &str) -> String {
-    name.chars()
-        .filter(|ch| ch.is_alphanumeric() || ('\u{E01}'..='\u{E5B}').contains(ch))
-        .collect::<String>()
-        .to_lowercase()
+    name.chars().filter(|ch| ch.is_alphanumeric() || is_thai(*ch)).collect::<String>().to_lowercase()
 }
 
 /// Whether it is a name that dumps give to a column.
@@ -225,24 +229,61 @@ pub(super) fn is_known_name(name: &str) -> bool {
     Role::ALL.into_iter().any(|role| role.names().contains(&name.as_str()))
 }
 
-fn named(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
+/// The columns with a name of the role and nothing that speaks against it, the more telling first.
+fn candidates<'a>(role: Role, names: &'a [String], rows: &'a [Cells]) -> impl Iterator<Item = &'a String> {
     let known = role.names().iter();
-    let mut candidates = known.filter_map(|known| names.iter().find(|name| plain(name) == *known));
-    candidates.find(|name| fits(role, name, rows)).cloned()
+    known
+        .filter_map(move |known| names.iter().find(|name| plain(name) == *known))
+        .filter(move |name| fits(role, name, rows))
 }
 
 /// Whether at least half of what stands there, if anything does, can be such.
 fn fits(role: Role, name: &str, rows: &[Cells]) -> bool {
-    let filled = rows
-        .iter()
-        .filter_map(|row| row.get(name))
-        .filter(|cell| spelling(cell).is_some_and(|text| !text.trim().is_empty()));
     let (mut fitting, mut all) = (0, 0);
-    for cell in filled {
+    for cell in filled(name, rows) {
         all += 1;
         fitting += usize::from(role.fits(cell));
     }
     2 * fitting >= all
+}
+
+/// The most telling name below which there is something.
+fn named(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
+    candidates(role, names, rows).find(|name| filled(name, rows).next().is_some()).cloned()
+}
+
+/// What a column holds; lists and objects are nothing.
+fn filled<'a>(name: &str, rows: &'a [Cells]) -> impl Iterator<Item = &'a Value> {
+    rows.iter()
+        .filter_map(move |row| row.get(name))
+        .filter(|cell| spelling(cell).is_some_and(|text| !text.trim().is_empty()))
+}
+
+/// The question of a form that asks for an opinion: of several, the one with the longest answers.
+fn asked(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
+    const ASKED: [&str; 4] = ["ข้อเสนอแนะ", "ความคิดเห็น", "รีวิว", "comment"];
+    if role != Role::Text {
+        return None;
+    }
+    // A link or a number is no answer.
+    let answers = |name: &str| {
+        filled(name, rows)
+            .filter_map(spelling)
+            .filter(|text| text.chars().any(|ch| ch.is_whitespace() || is_thai(ch)))
+            .map(|text| text.chars().count())
+            .sum::<usize>()
+    };
+    names
+        .iter()
+        .filter(|name| !is_known_name(name) && ASKED.iter().any(|asked| plain(name).contains(asked)))
+        .map(|name| (answers(name), name))
+        .filter(|(letters, _)| *letters > 0)
+        .max_by_key(|(letters, _)| *letters)
+        .map(|(_, name)| name.clone())
+}
+
+fn is_thai(ch: char) -> bool {
+    ('\u{E01}'..='\u{E5B}').contains(&ch)
 }
 
 /// A column without a telling name, by what is in it.
@@ -251,9 +292,7 @@ fn seen(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
         Role::Text => {
             let letters = |name: &String| {
                 let cells = rows.iter().filter_map(|row| row.get(name)).filter_map(spelling);
-                cells
-                    .map(|cell| cell.chars().filter(|ch| ('\u{E01}'..='\u{E5B}').contains(ch)).count())
-                    .sum::<usize>()
+                cells.map(|cell| cell.chars().filter(|ch| is_thai(*ch)).count()).sum::<usize>()
             };
             let most = names.iter().max_by_key(|name| letters(name))?;
             (letters(most) >= THAI_LETTERS * rows.len().max(1)).then(|| most.clone())

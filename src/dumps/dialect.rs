@@ -55,6 +55,9 @@ const ROWS: usize = 200;
 /// Share of the rows that must have as many cells as most.
 const LIKE: f64 = 0.8;
 
+/// Share of the lines that must have as many tabs as most, for text to be a table.
+const TABBED: f64 = 0.9;
+
 /// How good a delimiter is that cuts out a name that is known: better than any other.
 const NAMED: f64 = 2.0;
 
@@ -85,23 +88,89 @@ impl Dialect {
         }
     }
 
-    /// Of a dump that begins so; `is_text` if its name says that it is no table.
-    pub(super) fn detect(head: &[u8], charset: Charset, given: Given, is_text: bool) -> Self {
+    /// Of a dump that begins so; `is_text` if its name says that it is no table. Or what it is that cannot be read.
+    pub(super) fn detect(
+        head: &[u8],
+        charset: Charset,
+        mut given: Given,
+        is_text: bool,
+    ) -> Result<Self, &'static str> {
         let charset = given.charset.unwrap_or(charset);
+        if let Some(problem) = no_text(head, charset) {
+            return Err(problem);
+        }
         let (text, _, _) = charset.encoding().decode(head);
         // The last line may be cut.
-        let text = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or(&text);
+        let mut text = text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or(&text);
+        if let Some((delimiter, rest)) = said(text) {
+            given.delimiter = given.delimiter.or(Some(delimiter));
+            text = rest;
+        }
         let start = text.trim_start();
+        let no_table = is_text && given.delimiter.is_none() && given.header.is_none();
         let format = match given.format {
             Some(Format::Csv { .. }) => csv(text, given),
             Some(other) => other,
+            None if start.starts_with('{') && is_one_object(start) => return Err(ONE_OBJECT),
             None if start.starts_with('{') => Format::JsonLines,
             None if start.starts_with('[') && looks_like_array(start) => Format::JsonArray,
-            None if is_text && given.delimiter.is_none() => Format::Text,
+            None if no_table && is_tabbed(text, charset) => {
+                csv(text, Given { delimiter: Some(b'\t'), ..given })
+            }
+            None if no_table => Format::Text,
             None => csv(text, given),
         };
-        Self { format, charset }
+        Ok(Self { format, charset })
     }
+}
+
+const ONE_OBJECT: &str = "is one JSON object; give the array in it, e.g. jq '.reviews' FILE";
+
+const WORKBOOK: &str = "is an Excel workbook; save it as CSV UTF-8 and give that";
+
+/// What a file is that is no text.
+fn no_text(head: &[u8], charset: Charset) -> Option<&'static str> {
+    let has = |name: &[u8]| head.windows(name.len()).any(|bytes| bytes == name);
+    let zeros = || head.iter().filter(|byte| **byte == 0).count();
+    match head {
+        [b'P', b'K', 3, 4, ..] if has(b"xl/") || has(b"[Content_Types].xml") => Some(WORKBOOK),
+        [b'P', b'K', 3, 4, ..] => Some("is a zip archive; unpack it first"),
+        [0xD0, 0xCF, 0x11, 0xE0, ..] => Some(WORKBOOK),
+        [b'%', b'P', b'D', b'F', ..] => Some("is a PDF"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("is compressed by bzip2; unpack it, or use .gz or .zst"),
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => Some("is compressed by xz; unpack it, or use .gz or .zst"),
+        _ if matches!(charset, Charset::Utf16Le | Charset::Utf16Be) => None,
+        // A few zeros are damage.
+        _ => (zeros() > 8 + head.len() / 64).then_some("is no text"),
+    }
+}
+
+/// The delimiter of a first line such as Excel's "sep=;", and what is after it.
+fn said(text: &str) -> Option<(u8, &str)> {
+    let (line, rest) = text.split_once('\n')?;
+    let line = line.trim_end_matches('\r').trim_matches('"');
+    match line.as_bytes() {
+        [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] if delimiter.is_ascii() => {
+            Some((*delimiter, rest))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the first line breaks off as a printed object's does, and not as a damaged line's.
+fn is_one_object(text: &str) -> bool {
+    let Some((line, _)) = text.split_once('\n') else { return false };
+    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(line);
+    parsed.is_err_and(|error| error.is_eof()) && line.trim_end().ends_with(['{', '[', ','])
+}
+
+/// Whether text is cells between tabs: Excel's "Unicode text" is UTF-16.
+fn is_tabbed(text: &str, charset: Charset) -> bool {
+    let is_utf16 = matches!(charset, Charset::Utf16Le | Charset::Utf16Be);
+    let in_first = text.lines().next().is_some_and(|line| line.contains('\t'));
+    let rows = records(text, b'\t');
+    let (size, share) = commonest(&rows);
+    in_first && (is_utf16 || (rows.len() > 1 && size > 1 && share >= TABBED))
 }
 
 /// "[LINE] …" and "[รูป]" begin as an array does.
@@ -112,7 +181,8 @@ fn looks_like_array(text: &str) -> bool {
 fn csv(text: &str, given: Given) -> Format {
     let found = given.delimiter.map(|delimiter| (delimiter, records(text, delimiter)));
     let (delimiter, rows) = found.unwrap_or_else(|| best(text));
-    if rows.iter().all(|row| row.len() <= 1) && given.header.is_none() && given.delimiter.is_none() {
+    let is_free = given.format.is_none() && given.header.is_none() && given.delimiter.is_none();
+    if is_free && rows.iter().all(|row| row.len() <= 1) {
         let named = rows.first().and_then(|row| row.get(0)).is_some_and(is_known_name);
         return if named { Format::Csv { delimiter, header: true } } else { Format::Text };
     }
@@ -142,13 +212,7 @@ fn best(text: &str) -> (u8, Vec<StringRecord>) {
             }
             continue;
         }
-        let mut sizes: HashMap<usize, u32> = HashMap::new();
-        for row in &rows {
-            *sizes.entry(row.len()).or_default() += 1;
-        }
-        let common = sizes.into_iter().max_by_key(|(size, count)| (*count, *size));
-        let Some((size, count)) = common else { continue };
-        let like = f64::from(count) / f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        let (size, like) = commonest(&rows);
         if size > 1 && like >= LIKE && (like, size) > best_like {
             best_like = (like, size);
             best = (delimiter, rows);
@@ -163,11 +227,29 @@ fn best(text: &str) -> (u8, Vec<StringRecord>) {
     best
 }
 
-/// Whether the first row names the columns: a name that is known, or no number where all others are numbers.
+/// How many cells most rows have, and the share of these rows.
+fn commonest(rows: &[StringRecord]) -> (usize, f64) {
+    let mut sizes: HashMap<usize, u32> = HashMap::new();
+    for row in rows {
+        *sizes.entry(row.len()).or_default() += 1;
+    }
+    let common = sizes.into_iter().max_by_key(|(size, count)| (*count, *size));
+    let (size, count) = common.unwrap_or_default();
+    (size, f64::from(count) / f64::from(u32::try_from(rows.len().max(1)).unwrap_or(u32::MAX)))
+}
+
+/// Whether the first row names the columns: a name that is known; else nothing that occurs again below it, and no
+/// number where all others are numbers.
 fn has_header(rows: &[StringRecord]) -> bool {
     let Some((first, rest)) = rows.split_first() else { return true };
     if first.iter().any(is_known_name) {
         return true;
+    }
+    let occurs_again = |(column, cell): (usize, &str)| {
+        !cell.is_empty() && rest.iter().any(|row| row.get(column) == Some(cell))
+    };
+    if first.iter().enumerate().any(occurs_again) {
+        return false;
     }
     let numbers = |column: usize| {
         let mut cells =

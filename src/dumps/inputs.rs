@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexSet;
 use sha2::{Digest, Sha256};
 
 use super::compression::Compression;
@@ -47,6 +48,9 @@ const SAMPLE: usize = 200;
 
 /// A file with so many characters of UTF-8 for each wrong byte is UTF-8 that was damaged, and no cp874.
 const DAMAGED: u64 = 100;
+
+/// The same of Thai characters: cp874 hardly ever spells one by chance. Each row may be cut inside of one.
+const DAMAGED_THAI: u64 = 4;
 
 /// The files that names stand for: themselves, those of a folder and below, those that a pattern fits. Sorted within
 /// each name; `except` is left out.
@@ -132,7 +136,10 @@ impl Source {
             Dialect { format: Format::Parquet, charset: Charset::Utf8 }
         } else {
             let charset = Charset::detect(&head, letters.are_utf8());
-            Dialect::detect(&head, charset, given, ending(path) == "txt")
+            Dialect::detect(&head, charset, given, ending(path) == "txt").map_err(|problem| {
+                let problem = problem.replace("FILE", name);
+                DumpError::NoInput(format!("{name} {problem}"))
+            })?
         };
         if dialect.format == Format::Parquet && compression != Compression::None {
             let problem = "is Parquet inside of another compression; unpack it first".to_owned();
@@ -175,7 +182,10 @@ impl Source {
                 let reader = read::Counted::new(reader, &Reading::default());
                 self.columns = read::head(reader, self.dialect.charset, delimiter, header);
             }
-            Format::Text | Format::JsonLines | Format::JsonArray => add_names(&mut self.columns, &sample),
+            Format::Text | Format::JsonLines | Format::JsonArray => {
+                let names: IndexSet<&String> = sample.iter().flat_map(Cells::keys).collect();
+                self.columns = names.into_iter().cloned().collect();
+            }
         }
         self.sample = sample;
         Ok(())
@@ -187,23 +197,23 @@ impl Source {
     ///
     /// If it is broken.
     pub fn all_columns(&self) -> Result<Vec<String>, DumpError> {
-        let mut names = self.columns.clone();
+        let mut names: IndexSet<String> = self.columns.iter().cloned().collect();
         if matches!(self.dialect.format, Format::JsonLines | Format::JsonArray) {
             self.read(&Reading::default(), &mut |item| {
                 if let Item::Row(row) = item {
-                    add_names(&mut names, &[row.cells]);
+                    names.extend(row.cells.into_iter().map(|(name, _)| name));
                 }
                 ControlFlow::Continue(())
             })?;
         }
-        Ok(names)
+        Ok(names.into_iter().collect())
     }
 
     /// Gives its rows and what is none, in their order, until told to stop.
     ///
     /// # Errors
     ///
-    /// If what follows a place cannot be found; what is before it was given.
+    /// If what follows a place cannot be found, or the file is no longer as long as it was; what is before was given.
     pub fn read(
         &self,
         reading: &Reading,
@@ -214,18 +224,35 @@ impl Source {
             format @ (Format::Csv { .. } | Format::Text | Format::JsonLines | Format::JsonArray) => {
                 let (_, reader) = open(&self.path)?;
                 let reader = read::Counted::new(reader, reading);
-                read::read(&self.name, format, self.dialect.charset, reader, each)
+                let count = reader.count();
+                let mut stopped = false;
+                let read = read::read(format, self.dialect.charset, reader, &mut |item| {
+                    let flow = each(item);
+                    stopped |= flow.is_break();
+                    flow
+                });
+                read.map_err(|fault| self.failed(fault))?;
+                if !stopped && count.get() != self.bytes {
+                    return Err(
+                        self.broken("at its end".to_owned(), "has changed while it was read".to_owned())
+                    );
+                }
+                Ok(())
             }
         }
     }
-}
 
-/// Adds the names that are new.
-fn add_names(names: &mut Vec<String>, rows: &[Cells]) {
-    for name in rows.iter().flat_map(Cells::keys) {
-        if !names.contains(name) {
-            names.push(name.clone());
+    /// What the system could not read may be read another time; what a decoder could not is broken for good.
+    fn failed(&self, fault: read::Fault) -> DumpError {
+        if fault.cause.raw_os_error().is_some() {
+            DumpError::File { path: self.path.clone(), cause: fault.cause }
+        } else {
+            self.broken(fault.place, fault.cause.to_string())
         }
+    }
+
+    fn broken(&self, place: String, problem: String) -> DumpError {
+        DumpError::Broken { name: self.name.clone(), place, problem }
     }
 }
 
@@ -241,6 +268,7 @@ fn open(path: &Path) -> Result<(Compression, Box<dyn Read>), DumpError> {
 #[derive(Debug, Default)]
 struct Letters {
     characters: u64,
+    thai: u64,
     wrong: u64,
     /// The beginning of a character whose rest is in the next chunk.
     begun: Vec<u8>,
@@ -257,7 +285,10 @@ impl Letters {
         }
         let mut left = bytes.len();
         for chunk in bytes.utf8_chunks() {
-            self.characters += chunk.valid().bytes().filter(|byte| *byte >= 0xC0).count() as u64;
+            for ch in chunk.valid().chars() {
+                self.characters += u64::from(!ch.is_ascii());
+                self.thai += u64::from(('\u{E00}'..='\u{E7F}').contains(&ch));
+            }
             left -= chunk.valid().len() + chunk.invalid().len();
             if chunk.invalid().is_empty() {
                 continue;
@@ -272,6 +303,6 @@ impl Letters {
     }
 
     fn are_utf8(&self) -> bool {
-        self.wrong == 0 || self.characters / self.wrong >= DAMAGED
+        self.characters >= DAMAGED * self.wrong || self.thai >= DAMAGED_THAI * self.wrong
     }
 }

@@ -68,7 +68,7 @@ pub enum DumpError {
         #[source]
         cause: io::Error,
     },
-    /// It is broken at a place, and what comes after it cannot be found.
+    /// It is broken at a place, and what comes after it cannot be found; or it was changed while it was read.
     #[error("{name}, {place}: {problem}")]
     Broken {
         /// The dump.
@@ -81,7 +81,7 @@ pub enum DumpError {
     /// It has no bytes.
     #[error("{0} is empty")]
     Empty(String),
-    /// Nothing fits a name.
+    /// Nothing fits a name, or what does is no dump.
     #[error("{0}")]
     NoInput(String),
     /// A Parquet file is none, or cannot be written.

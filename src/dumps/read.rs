@@ -12,10 +12,11 @@ use csv::{ReaderBuilder, StringRecord};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::columns::UNNAMED;
 use super::dialect::Format;
-use super::{Bad, Cells, DumpError, Item, Row};
+use super::{Bad, Cells, Item, Row};
 use crate::text::Charset;
 
 /// A row that is larger is none: a quote was not closed, or the file has no lines.
@@ -37,12 +38,18 @@ pub struct Reading {
 pub(super) struct Counted {
     reader: Box<dyn Read>,
     reading: Reading,
+    bytes: Rc<Cell<u64>>,
     since: Rc<Cell<u64>>,
 }
 
 impl Counted {
     pub(super) fn new(reader: Box<dyn Read>, reading: &Reading) -> Self {
-        Self { reader, reading: reading.clone(), since: Rc::default() }
+        Self { reader, reading: reading.clone(), bytes: Rc::default(), since: Rc::default() }
+    }
+
+    /// The bytes that were read, also later.
+    pub(super) fn count(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.bytes)
     }
 }
 
@@ -53,6 +60,7 @@ impl Read for Counted {
         }
         let count = self.reader.read(buffer)?;
         self.reading.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.bytes.set(self.bytes.get() + count as u64);
         self.since.set(self.since.get() + count as u64);
         Ok(count)
     }
@@ -64,31 +72,28 @@ struct TooLarge;
 
 type Each<'a> = &'a mut dyn FnMut(Item) -> ControlFlow<()>;
 
-pub(super) fn read(
-    name: &str,
-    format: Format,
-    charset: Charset,
-    reader: Counted,
-    each: Each<'_>,
-) -> Result<(), DumpError> {
+/// Why what follows a place cannot be found.
+pub(super) struct Fault {
+    /// The line or row.
+    pub(super) place: String,
+    /// What is wrong, with the text or with the file.
+    pub(super) cause: io::Error,
+}
+
+pub(super) fn read(format: Format, charset: Charset, reader: Counted, each: Each<'_>) -> Result<(), Fault> {
     let since = Rc::clone(&reader.since);
-    let reader =
-        DecodeReaderBytesBuilder::new().encoding(Some(charset.encoding())).strip_bom(true).build(reader);
+    let reader = decoded(reader, charset);
     let each = &mut |item| {
         since.set(0);
         each(item)
     };
-    let broken = |place: String, problem: String| DumpError::Broken { name: name.to_owned(), place, problem };
     match format {
-        Format::Csv { delimiter, header } => csv(reader, delimiter, header, each)
-            .map_err(|(line, error)| broken(format!("after line {line}"), error.to_string())),
-        Format::Text => lines(reader, each, |line| Ok(Cells::from_iter([("text".to_owned(), line.into())])))
-            .map_err(|(line, error)| broken(format!("line {line}"), error.to_string())),
-        Format::JsonLines => lines(reader, each, object)
-            .map_err(|(line, error)| broken(format!("line {line}"), error.to_string())),
-        Format::JsonArray => {
-            array(reader, each).map_err(|error| broken(format!("line {}", error.line()), error.to_string()))
+        Format::Csv { delimiter, header } => csv(reader, delimiter, header, each),
+        Format::Text => {
+            lines(reader, &since, each, |line| Ok(Cells::from_iter([("text".to_owned(), line.into())])))
         }
+        Format::JsonLines => lines(reader, &since, each, object),
+        Format::JsonArray => array(reader, each),
         Format::Parquet => Ok(()),
     }
 }
@@ -98,7 +103,7 @@ pub(super) fn head(reader: Counted, charset: Charset, delimiter: u8, header: boo
     let reader = decoded(reader, charset);
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(reader);
-    let first = reader.records().next().and_then(Result::ok);
+    let first = reader.records().map_while(Result::ok).find(|first| !says_delimiter(first));
     first.map(|first| column_names(&first, header)).unwrap_or_default()
 }
 
@@ -106,17 +111,49 @@ fn decoded(reader: Counted, charset: Charset) -> impl Read {
     DecodeReaderBytesBuilder::new().encoding(Some(charset.encoding())).strip_bom(true).build(reader)
 }
 
-fn csv(reader: impl Read, delimiter: u8, header: bool, each: Each<'_>) -> Result<(), (u64, csv::Error)> {
-    let mut reader =
-        ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(reader);
+/// Whether it is Excel's line "sep=;".
+fn says_delimiter(record: &StringRecord) -> bool {
+    let line: String = record.iter().collect();
+    let is_at_top = record.position().is_some_and(|position| position.line() == 1);
+    is_at_top && line.len() <= 5 && line.to_ascii_lowercase().starts_with("sep=")
+}
+
+/// Stands after the end of CSV, in a line of its own unless a quote is open there. No text has these characters.
+const END: &str = "\n\u{10FFFF}\u{10FFFE}\u{10FFFF}";
+
+/// A last row whose quote is never closed is no row if it is longer than this.
+const OPEN_LINES: usize = 20;
+const OPEN_BYTES: usize = 64 << 10;
+
+fn csv(reader: impl Read, delimiter: u8, header: bool, each: Each<'_>) -> Result<(), Fault> {
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(reader.chain(END.as_bytes()));
     let mut record = StringRecord::new();
     let mut names: Option<Vec<String>> = None;
     let mut last = 0;
-    while reader.read_record(&mut record).map_err(|error| (last, error))? {
+    let fault = |line, error| Fault { place: format!("after line {line}"), cause: system_error(error) };
+    while reader.read_record(&mut record).map_err(|error| fault(last, error))? {
         let line = record.position().map_or(0, csv::Position::line);
         last = line;
+        if record.iter().eq([END.trim_start()]) {
+            break;
+        }
+        let cut = without_end(&record);
+        let open = cut.as_ref().and_then(|cut| open_quote(cut, line));
+        record = cut.unwrap_or(record);
+        if let Some(reason) = open {
+            let content = record.iter().map(shown).collect();
+            if each(Item::Bad(Bad { line, reason, content })).is_break() {
+                break;
+            }
+            continue;
+        }
         let names = match &names {
             Some(names) => names,
+            None if says_delimiter(&record) => continue,
             None => {
                 names = Some(column_names(&record, header));
                 if header {
@@ -144,6 +181,35 @@ fn csv(reader: impl Read, delimiter: u8, header: bool, each: Each<'_>) -> Result
     Ok(())
 }
 
+/// The record without the end of the file, if that fell into it.
+fn without_end(record: &StringRecord) -> Option<StringRecord> {
+    let (last, before) = (record.iter().next_back()?, record.len() - 1);
+    let last = last.strip_suffix(END)?;
+    let mut cut: StringRecord = record.iter().take(before).chain([last]).collect();
+    cut.set_position(record.position().cloned());
+    Some(cut)
+}
+
+/// What is wrong with a record whose last quote is open; nothing if it is short.
+fn open_quote(record: &StringRecord, line: u64) -> Option<String> {
+    let cell = record.iter().next_back()?;
+    let after = cell.trim_end().matches('\n').count();
+    if after <= OPEN_LINES && cell.len() <= OPEN_BYTES {
+        return None;
+    }
+    let before = record.iter().take(record.len() - 1).map(|cell| cell.matches('\n').count() as u64);
+    let line = line + before.sum::<u64>();
+    Some(format!("begins a quote in line {line} that is never closed; the {after} lines after it are in it"))
+}
+
+fn system_error(error: csv::Error) -> io::Error {
+    if !error.is_io_error() {
+        return io::Error::new(io::ErrorKind::InvalidData, error);
+    }
+    let text = error.to_string();
+    if let csv::ErrorKind::Io(error) = error.into_kind() { error } else { io::Error::other(text) }
+}
+
 /// The cells of the head; who has none, or one that is there already, gets its number.
 fn column_names(record: &StringRecord, header: bool) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -163,34 +229,40 @@ fn column_names(record: &StringRecord, header: bool) -> Vec<String> {
 /// One row a line; blank lines are none.
 fn lines(
     reader: impl Read,
+    since: &Cell<u64>,
     each: Each<'_>,
     mut parse: impl FnMut(&str) -> Result<Cells, String>,
-) -> Result<(), (u64, io::Error)> {
+) -> Result<(), Fault> {
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let mut line = 0;
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
         line += 1;
-        if reader.read_until(b'\n', &mut bytes).map_err(|error| (line, error))? == 0 {
+        let fault = |cause| Fault { place: format!("line {line}"), cause };
+        if reader.read_until(b'\n', &mut bytes).map_err(fault)? == 0 {
             return Ok(());
         }
         // It was decoded, and is UTF-8.
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches(['\n', '\r']);
         if text.trim().is_empty() {
+            since.set(0);
             continue;
         }
         let item = match parse(text) {
             Ok(cells) => Item::Row(Row { line, cells }),
-            Err(reason) => {
-                Item::Bad(Bad { line, reason, content: text.chars().take(SHOWN).collect::<String>().into() })
-            }
+            Err(reason) => Item::Bad(Bad { line, reason, content: shown(text).into() }),
         };
         if each(item).is_break() {
             return Ok(());
         }
     }
+}
+
+/// The beginning of what is broken.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }
 
 fn object(line: &str) -> Result<Cells, String> {
@@ -202,21 +274,28 @@ fn object(line: &str) -> Result<Cells, String> {
 }
 
 /// The elements of one array, as they are read.
-fn array(reader: impl Read, each: Each<'_>) -> Result<(), serde_json::Error> {
+fn array(reader: impl Read, each: Each<'_>) -> Result<(), Fault> {
     let mut stopped = false;
+    let mut number = 0;
     let mut deserializer = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, reader));
-    let elements = Elements { each, stopped: &mut stopped };
-    match elements.deserialize(&mut deserializer) {
+    let elements = Elements { each, stopped: &mut stopped, number: &mut number };
+    let read = match elements.deserialize(&mut deserializer) {
         // Whoever stops an array in its middle is told that it does not end.
         Err(_) if stopped => Ok(()),
         Err(error) => Err(error),
         Ok(()) => deserializer.end(),
-    }
+    };
+    read.map_err(|error| Fault {
+        place: format!("line {}, after row {number}", error.line()),
+        cause: error.into(),
+    })
 }
 
 struct Elements<'a> {
     each: Each<'a>,
     stopped: &'a mut bool,
+    /// Elements so far.
+    number: &'a mut u64,
 }
 
 impl<'de> DeserializeSeed<'de> for Elements<'_> {
@@ -235,18 +314,13 @@ impl<'de> Visitor<'de> for Elements<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        let mut number = 0;
-        while let Some(element) = elements.next_element::<Value>()? {
-            number += 1;
-            let item = match element {
-                Value::Object(cells) => Item::Row(Row { line: number, cells }),
-                other @ (Value::Null
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::String(_)
-                | Value::Array(_)) => {
-                    Item::Bad(Bad { line: number, reason: "is no object".to_owned(), content: other })
-                }
+        // What is inside of an element is read when it is known where it ends: its faults are its own.
+        while let Some(element) = elements.next_element::<Box<RawValue>>()? {
+            *self.number += 1;
+            let line = *self.number;
+            let item = match object(element.get()) {
+                Ok(cells) => Item::Row(Row { line, cells }),
+                Err(reason) => Item::Bad(Bad { line, reason, content: shown(element.get()).into() }),
             };
             if (self.each)(item).is_break() {
                 *self.stopped = true;

@@ -106,6 +106,37 @@ fn the_dumps_of_the_wild_are_known_by_their_columns() {
         ),
         ("plain.txt", "อร่อย, คุ้ม, ไปอีก\nรอนาน; ไม่ไหว\n", "a text a line (utf-8)", "text=text"),
         (
+            "form.csv",
+            "ประทับเวลา,อายุ,จังหวัด,ท่านมีข้อเสนอแนะหรือความคิดเห็นเพิ่มเติมหรือไม่\n\
+             \"1/10/2026, 9:05:12\",31,กรุงเทพมหานคร,ช้า\n\"2/10/2026, 19:05:12\",20,นครศรีธรรมราช,อยากให้มีที่จอดรถมากกว่านี้\n",
+            "CSV (comma, with a header, utf-8)",
+            "text=ท่านมีข้อเสนอแนะหรือความคิดเห็นเพิ่มเติมหรือไม่, time=ประทับเวลา",
+        ),
+        (
+            "excel.csv",
+            "sep=;\r\nข้อเสนอแนะ;วันที่\r\nดี, คุ้ม;5 ต.ค. 2569\r\n",
+            "CSV (semicolon, with a header, utf-8)",
+            "text=ข้อเสนอแนะ, time=วันที่",
+        ),
+        (
+            "labels.csv",
+            "ส่งช้ามากค่ะ,ทรู\nสัญญาณดีทั้งวัน,ดีแทค\nเน็ตหลุดบ่อย,ทรู\n",
+            "CSV (comma, without a header, utf-8)",
+            "text=column_1",
+        ),
+        (
+            "lists.jsonl",
+            "{\"text\":[\"a\"],\"review\":null,\"comment\":\"ดีมาก\"}\n",
+            "JSON Lines (utf-8)",
+            "text=comment",
+        ),
+        (
+            "tabs.txt",
+            "text\tstars\nอร่อยมาก\t5\nไม่ไปอีก\t1\n",
+            "CSV (tab, with a header, utf-8)",
+            "text=text, rating=stars",
+        ),
+        (
             "unnamed.csv",
             "a1|ส่งของช้ามาก รอเป็นอาทิตย์|10\na2|แพ็กดี ของไม่บุบ|12\n",
             "CSV (\'|\', without a header, utf-8)",
@@ -149,6 +180,203 @@ fn letters_are_found_and_a_few_wrong_bytes_change_nothing() {
     let mut damaged = "text\nของดีมากราคาไม่แพงเลย ส่งไวด้วย\n".repeat(40).into_bytes();
     damaged.push(0xFF);
     assert_eq!(survey(&file(&folder, "damaged.csv", &damaged)).dialect.charset.name(), "utf-8");
+    // A tool that cuts by bytes spoils a character of each row.
+    let row = "ของดีมากราคาไม่แพงเลย".as_bytes();
+    let cut: Vec<u8> = (0..60).flat_map(|_| [&row[..row.len() - 1], b"\n"].concat()).collect();
+    assert_eq!(survey(&file(&folder, "cut.csv", &cut)).dialect.charset.name(), "utf-8");
+    let few = [b"order 1,ok\n".repeat(300), Charset::Cp874.encoding().encode("order 2,ดี\n").0.into_owned()];
+    assert_eq!(survey(&file(&folder, "few.csv", &few.concat())).dialect.charset.name(), "cp874");
+    let unicode_text: Vec<u8> =
+        "\u{FEFF}ข้อความ\tดาว\r\nอร่อยมาก\t5\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let source = survey(&file(&folder, "excel.txt", &unicode_text));
+    assert_eq!(source.dialect.name(), "CSV (tab, with a header, utf-16le)");
+    assert_eq!(rows(&source), [json!({ "ข้อความ": "อร่อยมาก", "ดาว": "5" })]);
+}
+
+#[test]
+fn what_is_no_text_is_refused_by_its_name() {
+    let workbook = "is an Excel workbook; save it as CSV UTF-8 and give that";
+    for (bytes, problem) in [
+        (b"PK\x03\x04....[Content_Types].xml".as_slice(), workbook),
+        (b"PK\x03\x04....xl/workbook.xml", workbook),
+        (b"PK\x03\x04....reviews.csv", "is a zip archive; unpack it first"),
+        (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", workbook),
+        (b"%PDF-1.7\n", "is a PDF"),
+        (b"BZh91AY&SY", "is compressed by bzip2; unpack it, or use .gz or .zst"),
+        (b"\xFD7zXZ\0\0", "is compressed by xz; unpack it, or use .gz or .zst"),
+        (&[b'a', 0, 0, 0].repeat(40), "is no text"),
+        (
+            b"{\n  \"reviews\": [\n    {\"text\": \"a\"}\n  ]\n}\n",
+            "is one JSON object; give the array in it, e.g. jq '.reviews' ",
+        ),
+        (b"", "is empty"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = Source::survey(&file(&folder, "dump.csv", bytes), "dump", Given::default());
+        let error = error.expect_err(problem);
+        assert!(matches!(error, DumpError::NoInput(_) | DumpError::Empty(_)), "{error:?}");
+        assert!(error.to_string().starts_with(&format!("dump {problem}")), "{error}");
+    }
+}
+
+#[test]
+fn what_is_said_goes_before_what_is_found() {
+    let csv = Some(Format::Csv { delimiter: b',', header: true });
+    for (name, content, given, dialect) in [
+        (
+            "a.csv",
+            "opinion\nดี\n",
+            Given { format: csv, ..Given::default() },
+            "CSV (comma, with a header, utf-8)",
+        ),
+        (
+            "a.txt",
+            "opinion\nดี\n",
+            Given { header: Some(true), ..Given::default() },
+            "CSV (comma, with a header, utf-8)",
+        ),
+        (
+            "b.txt",
+            "x;y\nดี;1\n",
+            Given { delimiter: Some(b';'), ..Given::default() },
+            "CSV (semicolon, with a header, utf-8)",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = Source::survey(&file(&folder, name, content.as_bytes()), "dump", given).expect("a dump");
+        assert_eq!((source.dialect.name().as_str(), rows(&source).len()), (dialect, 1), "{name}");
+    }
+}
+
+#[test]
+fn numbers_of_json_come_back_as_they_were() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for number in ["0.30000000000000004", "1.7976931348623157e308", "5e-324", "123456789.12345678"] {
+        let line = format!("{{\"text\":\"a\",\"n\":{number}}}");
+        let source = survey(&file(&folder, "numbers.jsonl", line.as_bytes()));
+        let back = serde_json::to_string(&rows(&source)[0]["n"]).expect("JSON");
+        // It writes "e+308".
+        assert_eq!(back.replace('+', ""), number);
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_told_from_one_that_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = file(&folder, "dump.csv", b"text\na\n");
+    let source = survey(&path);
+    file(&folder, "dump.csv", b"text\na\nb\n");
+    let error = items(&source).expect_err("it has grown");
+    assert_eq!(error.to_string(), "dump, at its end: has changed while it was read");
+
+    let packed = Compression::Gzip.pack(b"text\na\n".repeat(1000)).expect("packed");
+    let source = survey(&file(&folder, "dump.gz", &packed));
+    file(&folder, "dump.gz", &packed[..packed.len() / 2]);
+    let error = items(&source).expect_err("it is cut");
+    assert!(matches!(error, DumpError::Broken { .. }), "{error:?}");
+
+    struct Fails;
+    impl std::io::Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::from_raw_os_error(5))
+        }
+    }
+    let table = Format::Csv { delimiter: b',', header: true };
+    for (format, begun) in
+        [(table, "a\n1\n"), (Format::Text, "a\n"), (Format::JsonLines, "{}\n"), (Format::JsonArray, "[{},")]
+    {
+        let reader = std::io::Read::chain(begun.as_bytes(), Fails);
+        let reader = read::Counted::new(Box::new(reader), &Reading::default());
+        let fault = read::read(format, Charset::Utf8, reader, &mut |_| ControlFlow::Continue(()));
+        let code = fault.err().and_then(|fault| fault.cause.raw_os_error());
+        assert_eq!(code, Some(5), "{format:?}");
+    }
+}
+
+#[test]
+fn blank_lines_are_no_row_without_an_end() {
+    let blank = [" ".repeat(1 << 20), "\n".to_owned()].concat().repeat(66);
+    let folder = tempfile::tempdir().expect("a folder");
+    let packed = Compression::Zstd.pack([&blank, "a\n"].concat().into_bytes()).expect("packed");
+    let source = survey(&file(&folder, "blank.txt.zst", &packed));
+    assert_eq!(rows(&source), [json!({ "text": "a" })]);
+}
+
+#[test]
+fn a_quote_that_is_never_closed_is_told() {
+    let rest = "b,1\n".repeat(30);
+    for (content, told) in [
+        (
+            format!("text,n\na,1\n\"b,1\n{rest}"),
+            vec![
+                (2, None),
+                (3, Some("begins a quote in line 3 that is never closed; the 30 lines after it are in it")),
+            ],
+        ),
+        // A mark of inches is none, and what is short may be a slip.
+        (format!("text,n\n\"{rest}\",1\na 5\" screen,2\n"), vec![(2, None), (33, None)]),
+        ("text,n\n1,\"b\nc".to_owned(), vec![(2, None)]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let found = items(&survey(&file(&folder, "open.csv", content.as_bytes()))).expect("readable");
+        let found: Vec<(u64, Option<String>)> = found
+            .into_iter()
+            .map(|item| match item {
+                Item::Row(row) => (row.line, None),
+                Item::Bad(bad) => (bad.line, Some(bad.reason)),
+            })
+            .collect();
+        let found: Vec<_> = found.iter().map(|(line, reason)| (*line, reason.as_deref())).collect();
+        assert_eq!(found, told, "{content}");
+    }
+}
+
+#[test]
+fn an_element_that_is_broken_does_not_end_its_array() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let content = r#"[{"text":"a"},{"text":"\ud83d"},{"text":"c","n":1e999},{"text":"d"}]"#;
+    let source = survey(&file(&folder, "dump.json", content.as_bytes()));
+    let found: Vec<bool> =
+        items(&source).expect("readable").iter().map(|item| matches!(item, Item::Row(_))).collect();
+    assert_eq!(found, [true, false, false, true]);
+    let source = survey(&file(&folder, "nan.json", b"[{\"text\":\"a\"},\n{\"text\":\"b\",\"n\":NaN}]"));
+    let error = items(&source).expect_err("that is no JSON").to_string();
+    assert!(error.starts_with("dump, line 2, after row 1: expected value"), "{error}");
+}
+
+#[test]
+fn moments_are_read_as_tools_write_them() {
+    for (text, moment) in [
+        ("2026-10-05 09:30:00 +07", "2026-10-05T02:30:00Z"),
+        ("2026-10-05T09:30:00Z", "2026-10-05T09:30:00Z"),
+        ("2026-10-05 09:30:00 UTC", "2026-10-05T09:30:00Z"),
+        ("5/10/2569", "2026-10-04T17:00:00Z"),
+        ("05/10/69 9:05", "2026-10-05T02:05:00Z"),
+        ("05/10/26 9:05", "2026-10-05T02:05:00Z"),
+        ("1/6/2026, 9:05:12", "2026-06-01T02:05:12Z"),
+        ("1/6/2026 9:05:12 PM", "2026-06-01T14:05:12Z"),
+        ("1/6/2026 12:05 am", "2026-05-31T17:05:00Z"),
+        ("9/25/2026, 12:05\u{202F}PM", "2026-09-25T05:05:00Z"),
+        ("5 ต.ค. 2569", "2026-10-04T17:00:00Z"),
+        ("5 ตุลาคม 2569 09:30", "2026-10-05T02:30:00Z"),
+        ("5 ต.ค. 69 เวลา 9:30 น.", "2026-10-05T02:30:00Z"),
+        ("วันจันทร์ที่ 5 ตุลาคม 2569", "2026-10-04T17:00:00Z"),
+        ("Oct 5, 2026", "2026-10-04T17:00:00Z"),
+        ("5 October 2026 9:30", "2026-10-05T02:30:00Z"),
+        ("Mon, 5 Oct 2026 09:30:00 GMT", "2026-10-05T09:30:00Z"),
+        ("Mon Jan 05 09:00:00 +0000 2026", "2026-01-05T09:00:00Z"),
+        ("1791167400", "2026-10-05T02:30:00Z"),
+    ] {
+        assert_eq!(
+            crate::text::moment(text).map(|found| found.to_string()).as_deref(),
+            Some(moment),
+            "{text}"
+        );
+    }
+    for text in ["", "ดีมาก", "เมื่อวาน", "32/10/2026", "5 foo 2026", "Oct", "1.2.3", "5 ต.ค.", "Mon", "9:30"]
+    {
+        assert_eq!(crate::text::moment(text), None, "{text}");
+    }
 }
 
 #[test]
@@ -196,7 +424,7 @@ fn what_is_no_row_is_told_by_its_line() {
         })
         .expect_err("it ends in its middle");
     assert_eq!(seen, 3);
-    assert!(error.to_string().starts_with("dump, line 1: EOF"), "{error}");
+    assert!(error.to_string().starts_with("dump, line 1, after row 3: EOF"), "{error}");
 }
 
 #[test]

@@ -4,8 +4,28 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::offset;
 
+/// The months in English, and in Thai in full and short without its points.
+const MONTHS: [[&str; 3]; 12] = [
+    ["january", "มกราคม", "มค"],
+    ["february", "กุมภาพันธ์", "กพ"],
+    ["march", "มีนาคม", "มีค"],
+    ["april", "เมษายน", "เมย"],
+    ["may", "พฤษภาคม", "พค"],
+    ["june", "มิถุนายน", "มิย"],
+    ["july", "กรกฎาคม", "กค"],
+    ["august", "สิงหาคม", "สค"],
+    ["september", "กันยายน", "กย"],
+    ["october", "ตุลาคม", "ตค"],
+    ["november", "พฤศจิกายน", "พย"],
+    ["december", "ธันวาคม", "ธค"],
+];
+
+/// How the days of the week begin.
+const WEEKDAYS: [&str; 8] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun", "วัน"];
+
 /// A time with its zone, seconds or milliseconds since 1970, or a local time or day of Thailand: the year first, or
-/// the day. A year of 2400 or more is one of the Buddhist era.
+/// the day, or with the month in words. A year of 2400 or more is one of the Buddhist era, and so is one of two digits
+/// from 60 on: 05/10/69 is in 2569.
 pub fn moment(text: &str) -> Option<Timestamp> {
     /// Later than any second that is meant, earlier than any millisecond.
     const SECONDS: i64 = 100_000_000_000;
@@ -18,21 +38,54 @@ pub fn moment(text: &str) -> Option<Timestamp> {
         }
         .ok();
     }
-    let (day, rest) = text.split_once(['T', ' ']).unwrap_or((text, ""));
-    let date = date(day)?;
+    let words: Vec<&str> = text
+        .split(|ch: char| ch.is_whitespace() || ch == ',')
+        .filter(|word| !word.is_empty() && *word != "เวลา")
+        .collect();
+    let (date, rest) = day(&words)?;
     let rest = rest.trim();
     // "09:30:00 +07" and "09:30:00 UTC" as much as "09:30:00+07:00".
-    let zone_at = rest.find(['+', '-', 'Z', 'U']);
+    let zone_at = rest.find(['+', '-', 'Z', 'U', 'G']);
     let (time, zone) = zone_at.and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
     let time = clock(time.trim())?;
     let local = DateTime::from_parts(date, time);
     match zone.trim() {
         "" => offset(7).to_timestamp(local).ok(),
         zone => {
-            let zone = if zone.eq_ignore_ascii_case("UTC") { "Z" } else { zone };
+            let is_utc = ["UTC", "GMT"].iter().any(|name| zone.eq_ignore_ascii_case(name));
+            let zone = if is_utc { "Z" } else { zone };
             format!("{local}{zone}").parse().ok()
         }
     }
+}
+
+/// The day, and what is beside it.
+fn day(words: &[&str]) -> Option<(Date, String)> {
+    let (first, rest) = words.split_first()?;
+    let (digits, time) = first.split_once('T').unwrap_or((first, ""));
+    if let Some(date) = date(digits) {
+        return Some((date, [&[time], rest].concat().join(" ")));
+    }
+    let name = first.to_lowercase();
+    if WEEKDAYS.iter().any(|weekday| name.starts_with(weekday)) {
+        return day(rest);
+    }
+    let [second, third, rest @ ..] = rest else { return None };
+    if let Some(date) = named(first, second, third).or_else(|| named(second, first, third)) {
+        return Some((date, rest.join(" ")));
+    }
+    // X: "Mon Jan 05 09:00:00 +0000 2026".
+    let [zone, year] = rest else { return None };
+    Some((named(second, first, year)?, format!("{third} {zone}")))
+}
+
+fn named(day: &str, month: &str, year: &str) -> Option<Date> {
+    let month = month.replace('.', "").to_lowercase();
+    let is_it = |[english, full, short]: &[&str; 3]| {
+        month == *full || month == *short || (month.len() >= 3 && english.starts_with(&month))
+    };
+    let number = i8::try_from(MONTHS.iter().position(is_it)?).ok()? + 1;
+    Date::new(era(year)?, number, day.parse().ok()?).ok()
 }
 
 fn date(text: &str) -> Option<Date> {
@@ -44,17 +97,42 @@ fn date(text: &str) -> Option<Date> {
     }
     let month: i8 = second.parse().ok()?;
     let (year, month, day) = if first.len() == 4 {
-        (first.parse::<i16>().ok()?, month, third.parse::<i8>().ok()?)
+        (first, month, third.parse::<i8>().ok()?)
     } else if month > 12 {
         // 9/25/2026: the month first, or it would be none.
-        (third.parse().ok()?, first.parse().ok()?, month)
+        (third, first.parse().ok()?, month)
     } else {
-        (third.parse().ok()?, month, first.parse().ok()?)
+        (third, month, first.parse().ok()?)
     };
-    let year = if year >= 2400 { year - 543 } else { year };
-    (year >= 1900).then(|| Date::new(year, month, day).ok())?
+    Date::new(era(year)?, month, day).ok()
 }
 
+/// A year of our era, of which two digits may be left out.
+fn era(text: &str) -> Option<i16> {
+    let year: i16 = text.parse().ok()?;
+    let year = match text.len() {
+        2 if year >= 60 => year + 2500,
+        2 => year + 2000,
+        _ => year,
+    };
+    let year = if year >= 2400 { year - 543 } else { year };
+    (year >= 1900).then_some(year)
+}
+
+/// "09:30:00", "9:30", "9:30 น." or "9:30 PM".
 fn clock(text: &str) -> Option<Time> {
-    if text.is_empty() { Some(Time::midnight()) } else { text.parse().ok() }
+    let text = text.trim_end_matches("น.").trim_end().to_ascii_uppercase();
+    if text.is_empty() {
+        return Some(Time::midnight());
+    }
+    let (morning, evening) = (text.strip_suffix("AM"), text.strip_suffix("PM"));
+    let digits = morning.or(evening).unwrap_or(&text).trim_end();
+    let zero = if digits.find(':') == Some(1) { "0" } else { "" };
+    let time: Time = format!("{zero}{digits}").parse().ok()?;
+    let hour = match time.hour() {
+        12 if morning.is_some() => 0,
+        hour if hour < 12 && evening.is_some() => hour + 12,
+        hour => hour,
+    };
+    time.with().hour(hour).build().ok()
 }

@@ -7,17 +7,7 @@
 
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { createRequire } from 'node:module';
-
-const [file, packages] = process.argv.slice(2).map((path) => resolve(path));
-const { chromium } = createRequire(join(packages, 'package.json'))('playwright-core');
-const folder = dirname(file);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+import { beside, contrast, finish, follow, look, open, views, width } from './page.mjs';
 
 // Every chart has its drawing; that over time has its bars of counts besides.
 const undrawn = () => [...document.querySelectorAll('[data-chart]')].filter((room) =>
@@ -30,59 +20,31 @@ const overflowing = () => [...document.querySelectorAll('.chart > svg')].flatMap
   }).map((text) => `${svg.ariaLabel}: ${text.textContent}`);
 });
 
-const views = {
-  light: { viewport: { width: 1100, height: 900 }, colorScheme: 'light' },
-  dark: { viewport: { width: 1100, height: 900 }, colorScheme: 'dark' },
-  telephone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true },
-  narrow: { viewport: { width: 320, height: 640 }, isMobile: true },
-};
-for (const [name, options] of Object.entries(views)) {
-  const page = await browser.newPage(options);
-  const seen = { requests: [], log: [] };
-  page.on('request', (request) => seen.requests.push(request.url()));
-  page.on('console', (message) => seen.log.push(message.text()));
-  page.on('pageerror', (error) => seen.log.push(String(error)));
-  await page.goto(`file://${file}`);
-  assert.equal(seen.requests.length, 1, `${name}: it fetches ${seen.requests}`);
-  assert.deepEqual(seen.log, [], name);
-  const width = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(width <= options.viewport.width, `${name}: ${width} pixels wide`);
+const narrow = { viewport: { width: 320, height: 640 }, isMobile: true };
+await look({ ...views, narrow }, (name) => `batch-${name}.png`, async (page, name) => {
   assert.deepEqual(await page.evaluate(undrawn), [], `${name}: not drawn`);
   assert.deepEqual(await page.evaluate(overflowing), [], `${name}: text beyond its chart`);
-  await page.screenshot({ path: join(folder, `batch-${name}.png`), fullPage: true });
-  if (name === 'light') {
-    const chart = page.locator('[data-chart="time-all"] svg').first();
-    await chart.scrollIntoViewIfNeeded();
-    const { width: wide, height } = await chart.boundingBox();
-    await chart.hover({ position: { x: wide * 0.6, y: height / 2 } });
-    assert.match(await chart.locator('[aria-label=tip]').textContent(), /mean score/, 'the chart tells of a point');
-    await page.mouse.move(0, 0);
-    await page.setViewportSize({ width: 500, height: 800 });
-    await page.waitForFunction(() => [...document.querySelectorAll('.chart > svg')].every((svg) => svg.clientWidth <= 500));
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 500, 'it follows the window');
-  }
-  await page.close();
-}
+  if (name !== 'light') return;
+  const chart = page.locator('[data-chart="time-all"] svg').first();
+  await chart.scrollIntoViewIfNeeded();
+  const { width: wide, height } = await chart.boundingBox();
+  await chart.hover({ position: { x: wide * 0.6, y: height / 2 } });
+  assert.match(await chart.locator('[aria-label=tip]').textContent(), /mean score/, 'the chart tells of a point');
+  await page.mouse.move(0, 0);
+  await page.setViewportSize({ width: 500, height: 800 });
+  await page.waitForFunction(() => [...document.querySelectorAll('.chart > svg')].every((svg) => svg.clientWidth <= 500));
+  assert.ok((await width(page)) <= 500, 'it follows the window');
+});
 
-const page = await browser.newPage({ ...views.light, reducedMotion: 'reduce' });
-await page.goto(`file://${file}`);
-writeFileSync(join(folder, 'batch-accessibility.yaml'), await page.locator('body').ariaSnapshot());
+const page = await open({ ...views.light, reducedMotion: 'reduce' });
+writeFileSync(beside('batch-accessibility.yaml'), await page.locator('body').ariaSnapshot());
 
 // By keyboard: the skip link first, then the contents, and every table opens.
 await page.keyboard.press('Tab');
 assert.equal(await page.evaluate(() => document.activeElement.className), 'skip', 'the skip link comes first');
 await page.keyboard.press('Enter');
 assert.equal(await page.evaluate(() => document.activeElement.id), 'main', 'it skips to the figures');
-const contents = page.getByRole('navigation', { name: 'Contents' }).getByRole('link');
-for (let at = 0; at < (await contents.count()); at += 1) {
-  await contents.nth(at).focus();
-  await page.keyboard.press('Enter');
-  const shown = await page.evaluate(() => {
-    const { top, bottom } = document.querySelector(':target').getBoundingClientRect();
-    return top >= 0 && bottom <= innerHeight;
-  });
-  assert.ok(shown, `entry ${at} of the contents leads to its heading`);
-}
+await follow(page, page.getByRole('navigation', { name: 'Contents' }).getByRole('link'), 'entry of the contents');
 const summaries = page.locator('figure summary');
 for (let at = 0; at < (await summaries.count()); at += 1) {
   await summaries.nth(at).focus();
@@ -91,7 +53,7 @@ for (let at = 0; at < (await summaries.count()); at += 1) {
   await page.keyboard.press('Enter');
 }
 assert.equal(await page.locator('figure details:not([open])').count(), 0, 'every table opens by keyboard');
-assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 1100, 'open tables fit');
+assert.ok((await width(page)) <= 1100, 'open tables fit');
 
 // Names and order.
 const faults = await page.evaluate(() => {
@@ -116,54 +78,14 @@ const faults = await page.evaluate(() => {
 });
 assert.deepEqual(faults, []);
 
-// Contrast by WCAG 2.2: text by 1.4.3, what is drawn by 1.4.11.
-for (const colorScheme of ['light', 'dark']) {
-  await page.emulateMedia({ colorScheme });
-  const low = await page.evaluate(() => {
-    const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
-    const luminance = (colour) => {
-      const [r, g, b] = channels(colour).map((value) => {
-        const share = value / 255;
-        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-      });
-      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ratio = (one, other) => {
-      const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
-      return (light + 0.05) / (dark + 0.05);
-    };
-    const ground = (node) => {
-      const colour = getComputedStyle(node).backgroundColor;
-      return channels(colour)[3] === 0 && node.parentElement ? ground(node.parentElement) : colour;
-    };
-    const said = (node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    const found = [];
-    document.querySelectorAll('body *').forEach((node) => {
-      const style = getComputedStyle(node);
-      const room = node.closest('.chart');
-      if (said(node) && !['SCRIPT', 'NOSCRIPT'].includes(node.tagName)) {
-        const seen = ratio(node.closest('svg') ? style.fill : style.color, ground(room ?? node));
-        if (seen < 4.5) found.push([seen, node.textContent.trim().slice(0, 30)]);
-      } else if (room && /^(rect|circle)$/.test(node.tagName) && !node.closest('[aria-label=cell]') && style.fill !== 'none') {
-        const seen = ratio(style.fill, ground(room));
-        if (seen < 3) found.push([seen, `${room.dataset.name}: ${style.fill}`]);
-      }
-    });
-    return found;
-  });
-  assert.deepEqual(low, [], `${colorScheme}: low contrast`);
-}
+await contrast(page);
 await page.close();
 
-const paper = await browser.newPage(views.dark);
-await paper.goto(`file://${file}`);
-await paper.pdf({ path: join(folder, 'batch-printed.pdf'), format: 'A4', margin: { top: '14mm', bottom: '14mm', left: '14mm', right: '14mm' }, printBackground: true });
+const paper = await open(views.dark);
+await paper.pdf({ path: beside('batch-printed.pdf'), format: 'A4', margin: { top: '14mm', bottom: '14mm', left: '14mm', right: '14mm' }, printBackground: true });
 await paper.close();
 
-const plain = await browser.newContext({ javaScriptEnabled: false });
-const bare = await plain.newPage();
-await bare.goto(`file://${file}`);
+const bare = await open({ javaScriptEnabled: false });
 assert.ok(await bare.getByText('The charts need JavaScript.').isVisible(), 'it says what is missing without JavaScript');
 assert.equal(await bare.locator('figure table').count(), await bare.locator('[data-chart]').count(), 'tables are there without JavaScript');
-await browser.close();
-console.log(`${file}: ok; batch-*.png, batch-printed.pdf and batch-accessibility.yaml are in ${folder}`);
+await finish('batch-*.png, batch-printed.pdf and batch-accessibility.yaml');

@@ -69,7 +69,8 @@ fn bad_input_names_the_file_and_the_line() {
     };
     let broken = file("broken.jsonl", b"{\"text\": \"a\", \"label\": \"neutral\"}\n{\"text\": 5}\n");
     check(&["score", "--input", &broken], &["broken.jsonl, line 2", "`text`"]);
-    check(&["evaluate", &broken], &["broken.jsonl, line 2", "`text`"]);
+    let untold = file("untold.jsonl", b"{\"text\": \"a\", \"label\": \"neutral\"}\n{\"text\": [5]}\n");
+    check(&["evaluate", &untold], &["untold.jsonl, line 2", "`text`"]);
     let labels = file("labels.jsonl", "{\"text\": \"ดี\", \"label\": \"happy\"}".as_bytes());
     check(
         &["evaluate", &labels],
@@ -79,6 +80,9 @@ fn bad_input_names_the_file_and_the_line() {
     check(&["score", "--input", &latin], &["thai.txt, line 2", "byte 1 is not UTF-8"]);
     check(&["score", "--input", "nowhere.txt"], &["cannot open nowhere.txt"]);
     check(&["evaluate", &file("empty.jsonl", b"")], &["empty.jsonl has no rows"]);
+    let middling =
+        file("middling.jsonl", b"{\"text\": \"a\", \"rating\": 3}\n{\"text\": \"b\", \"rating\": null}\n");
+    check(&["evaluate", "--stars", "rating", &middling], &["all 2 rows are left out", "`rating`"]);
 }
 
 #[test]
@@ -139,6 +143,14 @@ fn evaluate_shows_slices_takes_stars_and_compares_models() {
     let output = stdout(&run(&["evaluate", "--json", "--stars", "rating", "--text", "review", "-"], stars));
     let figures: Value = serde_json::from_str(&output).expect("JSON");
     assert_eq!((&figures["rows"], &figures["micro_f1"]), (&2.into(), &1.0.into()));
+
+    let cells = concat!(
+        "{\"text\":null,\"label\":\"neutral\"}\n{\"text\":555,\"label\":\"positive\"}\n",
+        "{\"text\":true,\"label\":\"neutral\"}\n"
+    );
+    let output = stdout(&run(&["evaluate", "--json", "-"], cells));
+    let figures: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(figures["rows"], 3, "texts that are no strings");
 }
 
 #[test]

@@ -30,15 +30,23 @@ impl Stop {
         }
     }
 
-    /// What work in a thread gives, unless the run is ended first: then the thread ends with the process.
+    /// What work gives, unless the run is ended first.
+    pub(super) async fn unless<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.said() => Err(Stopped.into()),
+        }
+    }
+
+    /// The same of work in a thread, which then ends with the process.
     pub(super) async fn or<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let work = tokio::task::spawn_blocking(work);
-        tokio::select! {
-            done = work => done.map_err(|_| anyhow!("a thread of this run died; what it said is above"))?,
-            () = self.said() => Err(Stopped.into()),
-        }
+        self.unless(async {
+            work.await.map_err(|_| anyhow!("a thread of this run died; what it said is above"))?
+        })
+        .await
     }
 }
