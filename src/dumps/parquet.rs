@@ -50,12 +50,15 @@ pub enum Moment {
 pub type Moments = Vec<(String, Moment)>;
 
 fn failed(path: &Path) -> impl Fn(ParquetError) -> DumpError {
-    move |error| match error {
-        ParquetError::External(cause) if cause.is::<io::Error>() => {
-            let cause = cause.downcast::<io::Error>().map_or_else(io::Error::other, |cause| *cause);
-            DumpError::File { path: path.to_owned(), cause }
+    move |error| {
+        let path = path.to_owned();
+        if let ParquetError::External(cause) = error {
+            return match cause.downcast::<io::Error>() {
+                Ok(cause) => DumpError::File { path, cause: *cause },
+                Err(other) => DumpError::Parquet { path, problem: other.to_string() },
+            };
         }
-        error => DumpError::Parquet { path: path.to_owned(), problem: error.to_string() },
+        DumpError::Parquet { path, problem: error.to_string() }
     }
 }
 
