@@ -92,23 +92,14 @@ impl Profiles {
         } else {
             keeper.apply(commands).await.map_err(Failure::Keep)?
         };
-        let mut outcomes = outcomes.into_iter();
-        let mut ended = |item: Result<Command, Failure>| {
-            item?;
-            convert::recorded(outcomes.next())
-        };
-        let results = items.into_iter().zip(ids).zip(0..).map(|((item, event_id), index)| {
-            let outcome = match ended(item) {
-                Ok(status) => record_event_result::Outcome::Status(status.into()),
-                Err(failure) => record_event_result::Outcome::Error(failure.into_item()),
-            };
-            done(match &outcome {
-                record_event_result::Outcome::Status(_) => OK,
-                record_event_result::Outcome::Error(status) => item_name(status),
+        let results = convert::results(ids, items, outcomes);
+        for result in &results {
+            done(match &result.outcome {
+                Some(record_event_result::Outcome::Error(status)) => item_name(status),
+                Some(record_event_result::Outcome::Status(_)) | None => OK,
             });
-            v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
-        });
-        Ok(v1::RecordEventsResponse { results: results.collect() })
+        }
+        Ok(v1::RecordEventsResponse { results })
     }
 
     async fn retract(&self, ids: Vec<String>) -> Result<v1::RetractEventsResponse, Failure> {

@@ -83,15 +83,7 @@ pub(crate) fn record_blocking(
     } else {
         keeper.apply_blocking(commands).map_err(|error| telemetry::chain(&error))?
     };
-    let mut outcomes = outcomes.into_iter();
-    let results = items.into_iter().zip(ids).zip(0..).map(|((item, event_id), index)| {
-        let outcome = match item.and_then(|_| convert::recorded(outcomes.next())) {
-            Ok(status) => v1::record_event_result::Outcome::Status(status.into()),
-            Err(failure) => v1::record_event_result::Outcome::Error(failure.into_item()),
-        };
-        v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
-    });
-    Ok(results.collect())
+    Ok(convert::results(ids, items, outcomes))
 }
 
 impl Shared {

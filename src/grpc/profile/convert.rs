@@ -9,8 +9,8 @@ use super::super::v1::profile_event::Felt as Given;
 use super::super::{ServerConfig, v1};
 use crate::model::Label;
 use crate::profile::{
-    Alarm, Channel, Contribution, Event, Figures, Held, Key, Known, Micros, Outcome, Profile, Signal,
-    SignalKind, Window, WindowFeatures,
+    Alarm, Channel, Command, Contribution, Event, Figures, Held, Key, Known, Micros, Outcome, Profile,
+    Signal, SignalKind, Window, WindowFeatures,
 };
 
 const MAX_ID_BYTES: usize = 128;
@@ -201,6 +201,23 @@ pub(in crate::grpc) fn recorded(outcome: Option<Outcome>) -> Result<v1::RecordSt
         Some(refused) => Err(Failure::NotRecorded(refused)),
         None => Err(Failure::Died),
     }
+}
+
+/// What became of each event, by its id: its own fault, or the next outcome of those that were kept.
+pub(in crate::grpc) fn results(
+    ids: Vec<String>,
+    items: Vec<Result<Command, Failure>>,
+    outcomes: Vec<Outcome>,
+) -> Vec<v1::RecordEventResult> {
+    let mut outcomes = outcomes.into_iter();
+    let result = |((item, event_id), index): ((Result<Command, Failure>, String), i32)| {
+        let outcome = match item.and_then(|_| recorded(outcomes.next())) {
+            Ok(status) => v1::record_event_result::Outcome::Status(status.into()),
+            Err(failure) => v1::record_event_result::Outcome::Error(failure.into_item()),
+        };
+        v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
+    };
+    items.into_iter().zip(ids).zip(0..).map(result).collect()
 }
 
 pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
