@@ -12,8 +12,8 @@
 //! - `arom batch`: the whole command, from the start of its process to its end: CSV in, CSV out.
 //! - The same with each text ten times, as dumps have "ดี" and "ส่งไว".
 //! - Killed in its middle and begun again: both runs together.
-//! - Memory: the most that the process ever held, at 100,000 rows and at ten times as many, of 1,000 texts; and of the
-//!   run above whose texts are all others.
+//! - Memory: the most that the process ever held, at a million rows and at ten times as many, of 1,000 texts; and of the
+//!   run above whose texts are all others. These files take 7 GB.
 //! - The script: benches/peers/dump.py on the first rows, with the shipped weights in fp32 and in ONNX Runtime's own
 //!   dynamic int8 (benches/peers/graphs.py makes both). Needs python3 with pip.
 //!
@@ -80,7 +80,7 @@ fn main() {
         "other bytes than without a kill"
     );
 
-    let levels: Vec<(usize, f64, f64)> = [100_000, 1_000_000]
+    let levels: Vec<(usize, f64, f64)> = [1_000_000, 10_000_000]
         .into_iter()
         .map(|rows| {
             write(&path("many.csv"), rows, |number| distinct(number % 1000));
