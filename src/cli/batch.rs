@@ -64,7 +64,7 @@ pub(super) struct BatchArgs {
     /// Dumps: files, folders, patterns between quotes, or "-" for stdin.
     #[arg(value_name = "INPUT", required = true)]
     inputs: Vec<PathBuf>,
-    /// The file to write: .jsonl, .csv (these also .gz or .zst) or .parquet.
+    /// The file to write: .jsonl, .csv (comma, UTF-8; these also .gz or .zst) or .parquet.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     /// Which columns hold what, as text=Comment,customer="User Id": of text, customer, brand, time, rating and id. What is not
@@ -117,7 +117,8 @@ pub(super) struct BatchArgs {
     /// The key by which customers are replaced in that store, as of the server that has it.
     #[arg(long, value_name = "FILE", env = "AROM_PROFILE_PSEUDONYM_KEY_FILE")]
     profile_pseudonym_key_file: Option<PathBuf>,
-    /// Write a page about the dump: shares, moods over time, aspects, stars against words, what moves scores. Looks for targets.
+    /// Write a page about the dump: shares, moods over time, aspects, stars against words, what moves scores. The output gets
+    /// the column of --targets.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Write the figures of that page as JSON.
@@ -168,7 +169,7 @@ fn charset(name: &str) -> Result<Charset, String> {
 }
 
 fn yes_or_no(word: &str) -> Result<bool, String> {
-    match word {
+    match word.to_ascii_lowercase().as_str() {
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err("use yes or no".to_owned()),
@@ -179,7 +180,7 @@ impl BatchArgs {
     fn given(&self) -> Given {
         Given {
             format: self.format.map(|kind| match kind {
-                Kind::Csv => Format::Csv { delimiter: b',', header: true },
+                Kind::Csv => Format::Csv { delimiter: b',', header: true, titles: 0 },
                 Kind::JsonLines => Format::JsonLines,
                 Kind::JsonArray => Format::JsonArray,
                 Kind::Parquet => Format::Parquet,
@@ -283,8 +284,12 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     let show = Show::new(args.quiet, &inputs, &progress, before);
     let again = if args.overwrite { "the same command without --overwrite" } else { "the same command" };
     let scored = score(args, config, engine, writer, Arc::clone(&inputs), show, &mut stop).await;
-    let (writer, reached) = scored.with_context(|| {
-        format!("what is done is kept in {}; {again} goes on from there", files.growing.display())
+    let (writer, reached) = scored.with_context(|| match progress.read.load(Ordering::Relaxed) {
+        0 => "nothing is done yet".to_owned(),
+        rows => {
+            let (rows, kept) = (grouped(rows), files.growing.display());
+            format!("{rows} rows are done and kept in {kept}; {again} goes on from there")
+        }
     })?;
     let (of, config, within) = (Arc::clone(args), Arc::clone(config), files.clone());
     let make = move || {
@@ -361,6 +366,9 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
                 Box::new(File::open(input).with_context(|| format!("cannot read {name}"))?)
             };
             named.push((spools.keep(files, &name, source)?, name));
+        } else if !input.exists() && args.record.as_deref() == Some("") && is_address(input) {
+            let problem = format!("{} is no dump; write --record={}", input.display(), input.display());
+            return Err(usage(DumpError::NoInput(problem)));
         } else if input.is_file() && files.have(input) {
             let problem = format!("{} is a file that this run writes", input.display());
             return Err(usage(DumpError::NoInput(problem)));
@@ -387,13 +395,19 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
             }
             source => source.map_err(usage)?,
         };
-        let columns = Columns::find(&source.columns, &source.sample, &args.columns)
+        let mut columns = Columns::find(&source.columns, &source.sample, &args.columns)
             .map_err(|error| usage_in(&name, error))?;
+        columns.settle_days(&source)?;
         args.say(|| {
             let packed = source.compression.ending();
             let packed = if packed.is_empty() { String::new() } else { format!(", {packed}") };
             format!("{name}: {}{packed}; {columns}", source.dialect.name())
         });
+        let mut times = source.sample.iter().filter_map(|cells| columns.time(cells)).peekable();
+        if times.peek().is_some_and(Result::is_err) && times.all(|time| time.is_err()) {
+            let column = columns.of(Role::Time).unwrap_or_default();
+            args.say(|| format!("{name}: nothing in the column {column} is read as a time"));
+        }
         if let Some(taken) = source.columns.iter().find(|column| added.contains(column)) {
             let problem = format!("has a column {taken} already; choose another --prefix");
             return Err(usage_in(&name, DumpError::Columns(problem)));
@@ -404,6 +418,12 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
         return Err(usage(DumpError::NoInput("all inputs are empty".to_owned())));
     }
     Ok(inputs)
+}
+
+/// Whether it looks like a host and port.
+fn is_address(input: &Path) -> bool {
+    let text = input.to_string_lossy();
+    text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// How stdin is called.

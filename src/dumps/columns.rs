@@ -1,11 +1,13 @@
 //! Which column holds what: by the names that dumps give them, and by what is in them.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Cells, DumpError};
-use crate::text::moment;
+use super::{Cells, DumpError, Item, Reading, Source};
+use crate::text::{DayOrder, day_order, moment, western};
 
 /// What a column may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +85,11 @@ impl Role {
                 "username",
                 "user",
                 "screenname",
+                "fromname",
                 "ลูกค้า",
+                "ผู้ใช้",
+                "ชื่อผู้ใช้",
+                "ชื่อเล่น",
                 "ผู้เขียน",
                 "ผู้รีวิว",
             ],
@@ -94,6 +100,7 @@ impl Role {
                 "restaurantname",
                 "shopname",
                 "storename",
+                "shop",
                 "placename",
                 "businessname",
                 "productname",
@@ -105,6 +112,7 @@ impl Role {
                 "แบรนด์",
                 "ร้าน",
                 "ชื่อร้าน",
+                "ชื่อสินค้า",
                 "สินค้า",
             ],
             Self::Time => &[
@@ -124,11 +132,34 @@ impl Role {
                 "ประทับเวลา",
                 "เวลา",
                 "วันที่",
+                "วันเวลา",
+                "วันที่รีวิว",
+                "วันที่สั่งซื้อ",
             ],
-            Self::Rating => {
-                &["rating", "stars", "star", "starrating", "reviewrating", "ratingstar", "คะแนน", "ดาว"]
-            }
-            Self::Id => &["reviewid", "commentid", "messageid", "tweetid", "postid", "eventid", "id"],
+            Self::Rating => &[
+                "rating",
+                "stars",
+                "star",
+                "starrating",
+                "reviewrating",
+                "ratingstar",
+                "rate",
+                "คะแนน",
+                "คะแนนรีวิว",
+                "ดาว",
+            ],
+            Self::Id => &[
+                "reviewid",
+                "commentid",
+                "messageid",
+                "tweetid",
+                "postid",
+                "eventid",
+                "orderid",
+                "id",
+                "รหัส",
+                "รหัสรีวิว",
+            ],
         }
     }
 
@@ -139,7 +170,7 @@ impl Role {
         match self {
             Self::Text => !is_number(text),
             Self::Customer | Self::Brand | Self::Id => true,
-            Self::Time => moment(text).is_some(),
+            Self::Time => moment(text, DayOrder::default()).is_some(),
             Self::Rating => customary_rating(text).is_some(),
         }
     }
@@ -153,7 +184,10 @@ impl fmt::Display for Role {
 
 /// Which column has which role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Columns(Vec<(Role, String)>);
+pub struct Columns {
+    roles: Vec<(Role, String)>,
+    days: DayOrder,
+}
 
 /// Thai letters that a text of opinion has on average, at least, to be taken for one without a telling name.
 const THAI_LETTERS: usize = 5;
@@ -168,6 +202,11 @@ impl Columns {
     pub fn find(names: &[String], rows: &[Cells], given: &[(Role, String)]) -> Result<Self, DumpError> {
         let all = || names.join(", ");
         let mut found = Vec::new();
+        if let Some(twice) =
+            Role::ALL.iter().find(|role| given.iter().filter(|(of, _)| of == *role).count() > 1)
+        {
+            return Err(DumpError::Columns(format!("{twice} is said twice; a dump has one column of each")));
+        }
         for role in Role::ALL {
             let said = given.iter().find(|(of, _)| *of == role).map(|(_, name)| name);
             let column = match said {
@@ -197,24 +236,55 @@ impl Columns {
                 all()
             )));
         }
-        Ok(Self(found))
+        Ok(Self { roles: found, days: DayOrder::default() })
     }
 
     /// The column of a role.
     pub fn of(&self, role: Role) -> Option<&str> {
-        self.0.iter().find(|(of, _)| *of == role).map(|(_, name)| name.as_str())
+        self.roles.iter().find(|(of, _)| *of == role).map(|(_, name)| name.as_str())
     }
 
     /// What stands in the column of a role, as words; nothing if it is empty.
     pub fn cell(&self, role: Role, cells: &Cells) -> Option<String> {
         spelling(cells.get(self.of(role)?)?).filter(|text| !text.trim().is_empty())
     }
+
+    /// When a row was written, or what stands there instead; nothing if nothing does.
+    pub fn time(&self, cells: &Cells) -> Option<Result<Timestamp, String>> {
+        let text = self.cell(Role::Time, cells)?;
+        Some(moment(&text, self.days).ok_or(text))
+    }
+
+    /// Finds out whether days or months come first, where a dump leaves that open: by its first time that can only be
+    /// one of the two.
+    ///
+    /// # Errors
+    ///
+    /// If the dump cannot be read.
+    pub fn settle_days(&mut self, source: &Source) -> Result<(), DumpError> {
+        let first = source.sample.iter().find_map(|cells| self.cell(Role::Time, cells));
+        if first.is_none_or(|time| day_order(&time).is_none()) {
+            return Ok(());
+        }
+        let mut found = None;
+        source.read(&Reading::default(), &mut |item| {
+            if let Item::Row(row) = item {
+                found = self.cell(Role::Time, &row.cells).and_then(|time| day_order(&time)).flatten();
+            }
+            if found.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        self.days = found.unwrap_or_default();
+        Ok(())
+    }
 }
 
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<String> = self.0.iter().map(|(role, name)| format!("{role}={name}")).collect();
-        f.write_str(&pairs.join(", "))
+        let pair = |(role, name): &(Role, String)| match (role, self.days) {
+            (Role::Time, DayOrder::MonthFirst) => format!("{role}={name} (month first)"),
+            _ => format!("{role}={name}"),
+        };
+        f.write_str(&self.roles.iter().map(pair).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -330,7 +400,7 @@ pub(super) fn is_number(text: &str) -> bool {
     text.trim().parse::<f64>().is_ok()
 }
 
-/// Stars from 1 to 5, as dumps write them: "5", "4.0", "4/5", "5 stars", "5 ดาว", or words.
+/// Stars from 1 to 5, as dumps write them: "5", "๕", "4.0", "4/5", "5 stars", "5 ดาว", "★★★☆☆", or words.
 pub fn customary_rating(text: &str) -> Option<u8> {
     const WORDS: [(&str, u8); 20] = [
         ("excellent", 5),
@@ -354,7 +424,11 @@ pub fn customary_rating(text: &str) -> Option<u8> {
         ("terrible", 1),
         ("แย่มาก", 1),
     ];
-    let text = text.trim().to_lowercase();
+    let text: String = text.trim().to_lowercase().chars().map(western).collect();
+    if text.chars().all(|ch| "★☆⭐\u{FE0F}".contains(ch)) {
+        let stars = text.chars().filter(|ch| "★⭐".contains(*ch)).count();
+        return u8::try_from(stars).ok().filter(|stars| (1..=5).contains(stars));
+    }
     if let Some((_, stars)) = WORDS.iter().find(|(word, _)| *word == text) {
         return Some(*stars);
     }

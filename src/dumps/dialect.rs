@@ -16,6 +16,8 @@ pub enum Format {
         delimiter: u8,
         /// Whether the first row has the names of the columns.
         header: bool,
+        /// Rows before it that are no table: a title, as in exports of spreadsheets.
+        titles: usize,
     },
     /// One text a line.
     Text,
@@ -61,6 +63,9 @@ const TABBED: f64 = 0.9;
 /// How good a delimiter is that cuts out a name that is known: better than any other.
 const NAMED: f64 = 2.0;
 
+/// So many rows are looked through for the head.
+const TITLES: usize = 8;
+
 /// Longest name of a column that is taken for one.
 const NAME_CHARS: usize = 40;
 
@@ -71,7 +76,7 @@ impl Dialect {
     pub fn name(self) -> String {
         let charset = self.charset.name();
         match self.format {
-            Format::Csv { delimiter, header } => {
+            Format::Csv { delimiter, header, titles } => {
                 let delimiter = match delimiter {
                     b',' => "comma".to_owned(),
                     b';' => "semicolon".to_owned(),
@@ -79,7 +84,9 @@ impl Dialect {
                     other => format!("{:?}", char::from(other)),
                 };
                 let head = if header { "with a header" } else { "without a header" };
-                format!("CSV ({delimiter}, {head}, {charset})")
+                let titles =
+                    if titles > 0 { format!(" after {titles} rows of titles") } else { String::new() };
+                format!("CSV ({delimiter}, {head}{titles}, {charset})")
             }
             Format::Text => format!("a text a line ({charset})"),
             Format::JsonLines => format!("JSON Lines ({charset})"),
@@ -184,9 +191,19 @@ fn csv(text: &str, given: Given) -> Format {
     let is_free = given.format.is_none() && given.header.is_none() && given.delimiter.is_none();
     if is_free && rows.iter().all(|row| row.len() <= 1) {
         let named = rows.first().and_then(|row| row.get(0)).is_some_and(is_known_name);
-        return if named { Format::Csv { delimiter, header: true } } else { Format::Text };
+        return if named { Format::Csv { delimiter, header: true, titles: 0 } } else { Format::Text };
     }
-    Format::Csv { delimiter, header: given.header.unwrap_or_else(|| has_header(&rows)) }
+    let titles = if given.header == Some(false) { 0 } else { titles(&rows) };
+    let rows = rows.get(titles..).unwrap_or_default();
+    Format::Csv { delimiter, header: given.header.unwrap_or_else(|| has_header(rows)), titles }
+}
+
+/// Rows with a title or nothing, before a row with a name that is known.
+fn titles(rows: &[StringRecord]) -> usize {
+    let filled = |row: &StringRecord| row.iter().filter(|cell| !cell.trim().is_empty()).count();
+    let first = rows.iter().take(TITLES).position(|row| filled(row) > 1);
+    let is_head = |at: &usize| rows.get(*at).is_some_and(|row| row.iter().any(is_known_name));
+    first.filter(is_head).unwrap_or(0)
 }
 
 fn records(text: &str, delimiter: u8) -> Vec<StringRecord> {
@@ -205,7 +222,9 @@ fn best(text: &str) -> (u8, Vec<StringRecord>) {
     let mut best_like = (0.0, 0);
     for delimiter in DELIMITERS {
         let rows = records(text, delimiter);
-        if let Some(head) = rows.first().filter(|head| head.len() > 1 && head.iter().any(is_known_name)) {
+        if let Some(head) =
+            rows.get(titles(&rows)).filter(|head| head.len() > 1 && head.iter().any(is_known_name))
+        {
             if (NAMED, head.len()) > best_like {
                 best_like = (NAMED, head.len());
                 best = (delimiter, rows);

@@ -79,8 +79,10 @@ pub fn find(names: &[PathBuf], except: impl Fn(&Path) -> bool) -> Result<Vec<Pat
                 return Err(DumpError::NoInput(format!("no file fits {text}")));
             }
             found.extend(fitting.into_iter().filter(|path| path.is_file() && !except(path)));
-        } else {
+        } else if name.exists() {
             found.push(name.clone());
+        } else {
+            return Err(DumpError::NoInput(format!("there is no file {text}")));
         }
     }
     Ok(found)
@@ -177,10 +179,10 @@ impl Source {
         }
         match self.dialect.format {
             Format::Parquet => (self.columns, self.times) = parquet::columns(&self.path)?,
-            Format::Csv { delimiter, header } => {
+            Format::Csv { delimiter, header, titles } => {
                 let (_, reader) = open(&self.path)?;
                 let reader = read::Counted::new(reader, &Reading::default());
-                self.columns = read::head(reader, self.dialect.charset, delimiter, header);
+                self.columns = read::head(reader, self.dialect.charset, delimiter, header, titles);
             }
             Format::Text | Format::JsonLines | Format::JsonArray => {
                 let names: IndexSet<&String> = sample.iter().flat_map(Cells::keys).collect();

@@ -258,19 +258,21 @@ pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> 
         .build();
     let schema = schema(&columns).map_err(&failed)?;
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(&failed)?;
-    let (mut group, mut bytes) = (Vec::new(), 0);
+    let fresh = || columns.values().map(|kind| Column::of(*kind)).collect::<Vec<_>>();
+    let (mut group, mut rows, mut bytes) = (fresh(), 0, 0);
     each_row(from, |cells, size| {
-        group.push(cells);
-        bytes += size;
-        if group.len() == GROUP_ROWS || bytes > GROUP_BYTES {
-            write_group(&mut writer, &columns, &group).map_err(&failed)?;
-            group.clear();
-            bytes = 0;
+        for ((name, kind), column) in columns.iter().zip(&mut group) {
+            column.push(cells.get(name).unwrap_or(&Value::Null), *kind);
+        }
+        (rows, bytes) = (rows + 1, bytes + size);
+        if rows == GROUP_ROWS || bytes > GROUP_BYTES {
+            write_group(&mut writer, &std::mem::replace(&mut group, fresh())).map_err(&failed)?;
+            (rows, bytes) = (0, 0);
         }
         Ok(())
     })?;
-    if !group.is_empty() {
-        write_group(&mut writer, &columns, &group).map_err(&failed)?;
+    if rows > 0 {
+        write_group(&mut writer, &group).map_err(&failed)?;
     }
     let file = writer.into_inner().map_err(&failed)?;
     file.sync_all().map_err(|cause| DumpError::File { path: to.to_owned(), cause })
@@ -309,42 +311,75 @@ fn schema(columns: &IndexMap<String, Kind>) -> Result<TypePtr, ParquetError> {
     Ok(Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?))
 }
 
-fn write_group(
-    writer: &mut SerializedFileWriter<File>,
-    columns: &IndexMap<String, Kind>,
-    rows: &[Cells],
-) -> Result<(), ParquetError> {
+/// A column of a row group: its values, and for each row whether it has one.
+struct Column {
+    values: Values,
+    levels: Vec<i16>,
+}
+
+enum Values {
+    Bytes(Vec<ByteArray>),
+    Booleans(Vec<bool>),
+    Integers(Vec<i64>),
+    Floats(Vec<f64>),
+    Days(Vec<i32>),
+}
+
+impl Column {
+    fn of(kind: Kind) -> Self {
+        let values = match kind {
+            Kind::Nothing | Kind::Text | Kind::Json => Values::Bytes(Vec::new()),
+            Kind::Boolean => Values::Booleans(Vec::new()),
+            Kind::Integer | Kind::Moment(Moment::Stamp { .. }) => Values::Integers(Vec::new()),
+            Kind::Float => Values::Floats(Vec::new()),
+            Kind::Moment(Moment::Date) => Values::Days(Vec::new()),
+        };
+        Self { values, levels: Vec::new() }
+    }
+
+    fn push(&mut self, cell: &Value, kind: Kind) {
+        let is_there = match (&mut self.values, kind) {
+            (Values::Bytes(values), _) => put(values, text(cell, kind)),
+            (Values::Booleans(values), _) => put(values, cell.as_bool()),
+            (Values::Integers(values), Kind::Moment(Moment::Stamp { utc })) => {
+                put(values, microseconds(cell, utc))
+            }
+            (Values::Integers(values), _) => put(values, cell.as_i64()),
+            (Values::Floats(values), _) => put(values, cell.as_f64()),
+            (Values::Days(values), _) => put(values, day(cell)),
+        };
+        self.levels.push(i16::from(is_there));
+    }
+}
+
+fn put<T>(values: &mut Vec<T>, value: Option<T>) -> bool {
+    let is_there = value.is_some();
+    values.extend(value);
+    is_there
+}
+
+fn write_group(writer: &mut SerializedFileWriter<File>, columns: &[Column]) -> Result<(), ParquetError> {
     let mut group = writer.next_row_group()?;
-    for (name, kind) in columns {
-        let cells = || rows.iter().map(|row| row.get(name).unwrap_or(&Value::Null));
-        match kind {
-            Kind::Nothing | Kind::Text | Kind::Json => {
-                put::<ByteArrayType>(&mut group, cells().map(|cell| text(cell, *kind)))?;
-            }
-            Kind::Boolean => put::<BoolType>(&mut group, cells().map(Value::as_bool))?,
-            Kind::Integer => put::<Int64Type>(&mut group, cells().map(Value::as_i64))?,
-            Kind::Float => put::<DoubleType>(&mut group, cells().map(Value::as_f64))?,
-            Kind::Moment(Moment::Date) => put::<Int32Type>(&mut group, cells().map(day))?,
-            Kind::Moment(Moment::Stamp { utc }) => {
-                put::<Int64Type>(&mut group, cells().map(|cell| microseconds(cell, *utc)))?;
-            }
+    for Column { values, levels } in columns {
+        match values {
+            Values::Bytes(values) => write_column::<ByteArrayType>(&mut group, values, levels)?,
+            Values::Booleans(values) => write_column::<BoolType>(&mut group, values, levels)?,
+            Values::Integers(values) => write_column::<Int64Type>(&mut group, values, levels)?,
+            Values::Floats(values) => write_column::<DoubleType>(&mut group, values, levels)?,
+            Values::Days(values) => write_column::<Int32Type>(&mut group, values, levels)?,
         }
     }
     group.close()?;
     Ok(())
 }
 
-fn put<T: DataType>(
+fn write_column<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, File>,
-    cells: impl Iterator<Item = Option<T::T>>,
+    values: &[T::T],
+    levels: &[i16],
 ) -> Result<(), ParquetError> {
-    let (mut values, mut levels) = (Vec::new(), Vec::new());
-    for cell in cells {
-        levels.push(i16::from(cell.is_some()));
-        values.extend(cell);
-    }
     let mut column = group.next_column()?.ok_or(ParquetError::General("a column is missing".to_owned()))?;
-    column.typed::<T>().write_batch(&values, Some(&levels), None)?;
+    column.typed::<T>().write_batch(values, Some(levels), None)?;
     column.close()
 }
 

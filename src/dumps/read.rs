@@ -88,22 +88,32 @@ pub(super) fn read(format: Format, charset: Charset, reader: Counted, each: Each
         each(item)
     };
     match format {
-        Format::Csv { delimiter, header } => csv(reader, delimiter, header, each),
+        Format::Csv { delimiter, header, titles } => csv(reader, delimiter, header, titles, each),
         Format::Text => {
-            lines(reader, &since, each, |line| Ok(Cells::from_iter([("text".to_owned(), line.into())])))
+            let row = |line: &str| Some(Ok(Cells::from_iter([("text".to_owned(), line.into())])));
+            lines(reader, &since, each, row)
         }
-        Format::JsonLines => lines(reader, &since, each, object),
+        // Blank lines are none.
+        Format::JsonLines => {
+            lines(reader, &since, each, |line| (!line.trim().is_empty()).then(|| object(line)))
+        }
         Format::JsonArray => array(reader, each),
         Format::Parquet => Ok(()),
     }
 }
 
 /// The names of the columns of CSV; none if there is no first row.
-pub(super) fn head(reader: Counted, charset: Charset, delimiter: u8, header: bool) -> Vec<String> {
+pub(super) fn head(
+    reader: Counted,
+    charset: Charset,
+    delimiter: u8,
+    header: bool,
+    titles: usize,
+) -> Vec<String> {
     let reader = decoded(reader, charset);
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(reader);
-    let first = reader.records().map_while(Result::ok).find(|first| !says_delimiter(first));
+    let first = reader.records().map_while(Result::ok).filter(|first| !says_delimiter(first)).nth(titles);
     first.map(|first| column_names(&first, header)).unwrap_or_default()
 }
 
@@ -121,11 +131,13 @@ fn says_delimiter(record: &StringRecord) -> bool {
 /// Stands after the end of CSV, in a line of its own unless a quote is open there. No text has these characters.
 const END: &str = "\n\u{10FFFF}\u{10FFFE}\u{10FFFF}";
 
-/// A last row whose quote is never closed is no row if it is longer than this.
-const OPEN_LINES: usize = 20;
-const OPEN_BYTES: usize = 64 << 10;
-
-fn csv(reader: impl Read, delimiter: u8, header: bool, each: Each<'_>) -> Result<(), Fault> {
+fn csv(
+    reader: impl Read,
+    delimiter: u8,
+    header: bool,
+    mut titles: usize,
+    each: Each<'_>,
+) -> Result<(), Fault> {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -154,6 +166,10 @@ fn csv(reader: impl Read, delimiter: u8, header: bool, each: Each<'_>) -> Result
         let names = match &names {
             Some(names) => names,
             None if says_delimiter(&record) => continue,
+            None if titles > 0 => {
+                titles -= 1;
+                continue;
+            }
             None => {
                 names = Some(column_names(&record, header));
                 if header {
@@ -190,11 +206,11 @@ fn without_end(record: &StringRecord) -> Option<StringRecord> {
     Some(cut)
 }
 
-/// What is wrong with a record whose last quote is open; nothing if it is short.
+/// What is wrong with a record whose last quote is open; nothing if no other line is in it.
 fn open_quote(record: &StringRecord, line: u64) -> Option<String> {
     let cell = record.iter().next_back()?;
     let after = cell.trim_end().matches('\n').count();
-    if after <= OPEN_LINES && cell.len() <= OPEN_BYTES {
+    if after == 0 {
         return None;
     }
     let before = record.iter().take(record.len() - 1).map(|cell| cell.matches('\n').count() as u64);
@@ -226,12 +242,12 @@ fn column_names(record: &StringRecord, header: bool) -> Vec<String> {
     names
 }
 
-/// One row a line; blank lines are none.
+/// One row a line, where there is one.
 fn lines(
     reader: impl Read,
     since: &Cell<u64>,
     each: Each<'_>,
-    mut parse: impl FnMut(&str) -> Result<Cells, String>,
+    mut parse: impl FnMut(&str) -> Option<Result<Cells, String>>,
 ) -> Result<(), Fault> {
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let mut line = 0;
@@ -246,11 +262,11 @@ fn lines(
         // It was decoded, and is UTF-8.
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches(['\n', '\r']);
-        if text.trim().is_empty() {
+        let Some(parsed) = parse(text) else {
             since.set(0);
             continue;
-        }
-        let item = match parse(text) {
+        };
+        let item = match parsed {
             Ok(cells) => Item::Row(Row { line, cells }),
             Err(reason) => Item::Bad(Bad { line, reason, content: shown(text).into() }),
         };

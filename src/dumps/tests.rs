@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::text::Charset;
+use crate::text::{Charset, DayOrder};
 
 fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
@@ -125,6 +125,18 @@ fn the_dumps_of_the_wild_are_known_by_their_columns() {
             "text=column_1",
         ),
         (
+            "us.csv",
+            "shop,review,date,stars\nก,อาหารอร่อยมาก,10/01/2026,★★★★★\nข,รอนานไปหน่อย,10/13/2026,★★☆☆☆\n",
+            "CSV (comma, with a header, utf-8)",
+            "text=review, brand=shop, time=date (month first), rating=stars",
+        ),
+        (
+            "title.csv",
+            "สรุปรีวิวเดือนตุลาคม,,\n,,\nวันที่,รีวิว,คะแนน\n1/10/2569,อร่อยมาก,5\n2/10/2569,รอนาน,2\n",
+            "CSV (comma, with a header after 2 rows of titles, utf-8)",
+            "text=รีวิว, time=วันที่, rating=คะแนน",
+        ),
+        (
             "lists.jsonl",
             "{\"text\":[\"a\"],\"review\":null,\"comment\":\"ดีมาก\"}\n",
             "JSON Lines (utf-8)",
@@ -146,10 +158,20 @@ fn the_dumps_of_the_wild_are_known_by_their_columns() {
         let folder = tempfile::tempdir().expect("a folder");
         let source = survey(&file(&folder, name, content.as_bytes()));
         assert_eq!(source.dialect.name(), dialect, "{name}");
-        let found = Columns::find(&source.columns, &source.sample, &[]).expect("columns");
+        let mut found = Columns::find(&source.columns, &source.sample, &[]).expect("columns");
+        found.settle_days(&source).expect("readable");
         assert_eq!(found.to_string(), columns, "{name}");
     }
     let folder = tempfile::tempdir().expect("a folder");
+    let source = survey(&file(&folder, "us.csv", b"text,date\na,10/01/2026\nb,10/13/2026\n"));
+    let mut columns = Columns::find(&source.columns, &source.sample, &[]).expect("columns");
+    columns.settle_days(&source).expect("readable");
+    let days: Vec<String> = source
+        .sample
+        .iter()
+        .map(|cells| columns.time(cells).expect("a cell").expect("a time").to_string())
+        .collect();
+    assert_eq!(days, ["2026-09-30T17:00:00Z", "2026-10-12T17:00:00Z"]);
     let source = survey(&file(&folder, "shopee.csv", shopee.as_bytes()));
     let found = rows(&source);
     assert_eq!(found[0]["Comment"], "ส่งไวมาก\nของตรงปก");
@@ -221,7 +243,7 @@ fn what_is_no_text_is_refused_by_its_name() {
 
 #[test]
 fn what_is_said_goes_before_what_is_found() {
-    let csv = Some(Format::Csv { delimiter: b',', header: true });
+    let csv = Some(Format::Csv { delimiter: b',', header: true, titles: 0 });
     for (name, content, given, dialect) in [
         (
             "a.csv",
@@ -281,7 +303,7 @@ fn a_file_that_changes_is_told_from_one_that_cannot_be_read() {
             Err(std::io::Error::from_raw_os_error(5))
         }
     }
-    let table = Format::Csv { delimiter: b',', header: true };
+    let table = Format::Csv { delimiter: b',', header: true, titles: 0 };
     for (format, begun) in
         [(table, "a\n1\n"), (Format::Text, "a\n"), (Format::JsonLines, "{}\n"), (Format::JsonArray, "[{},")]
     {
@@ -297,9 +319,15 @@ fn a_file_that_changes_is_told_from_one_that_cannot_be_read() {
 fn blank_lines_are_no_row_without_an_end() {
     let blank = [" ".repeat(1 << 20), "\n".to_owned()].concat().repeat(66);
     let folder = tempfile::tempdir().expect("a folder");
-    let packed = Compression::Zstd.pack([&blank, "a\n"].concat().into_bytes()).expect("packed");
-    let source = survey(&file(&folder, "blank.txt.zst", &packed));
-    assert_eq!(rows(&source), [json!({ "text": "a" })]);
+    let lines = [&blank, "{\"text\":\"a\"}\n"].concat().into_bytes();
+    let packed = Compression::Zstd.pack(lines).expect("packed");
+    let given = Given { format: Some(Format::JsonLines), ..Given::default() };
+    let source = Source::survey(&file(&folder, "blank.jsonl.zst", &packed), "dump", given).expect("a dump");
+    assert!(rows(&source) == [json!({ "text": "a" })]);
+    // A line is a text, also an empty one: the fourth stays the fourth.
+    let source = survey(&file(&folder, "gap.txt", "ดี\n\n\nแย่\n".as_bytes()));
+    let texts = ["ดี", "", "", "แย่"].map(|text| json!({ "text": text }));
+    assert_eq!(rows(&source), texts);
 }
 
 #[test]
@@ -313,9 +341,13 @@ fn a_quote_that_is_never_closed_is_told() {
                 (3, Some("begins a quote in line 3 that is never closed; the 30 lines after it are in it")),
             ],
         ),
-        // A mark of inches is none, and what is short may be a slip.
+        // A mark of inches is none, and a last line loses nobody.
         (format!("text,n\n\"{rest}\",1\na 5\" screen,2\n"), vec![(2, None), (33, None)]),
-        ("text,n\n1,\"b\nc".to_owned(), vec![(2, None)]),
+        ("text,n\n1,\"b".to_owned(), vec![(2, None)]),
+        (
+            "text,n\n1,\"b\nc".to_owned(),
+            vec![(2, Some("begins a quote in line 2 that is never closed; the 1 lines after it are in it"))],
+        ),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let found = items(&survey(&file(&folder, "open.csv", content.as_bytes()))).expect("readable");
@@ -366,16 +398,19 @@ fn moments_are_read_as_tools_write_them() {
         ("Mon, 5 Oct 2026 09:30:00 GMT", "2026-10-05T09:30:00Z"),
         ("Mon Jan 05 09:00:00 +0000 2026", "2026-01-05T09:00:00Z"),
         ("1791167400", "2026-10-05T02:30:00Z"),
+        ("2026/09/01 1:12:00 ก่อนเที่ยง GMT+7", "2026-08-31T18:12:00Z"),
+        ("2026/09/01 1:12:00 หลังเที่ยง GMT+7", "2026-09-01T06:12:00Z"),
+        ("๒๔/๑๑/๒๕๖๙", "2026-11-23T17:00:00Z"),
     ] {
         assert_eq!(
-            crate::text::moment(text).map(|found| found.to_string()).as_deref(),
+            crate::text::moment(text, DayOrder::DayFirst).map(|found| found.to_string()).as_deref(),
             Some(moment),
             "{text}"
         );
     }
     for text in ["", "ดีมาก", "เมื่อวาน", "32/10/2026", "5 foo 2026", "Oct", "1.2.3", "5 ต.ค.", "Mon", "9:30"]
     {
-        assert_eq!(crate::text::moment(text), None, "{text}");
+        assert_eq!(crate::text::moment(text, DayOrder::DayFirst), None, "{text}");
     }
 }
 
@@ -481,6 +516,9 @@ fn stars_are_read_as_dumps_write_them() {
         ("0", None),
         ("10", None),
         ("5 คน", None),
+        ("๔", Some(4)),
+        ("★★★☆☆", Some(3)),
+        ("⭐⭐⭐⭐⭐", Some(5)),
         ("", None),
         ("nan", None),
     ] {
@@ -589,7 +627,7 @@ proptest! {
         let bytes = encode_rows(Ending::Csv(Compression::None), &columns, true, &table).expect("written");
         let mut dump = tempfile::NamedTempFile::new().expect("a file");
         dump.write_all(&bytes).expect("written");
-        let given = Given { format: Some(Format::Csv { delimiter: b',', header: true }), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) };
+        let given = Given { format: Some(Format::Csv { delimiter: b',', header: true, titles: 0 }), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) };
         let source = Source::survey(dump.path(), "dump", given).expect("a dump");
         let wanted: Vec<Value> = table.into_iter().map(Value::Object).collect();
         prop_assert_eq!(rows(&source), wanted);

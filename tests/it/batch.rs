@@ -150,7 +150,7 @@ async fn every_kind_of_dump_comes_out_as_every_kind_with_its_sentiment() {
     }
     // Twice into the same file is a mistake, unless it is meant.
     let again = batch(&[text(&path("a.csv")), "--out", text(&path("1.jsonl"))]);
-    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(again.status.code(), Some(2));
     assert!(stderr(&again).contains("--overwrite"), "{}", stderr(&again));
     assert!(batch(&[text(&path("a.csv")), "--out", text(&path("1.jsonl")), "--overwrite"]).status.success());
 }
@@ -367,7 +367,7 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     let good = fs::read_to_string(&dump).expect("read");
     fs::write(&dump, good.replace("r2999", "r2998")).expect("written");
     let changed = |ran: &Output, wanted: &str| {
-        assert_eq!(ran.status.code(), Some(1), "{}", stderr(ran));
+        assert_eq!(ran.status.code(), Some(2), "{}", stderr(ran));
         assert!(stderr(ran).contains(wanted), "{wanted}: {}", stderr(ran));
     };
     changed(&run(&args, ""), "has changed since");
@@ -605,8 +605,11 @@ fn no_file_of_another_is_written_over() {
         (vec![d, "--out", o, "--rejects", &spelt], 2, "are one file"),
         (vec![d, "--out", o, "--report", "r.html", "--report-json", "./r.html"], 2, "are one file"),
         // What is there already.
-        (vec![d, "--out", o, "--rejects", mine], 1, "is there already"),
-        (vec![d, "--out", o, "--report", mine], 1, "is there already"),
+        (vec![d, "--out", o, "--rejects", mine], 2, "is there already"),
+        (vec![d, "--out", o, "--report", mine], 2, "is there already"),
+        (vec!["nowhere.csv", "--out", o], 2, "there is no file nowhere.csv"),
+        (vec![d, "--out", o, "--record", "10.0.0.5:50051"], 2, "write --record=10.0.0.5:50051"),
+        (vec![d, "--out", o, "--columns", "text=text,text=text"], 2, "text is said twice"),
         // Nothing is taken away before it is known that there is something to write.
         (vec![d, "--out", mine, "--overwrite", "--columns", "text=body"], 2, "there is no column"),
         (vec![d, "--out", mine, "--overwrite", "--remote", "127.0.0.1:1"], 1, "nothing answers"),

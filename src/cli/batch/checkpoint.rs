@@ -4,8 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigError;
 
 use super::files::{beside, remove_if_there, sync_folder};
 
@@ -52,6 +54,8 @@ pub(super) struct Counts {
     pub(super) recorded: u64,
     pub(super) known: u64,
     pub(super) unrecorded: u64,
+    /// Texts with letters that could not be read.
+    pub(super) damaged: u64,
 }
 
 /// A file beside the output that holds both.
@@ -76,10 +80,11 @@ impl Checkpoint {
                     format!("{} is no checkpoint; to begin anew, add --overwrite", path.display())
                 })?;
                 if let Some(changed) = written.identity.changed(&identity) {
-                    bail!(
+                    let problem = format!(
                         "{} is of a run that was stopped, and {changed}; take what has changed back to go on, or begin anew with --overwrite",
                         path.display()
                     );
+                    return Err(ConfigError::invalid(problem).into());
                 }
                 Some(written.reached)
             }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::BatchArgs;
 use crate::config::ConfigError;
@@ -80,10 +80,8 @@ impl Files {
         }
         for path in [&self.out, &self.rejects].into_iter().chain(&self.reports) {
             if fs::metadata(path).is_ok_and(|file| file.len() > 0 || !file.is_file()) {
-                bail!(
-                    "{} is there already; name another file, or replace it with --overwrite",
-                    path.display()
-                );
+                let problem = "is there already; name another file, or replace it with --overwrite";
+                return Err(ConfigError::invalid(format!("{} {problem}", path.display())).into());
             }
         }
         Ok(())

@@ -18,7 +18,6 @@ use crate::grpc::{ServerConfig, record_blocking};
 use crate::model::Label;
 use crate::profile::{Disk, Keeper};
 use crate::telemetry::Metrics;
-use crate::text::moment;
 
 /// Events of one call.
 const CALL: usize = 256;
@@ -94,8 +93,8 @@ impl Recorder {
         answer: &Answer,
     ) -> Result<ProfileEvent, String> {
         let cell = |role| columns.cell(role, cells);
-        let time = cell(Role::Time).ok_or("it has no time")?;
-        let time: Timestamp = moment(&time).ok_or_else(|| format!("{time:?} is no time"))?;
+        let time: Timestamp =
+            columns.time(cells).ok_or("it has no time")?.map_err(|time| format!("“{time}” is no time"))?;
         let customer_id = cell(Role::Customer).unwrap_or_default();
         let brand_ids: Vec<String> = self.brand.clone().or_else(|| cell(Role::Brand)).into_iter().collect();
         let mut digest = Sha256::new();

@@ -20,7 +20,7 @@ use crate::dumps::{
 use crate::model::Label;
 use crate::report::{Collector, Entry, Quality, Rejected, Spoken, page};
 use crate::scoring::Catalogue;
-use crate::text::{Charset, moment};
+use crate::text::Charset;
 
 /// Reasons of refused rows that are told apart.
 const REASONS: usize = 20;
@@ -71,7 +71,7 @@ fn put(path: &Path, bytes: &[u8]) -> Result<()> {
 fn dialect(ending: Ending) -> Given {
     let format = match ending {
         Ending::JsonLines(_) => Format::JsonLines,
-        Ending::Csv(_) => Format::Csv { delimiter: b',', header: true },
+        Ending::Csv(_) => Format::Csv { delimiter: b',', header: true, titles: 0 },
         Ending::Parquet => Format::Parquet,
     };
     Given { format: Some(format), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) }
@@ -129,7 +129,7 @@ fn add(
     let number = |name: &str| words(name).parse::<f32>().with_context(|| format!("{name} is no number"));
     let text = input.columns.cell(Role::Text, cells).unwrap_or_default();
     let brand = args.brand.clone().or_else(|| input.columns.cell(Role::Brand, cells));
-    let time = input.columns.cell(Role::Time, cells).and_then(|time| moment(&time));
+    let time = input.columns.time(cells).and_then(Result::ok);
     let rating = input.columns.cell(Role::Rating, cells).and_then(|stars| customary_rating(&stars));
     let targets: Vec<Value> = match cells.get(&format!("{}{TARGETS}", args.prefix)) {
         Some(Value::Array(targets)) => targets.clone(),

@@ -129,6 +129,12 @@ pub(super) fn summary(
             grouped(counts.unrecorded)
         ));
     }
+    if counts.damaged > 0 {
+        line.push_str(&format!(
+            "; {} have letters that could not be read (\u{FFFD})",
+            grouped(counts.damaged)
+        ));
+    }
     if counts.rejected > 0 {
         line.push_str(&format!("; {} refused: {}", grouped(counts.rejected), files.rejects.display()));
     }

@@ -152,13 +152,14 @@ impl Writer {
             match content {
                 Content::Row(mut cells, text, answer) => {
                     counts.rows += 1;
+                    counts.damaged += u64::from(text.contains(char::REPLACEMENT_CHARACTER));
                     hits += u64::from(answer.cache_hit);
                     if let (Some(recorder), Some(input)) = (&mut self.recorder, self.inputs.get(source)) {
                         match recorder.event(&cells, &input.columns, &text, &answer) {
                             Ok(event) => events.push(event),
                             Err(reason) => {
                                 counts.unrecorded += 1;
-                                recorder.tell(&reason);
+                                recorder.tell(&format!("line {line}: {reason}"));
                             }
                         }
                     }

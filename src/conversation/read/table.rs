@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::placeholders::body;
 use super::{Charset, Format, ReadError, Skipped, Transcript};
 use crate::conversation::message::{Message, Sender};
-use crate::text::moment;
+use crate::text::{DayOrder, moment};
 
 /// What a column holds, and the names it may have.
 const TEXT: &[&str] = &["text", "message", "body", "content", "ข้อความ"];
@@ -107,9 +107,10 @@ fn message(row: &impl Row, line: usize) -> Result<Message, &'static str> {
         Some(_) | None => Sender::Named(name),
     };
     let time = match row.cell(TIME) {
-        Some(time) => {
-            Some(moment(&time).ok_or("a time that is none; use one such as 2026-11-23T20:20:00+07:00")?)
-        }
+        Some(time) => Some(
+            moment(&time, DayOrder::DayFirst)
+                .ok_or("a time that is none; use one such as 2026-11-23T20:20:00+07:00")?,
+        ),
         None => None,
     };
     Ok(Message { line, id: row.cell(ID), time, sender, body: body(&text) })
