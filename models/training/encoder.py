@@ -13,7 +13,8 @@ from torch import nn
 
 from paths import LABELS, WORK
 
-HIDDEN, LAYERS, HEADS, INNER, POSITIONS = 384, 12, 12, 1536, 512
+HIDDEN, HEADS, INNER, POSITIONS = 384, 12, 1536, 512
+ALL_LAYERS = tuple(range(12))
 
 
 class Layer(nn.Module):
@@ -40,12 +41,12 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """Token ids and mask, both [batch, length], to logits [batch, 4] in the order of LABELS."""
 
-    def __init__(self, vocabulary: int, dropout: float = 0.1):
+    def __init__(self, vocabulary: int, layers: int, dropout: float = 0.1):
         super().__init__()
         self.word = nn.Embedding(vocabulary, HIDDEN)
         self.pos = nn.Embedding(POSITIONS, HIDDEN)
         self.ln = nn.LayerNorm(HIDDEN, eps=1e-12)
-        self.layers = nn.ModuleList(Layer(dropout) for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer(dropout) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(HIDDEN, len(LABELS))
 
@@ -61,22 +62,22 @@ class Encoder(nn.Module):
         return self.head(self.dropout(pooled))
 
     @classmethod
-    def from_base(cls) -> "Encoder":
-        """The base encoder with its vocabulary trimmed; only the head is new."""
+    def from_base(cls, layers: tuple[int, ...] = ALL_LAYERS) -> "Encoder":
+        """These layers of the base encoder with its vocabulary trimmed; only the head is new."""
         base = dict(np.load(WORK / "base.npz"))
         sources = json.loads((WORK / "kept.json").read_text())
         words = np.stack([base["emb.word"][ids].mean(0) for ids in sources])
-        model = cls(len(sources))
+        model = cls(len(sources), len(layers))
         state = {
             "word.weight": words,
             # All text is of type 0, so the type's embedding joins the positions'.
             "pos.weight": base["emb.pos"] + base["emb.type"][0],
             "ln.weight": base["emb.ln.w"], "ln.bias": base["emb.ln.b"],
         }
-        for layer in range(LAYERS):
+        for layer, source in enumerate(layers):
             for part in ("q", "k", "v", "ao", "fi", "fo", "aln", "oln"):
-                state[f"layers.{layer}.{part}.weight"] = base[f"l{layer}.{part}.w"]
-                state[f"layers.{layer}.{part}.bias"] = base[f"l{layer}.{part}.b"]
+                state[f"layers.{layer}.{part}.weight"] = base[f"l{source}.{part}.w"]
+                state[f"layers.{layer}.{part}.bias"] = base[f"l{source}.{part}.b"]
         missing, unexpected = model.load_state_dict(
             {name: torch.from_numpy(value) for name, value in state.items()}, strict=False)
         assert sorted(missing) == ["head.bias", "head.weight"] and not unexpected

@@ -1,31 +1,44 @@
-"""Step 6. Exports the trained encoder to ONNX, in fp32 and in int8.
+"""Step 8. Exports a student to ONNX, in fp32 and in int8.
 
-    python export.py
+    python export.py base [--seeds 1 2 3]
+    python export.py fast
 
-Writes work/model-fp32.onnx and work/model.onnx, and prints the size and the F1 of both on the validation split.
+The weights are the mean of those of the seeds (Wortsman et al. 2022): they began at the same encoder, so they lie in one
+valley. Writes work/NAME/model-fp32.onnx and work/NAME/model.onnx, and prints the size and the F1 of both on the validation
+split, and of each seed alone in fp32.
 """
+
+import argparse
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 from sklearn.metrics import f1_score
 from tokenizers import Tokenizer
 
 import graph
 import quantize
 from encoder import Encoder
-from paths import LABELS, WORK, read_rows
-from train import cut, tokens
+from paths import LABELS, STUDENTS, WORK, read_rows, student
+from train import cut, load, predict, read_tokenizer, tokens
 
-FP32, INT8 = WORK / "model-fp32.onnx", WORK / "model.onnx"
 SAMPLE = 80  # every so-manieth training text sets the scales
 
 
-def trained(tokenizer: Tokenizer) -> Encoder:
-    model = Encoder(tokenizer.get_vocab_size())
-    model.load_state_dict(torch.load(WORK / "model.pt", weights_only=True))
-    return model.eval()
+def fp32(name: str) -> Path:
+    return student(name) / "model-fp32.onnx"
+
+
+def int8_path(name: str) -> Path:
+    return student(name) / "model.onnx"
+
+
+def averaged(paths: list[Path]) -> Encoder:
+    models = [load(path) for path in paths]
+    states = [model.state_dict() for model in models]
+    models[0].load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
+    return models[0].eval()
 
 
 def weights(model: Encoder) -> dict[str, np.ndarray]:
@@ -57,19 +70,29 @@ def logits(model: onnxruntime.InferenceSession, rows: list[list[int]]) -> np.nda
 
 
 def main() -> None:
-    tokenizer = Tokenizer.from_file(str(WORK / "tokenizer.json"))
-    model = trained(tokenizer)
-    state = weights(model)
-    onnx.save(graph.build(state, graph.Fp32()), FP32)
-    onnx.save(int8(state, sample(model, tokenizer)), INT8)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=STUDENTS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    args = parser.parse_args()
+    tokenizer = read_tokenizer()
     rows = [cut(row) for row in tokens("valid", tokenizer)]
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
-    for path in (FP32, INT8):
-        guessed = logits(session(path), rows).argmax(1)
+
+    def judged(guessed: np.ndarray) -> str:
+        return (f"micro-F1 {f1_score(labels, guessed, average='micro'):.4f} "
+                f"macro-F1 {f1_score(labels, guessed, average='macro'):.4f}")
+
+    paths = [WORK / "students" / f"{args.name}-{seed}.pt" for seed in args.seeds]
+    for path in paths:
+        print(f"{path.name}: {judged(predict(load(path), rows).argmax(1))}")
+    model = averaged(paths)
+    state = weights(model)
+    onnx.save(graph.build(state, graph.Fp32()), fp32(args.name))
+    onnx.save(int8(state, sample(model, tokenizer)), int8_path(args.name))
+    for path in (fp32(args.name), int8_path(args.name)):
         operators = len(onnx.load(path).graph.node)
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {operators} operators, "
-              f"micro-F1 {f1_score(labels, guessed, average='micro'):.4f} "
-              f"macro-F1 {f1_score(labels, guessed, average='macro'):.4f}")
+              f"{judged(logits(session(path), rows).argmax(1))}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from encoder import HEADS, LAYERS
+from encoder import HEADS
 from quantize import Scales
 
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
@@ -98,7 +98,7 @@ def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8) -> onnx.ModelPr
     x = add("LayerNormalization", [x, *norm], "ln", axis=-1, epsilon=1e-12)
 
     add("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
-    for name in (f"layers.{number}" for number in range(LAYERS)):
+    for name in (f"layers.{number}" for number in range(sum(name.endswith(".q.bias") for name in state))):
         product = lambda x, part: arithmetic.product(graph, x, f"{name}.{part}", *parameters(state, f"{name}.{part}"))
         heads = [f"{name}.q", f"{name}.k", f"{name}.v"]
         add("Split", [product(x, "qkv")], heads, axis=-1, num_outputs=3)

@@ -7,6 +7,7 @@ from pathlib import Path
 TRAINING = Path(__file__).resolve().parent
 REPOSITORY = TRAINING.parent.parent
 WORK = TRAINING / "work"
+STUDENTS = ("base", "fast")
 AROM = Path(os.environ.get("AROM", REPOSITORY / "target" / "release" / "arom"))
 
 # The order of the model's outputs, and of every list of labels in this pipeline.
@@ -14,6 +15,18 @@ LABELS = ["positive", "neutral", "negative", "question"]
 
 # Tokens in one window, special tokens included: what the model is trained with and served with.
 MAX_TOKENS = 256
+
+
+def student(name: str) -> Path:
+    """Where the files of a student are made."""
+    folder = WORK / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def bundle(name: str) -> Path:
+    """Where the bundle of a student is."""
+    return REPOSITORY / "models" / f"arom-{name}"
 
 
 def read_rows(split: str) -> list[dict]:

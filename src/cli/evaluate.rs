@@ -1,4 +1,6 @@
-//! `arom evaluate`: the model against labelled texts.
+//! `arom evaluate`: the model against labelled texts, and in behavioural tests.
+
+mod behaviour;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,20 +21,22 @@ use super::terminal::padded;
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::dumps::customary_rating;
-use crate::model::{Label, Probabilities};
+use crate::model::{Distributions, Drift, Label, Observation, Probabilities};
 use crate::scoring::{Evaluation, Features, McNemar, Scorer, slice_names, slices};
 
 /// Measure the model on labelled texts.
 ///
 /// The file holds one JSON object a line with the fields `text` and `label`: positive, neutral, negative or
-/// question. Without labels, stars may stand for them: --stars.
+/// question. Without labels, stars may stand for them: --stars. Texts are compared with those the model was judged on, too: the
+/// population stability index of labels, probabilities, lengths, unknown tokens and scripts says whether they are of another kind.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom evaluate examples/messages.jsonl\n  \
     arom evaluate --json valid.jsonl | jq .macro_f1\n  arom evaluate --slices valid.jsonl\n  \
     arom evaluate --against models/another valid.jsonl\n  \
+    arom evaluate --behaviour tests/behaviour/pairs.jsonl\n  \
     arom batch reviews.csv --out reviews.jsonl\n  arom evaluate --stars rating --text review_text reviews.jsonl")]
 pub(super) struct EvaluateArgs {
-    /// The labelled texts; "-" is stdin.
+    /// The labelled texts, or the behavioural tests; "-" is stdin.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The field of the texts.
@@ -42,10 +46,15 @@ pub(super) struct EvaluateArgs {
     /// stars for other things than their words say.
     #[arg(long, value_name = "FIELD")]
     stars: Option<String>,
-    /// Show each kind of text on its own: by channel (field `channel`), length, emoji, 555, elongation, ๆ, negation, code-mixing, URL
-    /// and hashtag.
+    /// Show each kind of text on its own: by channel (field `channel`), length, emoji, 555, elongation, ๆ, particles, negation, code-mixing,
+    /// URL and hashtag.
     #[arg(long)]
     slices: bool,
+    /// The file holds behavioural tests: one JSON object a line with the fields `capability`, `text`, `expect`, and `other`, the same
+    /// text with one thing changed. `expect` is lower, higher, not_lower, not_higher or same, of the other's score by 0.1; or a label,
+    /// of `text` alone. What fails is listed.
+    #[arg(long, conflicts_with_all = ["stars", "slices", "text"])]
+    behaviour: bool,
     /// Compare with the model in this folder on the same texts (McNemar's test).
     #[arg(long, value_name = "BUNDLE")]
     against: Option<PathBuf>,
@@ -69,6 +78,11 @@ struct Outcome {
     texts_per_second: f64,
     workers: usize,
     model_fingerprint: String,
+    /// What a bundle keeps as its reference.
+    distributions: Distributions,
+    /// Beside the reference of the model, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<Drift>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     slices: Vec<Slice>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,12 +110,20 @@ struct Against {
 }
 
 pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
+    if args.behaviour {
+        return behaviour::run(args, config);
+    }
     let rows = read(args)?;
     if rows.is_empty() {
         bail!("{} has no rows", args.file.display());
     }
+    let texts = || rows.iter().map(|row| row.text.as_str());
     let scorer = open_scorer(config, Arc::default())?;
-    let (answers, rate) = score(&scorer, &rows)?;
+    let (answers, rate) = score(&scorer, texts())?;
+    let mut distributions = Distributions::default();
+    answers.iter().filter_map(|answer| answer.observation).for_each(|text| distributions.count(&text));
+    let drift = scorer.reference().map(|reference| reference.drift(&distributions));
+    let answers = probabilities(answers);
     let truths = || rows.iter().map(|row| row.label);
     let against = match &args.against {
         None => None,
@@ -109,7 +131,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
             let mut other = config.clone();
             other.bundle.clone_from(bundle);
             let other = open_scorer(&other, Arc::default())?;
-            let (others, _) = score(&other, &rows)?;
+            let others = probabilities(score(&other, texts())?.0);
             let labels = truths().zip(&answers).zip(&others);
             let labels = labels.map(|((truth, first), second)| (truth, first.label(), second.label()));
             let mcnemar = McNemar::of(labels);
@@ -129,6 +151,8 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
         texts_per_second: rate,
         workers: config.scoring.workers,
         model_fingerprint: scorer.fingerprint().to_owned(),
+        distributions,
+        drift,
         slices: if args.slices { by_slice(&rows, &answers) } else { Vec::new() },
         against,
     };
@@ -137,21 +161,34 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
 }
 
-/// The answers in the order of the rows, and texts per second.
-fn score(scorer: &Scorer, rows: &[Labelled]) -> Result<(Vec<Probabilities>, f64)> {
-    let progress = Progress::new(Some(rows.len()));
+/// What is kept of a scored text.
+struct Answer {
+    probabilities: Probabilities,
+    observation: Option<Observation>,
+}
+
+fn probabilities(answers: Vec<Answer>) -> Vec<Probabilities> {
+    answers.into_iter().map(|answer| answer.probabilities).collect()
+}
+
+/// The answers in the order of the texts, and texts per second.
+fn score<'a>(scorer: &Scorer, texts: impl ExactSizeIterator<Item = &'a str>) -> Result<(Vec<Answer>, f64)> {
+    let count = texts.len();
+    let progress = Progress::new(Some(count));
     let answers = wait(async {
-        let mut answers = Vec::with_capacity(rows.len());
-        let mut scored = pin!(scorer.score_all(rows.iter().map(|row| (&row.text, Features::default()))));
+        let mut answers = Vec::with_capacity(count);
+        let mut scored = pin!(scorer.score_all(texts.map(|text| (text, Features::default()))));
         while let Some(result) = scored.next().await {
-            answers.push(result?.sentiment.probabilities);
+            let scored = result?;
+            let observation = scored.observation();
+            answers.push(Answer { probabilities: scored.sentiment.probabilities, observation });
             progress.advance(1);
         }
         anyhow::Ok(answers)
     })??;
     let seconds = progress.finish().as_secs_f64();
     let rate =
-        if seconds > 0.0 { f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)) / seconds } else { 0.0 };
+        if seconds > 0.0 { f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds } else { 0.0 };
     Ok((answers, rate))
 }
 
@@ -230,7 +267,8 @@ fn stars(value: &Value) -> Option<u8> {
 }
 
 fn as_table(outcome: &Outcome) -> String {
-    let Outcome { evaluation, texts_per_second: rate, workers, model_fingerprint, slices, against } = outcome;
+    let Outcome { evaluation, texts_per_second: rate, workers, model_fingerprint, .. } = outcome;
+    let Outcome { distributions: _, drift, slices, against, .. } = outcome;
     let mut out = format!("{model_fingerprint}  {} texts\n\n", evaluation.rows);
     let mut line = |text: String| {
         out.push_str(text.trim_end());
@@ -261,6 +299,17 @@ fn as_table(outcome: &Outcome) -> String {
     line(format!("\n{:<10}{}", "truth", columns(names.map(str::to_owned))));
     for (name, row) in names.iter().zip(evaluation.confusion) {
         line(format!("{name:<10}{}", columns(row.map(|cell| cell.to_string()))));
+    }
+    if let Some(drift) = drift {
+        line("\npopulation stability index beside the model's validation texts".to_owned());
+        for (of, index) in drift.figures() {
+            let meaning = match index {
+                ..0.1 => "steady",
+                ..0.25 => "look",
+                _ => "shifted",
+            };
+            line(format!("{of:<16} {index:>9.4}  {meaning}"));
+        }
     }
     if !slices.is_empty() {
         line(format!("\n{:<24} {:>9} {:>9} {:>9} {:>9}", "slice", "texts", "micro-F1", "macro-F1", "ECE"));

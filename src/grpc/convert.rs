@@ -10,7 +10,7 @@ use super::status::Failure;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
 use crate::scoring::{Content, EXPLANATION_INFERENCES, Features, Scored, Sentiment, TargetKind};
-use crate::text::{Encoding, Modifiers};
+use crate::text::{Encoding, Modifiers, Script};
 
 const MAX_MESSAGE_ID_BYTES: usize = 128;
 const MAX_LANGUAGE_CODE_BYTES: usize = 35;
@@ -99,7 +99,7 @@ impl Checked {
         fingerprint: &str,
         record: Option<v1::RecordOutcome>,
     ) -> v1::AnalyzeSentimentResponse {
-        let (language_code, language_supported) = self.language(scored.has_thai);
+        let (language_code, language_supported) = self.language(scored.script != Script::Other);
         let windows = scored.windows.into_iter().map(|window| v1::ScoredWindow {
             span: Some(self.span(window.span)),
             score: window.score,

@@ -356,7 +356,7 @@ where
 
 /// Calls that come from now on go to this scorer; gives the one that served before.
 fn install(shared: &Shared, scorer: Scorer) -> Option<Arc<Scorer>> {
-    shared.metrics.model_serves(scorer.fingerprint());
+    shared.metrics.model_serves(scorer.fingerprint(), scorer.reference());
     shared.scorer.swap(Some(Arc::new(scorer)))
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Calibration, Label};
+use super::{Calibration, Distributions, Label};
 
 /// The manifest format this version reads.
 pub const BUNDLE_FORMAT: u32 = 1;
@@ -50,6 +50,9 @@ pub struct Manifest {
     pub metrics: Vec<Measured>,
     /// How to make the bundle again.
     pub reproduce: String,
+    /// The validation texts, as this model sees them: what later texts are compared with. Without them drift is not shown.
+    #[serde(default)]
+    pub reference: Option<Distributions>,
 }
 
 /// Names of the graph's inputs and output.
@@ -208,6 +211,9 @@ fn verify_fields(manifest: &Manifest) -> Result<[Label; Label::COUNT], (&'static
         return Err(("window_overlap", problem));
     }
     manifest.calibration.verify().map_err(|problem| ("calibration", problem))?;
+    if let Some(reference) = &manifest.reference {
+        reference.verify().map_err(|problem| ("reference", problem))?;
+    }
     Ok(labels)
 }
 

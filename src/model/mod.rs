@@ -2,6 +2,7 @@
 
 mod bundle;
 mod calibration;
+mod drift;
 mod runtime;
 mod session;
 mod tokenizer;
@@ -9,6 +10,7 @@ mod weights;
 
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, Manifest, Measured, Origin};
 pub use calibration::{Calibration, Probabilities};
+pub use drift::{Distributions, Drift, Observation};
 pub use runtime::{RuntimeError, locate_runtime};
 pub use session::{Logits, Model, Runtime, Session, SessionError};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError, Tokens};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::text::Script;
 
 fn close(found: Probabilities, expected: [f32; 4]) {
     for (found, expected) in found.0.iter().zip(expected) {
@@ -40,4 +41,39 @@ fn calibrations_that_cannot_be_are_refused() {
     for (scale, bias) in [(0.0, 0.0), (-1.0, 0.0), (f64::NAN, 0.0), (1.0, f64::INFINITY)] {
         assert!(Calibration { scale: [scale; 4], bias: [bias; 4] }.verify().is_err());
     }
+}
+
+fn seen(label: Label, confidence: f32, tokens: usize, unknown_tokens: usize) -> Observation {
+    Observation { label, confidence, tokens, unknown_tokens, script: Script::Thai }
+}
+
+#[test]
+fn the_ends_of_bins_belong_to_them() {
+    let mut counted = Distributions::default();
+    for (confidence, tokens, unknown) in [(0.4, 5, 0), (0.41, 6, 1), (0.95, 160, 3), (0.96, 161, 17)] {
+        counted.count(&seen(Label::Question, confidence, tokens, unknown));
+    }
+    assert_eq!(counted.labels, [0, 0, 0, 4]);
+    assert_eq!(counted.confidence, [1, 1, 0, 0, 0, 0, 1, 1]);
+    assert_eq!(counted.length, [1, 1, 0, 0, 0, 1, 1]);
+    assert_eq!(counted.unknown_tokens, [1, 1, 0, 2]);
+    assert_eq!((counted.texts(), counted.verify()), (4, Ok(())));
+    counted.script = [3, 0, 0];
+    assert!(counted.verify().expect_err("another sum").contains("4 texts by label, but 3"));
+}
+
+#[test]
+fn the_stability_index_is_that_of_its_formula() {
+    let of = |positive: usize, negative: usize| {
+        let mut counted = Distributions::default();
+        (0..positive).for_each(|_| counted.count(&seen(Label::Positive, 0.9, 10, 0)));
+        (0..negative).for_each(|_| counted.count(&seen(Label::Negative, 0.9, 10, 0)));
+        counted
+    };
+    let drift = of(500, 500).drift(&of(800, 200));
+    // With half a text in each of four bins: shares 500.5, 0.5, 500.5, 0.5 of 1002 and 800.5, 0.5, 200.5, 0.5 of 1002.
+    assert!((drift.labels - 0.414_498).abs() < 1e-5, "{}", drift.labels);
+    assert!(drift.length.abs() < 1e-9 && drift.script.abs() < 1e-9);
+    assert_eq!(of(500, 500).drift(&of(500, 500)).figures().map(|(_, index)| index), [0.0; 5]);
+    assert!(of(1, 0).drift(&of(0, 9000)).labels.is_finite());
 }

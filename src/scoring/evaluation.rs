@@ -211,7 +211,7 @@ fn index(label: Label) -> usize {
     Label::ALL.iter().position(|other| *other == label).unwrap_or(0)
 }
 
-fn ratio(part: usize, whole: usize) -> f64 {
+pub(super) fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
 

@@ -1,5 +1,6 @@
 //! From a text to its sentiment: cache, windows, the queue of work, the workers, and the figures of an evaluation.
 
+mod behaviour;
 mod cache;
 mod catalogue;
 mod evaluation;
@@ -13,6 +14,9 @@ mod targets;
 mod window;
 mod workers;
 
+pub use behaviour::{
+    BEHAVIOUR_MARGIN, Behaviour, BehaviourFailure, BehaviourTest, CapabilityFigures, Expectation,
+};
 pub use catalogue::{Catalogue, CatalogueError, Target, TargetKind};
 pub use evaluation::{ClassFigures, Evaluation, McNemar, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};

@@ -21,11 +21,11 @@ use super::sentiment::{
 use super::window::Windows;
 use super::workers::{Inferred, Ticket, Workers};
 use crate::model::{
-    Bundle, Calibration, Label, Model, Probabilities, Runtime, SessionError, TokenId, Tokenizer,
-    TokenizerError,
+    Bundle, Calibration, Distributions, Label, Model, Probabilities, Runtime, SessionError, TokenId,
+    Tokenizer, TokenizerError,
 };
 use crate::telemetry::Metrics;
-use crate::text::{Normalized, normalize, snap_to_graphemes};
+use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
@@ -72,6 +72,7 @@ struct Engine {
     fingerprint: String,
     labels: [Label; Label::COUNT],
     calibration: Calibration,
+    reference: Option<Distributions>,
     tokenizer: Tokenizer,
     windows: Windows,
     workers: Workers,
@@ -176,6 +177,7 @@ impl Scorer {
             fingerprint: bundle.fingerprint.clone(),
             labels: bundle.labels,
             calibration: bundle.manifest.calibration.clone(),
+            reference: bundle.manifest.reference.clone(),
             callers: AtomicU64::new(0),
             preparing: Semaphore::new(config.workers.max(1)),
             config: config.clone(),
@@ -191,6 +193,11 @@ impl Scorer {
     /// Name and fingerprint of the bundle behind the scores.
     pub fn fingerprint(&self) -> &str {
         &self.engine.fingerprint
+    }
+
+    /// The texts that its model was judged on, to compare others with.
+    pub fn reference(&self) -> Option<&Distributions> {
+        self.engine.reference.as_ref()
     }
 
     /// Whether every worker still works.
@@ -376,7 +383,7 @@ impl Caller {
         let scored = Scored {
             content,
             sentiment,
-            has_thai: normalized.as_str().chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch)),
+            script: Script::of(&normalized),
             token_count: whole.analysis.token_count,
             unknown_count: whole.analysis.unknown_count,
             window_count: whole.analysis.window_count,

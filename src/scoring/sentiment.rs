@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::catalogue::Target;
 use super::explanation::Explanation;
-use crate::model::{Label, Probabilities};
-use crate::text::Modifiers;
+use crate::model::{Label, Observation, Probabilities};
+use crate::text::{Modifiers, Script};
 
 /// Parts of a text disagree when one scores at least this and another at most its negative.
 pub const MIXED_MARGIN: f32 = 0.25;
@@ -168,8 +168,8 @@ pub struct Scored {
     pub content: Content,
     /// The sentiment of the whole.
     pub sentiment: Sentiment,
-    /// Whether the text has a Thai letter.
-    pub has_thai: bool,
+    /// What the text is written in.
+    pub script: Script,
     /// Tokens of the normalised text, without special tokens.
     pub token_count: usize,
     /// Those of them that the model's vocabulary does not have.
@@ -192,6 +192,17 @@ pub struct Scored {
     pub cache_hit: bool,
     /// Where the time went.
     pub timings: Timings,
+}
+
+impl Scored {
+    /// What is counted of it, if the model was asked.
+    pub fn observation(&self) -> Option<Observation> {
+        let Self { sentiment, token_count: tokens, unknown_count: unknown_tokens, script, .. } = self;
+        let (tokens, unknown_tokens, script) = (*tokens, *unknown_tokens, *script);
+        let confidence = sentiment.probabilities.of(sentiment.label);
+        let label = sentiment.label;
+        (self.window_count > 0).then_some(Observation { label, confidence, tokens, unknown_tokens, script })
+    }
 }
 
 impl Sentiment {

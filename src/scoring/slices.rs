@@ -19,9 +19,14 @@ static URL: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?i)https?://|www\.").expect("a constant pattern"));
 static FIVES: LazyLock<Regex> = LazyLock::new(|| Regex::new("[5๕]{3,}").expect("a constant pattern"));
 
+/// A particle that ends a sentence.
+static PARTICLE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:ครับ|คับ|ค่ะ|คะ|ค่า|จ้า|จ้ะ|จ๊ะ|นะ|น้า|เนอะ|อ่ะ|หรอก|สิ|ซิ)(?:\W|$)").expect("a constant pattern")
+});
+
 /// Marks of a text, in the order in which they are shown.
-const MARKS: [&str; 9] =
-    ["emoji", "555", "elongation", "ๆ", "negation", "code-mixed", "no Thai", "URL", "hashtag"];
+const MARKS: [&str; 10] =
+    ["emoji", "555", "elongation", "ๆ", "particle", "negation", "code-mixed", "no Thai", "URL", "hashtag"];
 
 /// The names of all slices but those of channels, in the order in which they are shown.
 pub fn slice_names() -> impl Iterator<Item = &'static str> {
@@ -41,6 +46,7 @@ pub fn slices(text: &str, channel: Option<&str>) -> Vec<String> {
         FIVES.is_match(text) && modifiers.laughs > 0,
         modifiers.elongations > 0,
         text.contains('ๆ'),
+        PARTICLE.is_match(normalized.as_str()),
         modifiers.negations > 0,
         thai && latin,
         !thai,

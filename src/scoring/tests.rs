@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::behaviour::{Behaviour, BehaviourTest, Expectation};
 use super::evaluation::{Evaluation, McNemar};
 use super::queue::{CallerId, Full, Queue, Waiting};
 use super::sentiment::Sentiment;
@@ -445,6 +446,39 @@ fn two_models_are_told_apart_by_the_exact_test() {
 }
 
 #[test]
+fn a_behaviour_is_met_by_its_margin() {
+    let answer =
+        |positive: f32, negative: f32| Probabilities([positive, 1.0 - positive - negative, negative, 0.0]);
+    let (good, fair, bad) = (answer(0.9, 0.0), answer(0.85, 0.0), answer(0.1, 0.8));
+    for (expect, text, other, met) in [
+        (Expectation::Lower, good, Some(bad), true),
+        (Expectation::Lower, good, Some(fair), false),
+        (Expectation::Lower, bad, Some(good), false),
+        (Expectation::Higher, bad, Some(good), true),
+        (Expectation::Higher, fair, Some(good), false),
+        (Expectation::NotLower, good, Some(fair), true),
+        (Expectation::NotLower, good, Some(bad), false),
+        (Expectation::NotHigher, fair, Some(good), true),
+        (Expectation::NotHigher, bad, Some(good), false),
+        (Expectation::Same, good, Some(fair), true),
+        (Expectation::Same, good, Some(bad), false),
+        (Expectation::Positive, good, None, true),
+        (Expectation::Negative, good, None, false),
+    ] {
+        let test = BehaviourTest {
+            capability: "any".to_owned(),
+            text: String::new(),
+            other: other.map(|_| String::new()),
+            expect,
+        };
+        assert_eq!(test.verify(), Ok(()));
+        let behaviour = Behaviour::of([(test, text, other)]);
+        assert_eq!(behaviour.failures.is_empty(), met, "{expect:?} {text:?} {other:?}");
+        assert_eq!((behaviour.tests, behaviour.pass_rate > 0.5), (1, met));
+    }
+}
+
+#[test]
 fn a_text_is_in_its_slices() {
     for (text, channel, wanted) in [
         ("ดีมากกก 555", Some("review"), vec!["up to 20 characters", "555", "elongation", "channel review"]),
@@ -455,6 +489,8 @@ fn a_text_is_in_its_slices() {
             vec!["21 to 60 characters", "emoji", "ๆ", "negation", "code-mixed"],
         ),
         ("ดู https://example.com #โปร", None, vec!["21 to 60 characters", "URL", "hashtag"]),
+        ("รอนานมากค่ะ", None, vec!["up to 20 characters", "particle"]),
+        ("คะแนนเต็มสิบ", None, vec!["up to 20 characters"]),
         ("so good", None, vec!["up to 20 characters", "no Thai"]),
     ] {
         assert_eq!(slices(text, channel), wanted, "{text}");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,9 +13,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::Label;
+use crate::model::{Distributions, Label, Observation};
 use crate::profile::{self, SignalKind};
 use crate::scoring::Scored;
+
+/// Texts after which drift is shown: with fewer it would be chance.
+const DRIFT_LEAST: u64 = 500;
+/// Texts after which those before the last so many are forgotten: drift is of the last 5,000 to 10,000.
+const DRIFT_TEXTS: u64 = 5_000;
 
 /// Every figure of a process; one is made at start and handed to whoever measures.
 #[derive(Debug)]
@@ -38,6 +44,9 @@ pub struct Metrics {
     confidence: Histogram,
     tokens: Counter,
     unknown_tokens: Counter,
+    drift: Family<Drifting, Gauge<f64, AtomicU64>>,
+    drift_texts: Gauge,
+    watched: Mutex<Option<Watched>>,
     models: Family<ModelName, Gauge>,
     reloads: Family<Outcome, Counter>,
     workers_whole: Gauge,
@@ -72,6 +81,20 @@ struct Lookup {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LabelName {
     label: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Drifting {
+    of: &'static str,
+}
+
+/// Recent texts beside those that the model was judged on.
+#[derive(Debug)]
+struct Watched {
+    reference: Distributions,
+    /// The texts before those of `now`, of which there are [`DRIFT_TEXTS`] or none.
+    before: Distributions,
+    now: Distributions,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -130,6 +153,9 @@ impl Default for Metrics {
             confidence: Histogram::new([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0]),
             tokens: Counter::default(),
             unknown_tokens: Counter::default(),
+            drift: Family::default(),
+            drift_texts: Gauge::default(),
+            watched: Mutex::default(),
             models: Family::default(),
             reloads: Family::default(),
             workers_whole: Gauge::default(),
@@ -213,6 +239,12 @@ impl Metrics {
             "Tokens of scored texts that the vocabulary does not have",
             self.unknown_tokens.clone(),
         );
+        registry.register(
+            "drift_stability_index",
+            "Population stability index of recent texts beside the model's validation texts; shown from 500 texts on",
+            self.drift.clone(),
+        );
+        registry.register("drift_texts", "Texts that the drift is of", self.drift_texts.clone());
         registry.register("model_info", "1 for the model that serves", self.models.clone());
         registry.register("reloads", "Attempts to load another model while serving", self.reloads.clone());
         registry.register("workers_whole", "1 while every worker works", self.workers_whole.clone());
@@ -328,10 +360,47 @@ impl Metrics {
             self.tokens.inc_by(scored.token_count as u64);
             self.unknown_tokens.inc_by(scored.unknown_count as u64);
         }
+        if let Some(observation) = scored.observation() {
+            self.text_observed(&observation);
+        }
     }
 
-    /// This model serves from now on, and no other.
-    pub fn model_serves(&self, fingerprint: &str) {
+    /// A text is compared with those that the model was judged on.
+    pub fn text_observed(&self, text: &Observation) {
+        if let Some(watched) = &mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner) {
+            watched.now.count(text);
+            if watched.now.texts() >= DRIFT_TEXTS {
+                watched.before = std::mem::take(&mut watched.now);
+            }
+        }
+    }
+
+    /// Shows how far recent texts are from those that the model was judged on.
+    fn show_drift(&self) {
+        let recent = {
+            let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            watched.as_ref().map(|watched| {
+                let recent = watched.before.clone() + &watched.now;
+                watched.reference.drift(&recent)
+            })
+        };
+        self.drift.clear();
+        self.drift_texts.set(recent.map_or(0, |drift| i64::try_from(drift.texts).unwrap_or(i64::MAX)));
+        if let Some(drift) = recent.filter(|drift| drift.texts >= DRIFT_LEAST) {
+            for (of, index) in drift.figures() {
+                self.drift.get_or_create(&Drifting { of }).set(index);
+            }
+        }
+    }
+
+    /// This model serves from now on, and no other; texts are compared with its reference.
+    pub fn model_serves(&self, fingerprint: &str, reference: Option<&Distributions>) {
+        let watched = reference.map(|reference| Watched {
+            reference: reference.clone(),
+            before: Distributions::default(),
+            now: Distributions::default(),
+        });
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         self.models.clear();
         self.models.get_or_create(&ModelName { model: fingerprint.to_owned() }).set(1);
     }
@@ -343,6 +412,7 @@ impl Metrics {
 
     /// How the scorer stands: read when somebody asks.
     pub fn scorer_stands(&self, whole_workers: bool, cache: (u64, u64)) {
+        self.show_drift();
         self.workers_whole.set(whole_workers.into());
         self.cache_entries.set(i64::try_from(cache.0).unwrap_or(i64::MAX));
         self.cache_bytes.set(i64::try_from(cache.1).unwrap_or(i64::MAX));

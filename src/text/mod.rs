@@ -12,6 +12,7 @@ mod normalize;
 mod offsets;
 mod phrases;
 mod questions;
+mod script;
 mod statements;
 mod words;
 
@@ -25,6 +26,7 @@ pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, snap_to_graphemes};
 pub use phrases::Phrases;
 pub use questions::asks;
+pub use script::Script;
 pub use words::words;
 
 #[cfg(test)]

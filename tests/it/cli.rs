@@ -154,6 +154,40 @@ fn evaluate_shows_slices_takes_stars_and_compares_models() {
 }
 
 #[test]
+fn evaluate_judges_behaviour_and_says_what_is_wrong_with_a_test() {
+    let tests = concat!(
+        "{\"capability\":\"negation\",\"text\":\"อาหารอร่อยมาก ประทับใจ\",\"other\":\"อาหารไม่อร่อยเลย ผิดหวังมาก\",\"expect\":\"lower\"}\n",
+        "{\"capability\":\"negation\",\"text\":\"อาหารอร่อยมาก ประทับใจ\",\"other\":\"อาหารไม่อร่อยเลย ผิดหวังมาก\",\"expect\":\"higher\"}\n",
+        "{\"capability\":\"praise\",\"text\":\"อาหารอร่อยมาก ประทับใจ\",\"expect\":\"positive\"}\n",
+    );
+    let output = stdout(&run(&["evaluate", "--behaviour", "--json", "-"], tests));
+    let figures: Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(figures["tests"], 3);
+    assert_eq!(
+        figures["capabilities"][0],
+        serde_json::json!({"capability": "negation", "tests": 2, "passed": 1})
+    );
+    assert_eq!(figures["capabilities"][1]["passed"], 1);
+    let failures = figures["failures"].as_array().expect("failures");
+    assert_eq!((failures.len(), &failures[0]["expect"]), (1, &"higher".into()));
+    let bundle = crate::support::bundle_folder().display().to_string();
+    let table = stdout(&run(&["evaluate", "--behaviour", "--against", &bundle, "-"], tests));
+    for part in ["negation", "1 of 2", "all", "2 of 3 0.667", "failed", "higher"] {
+        assert!(table.contains(part), "{part} is not in {table}");
+    }
+    for (test, part) in [
+        ("{\"capability\":\"a\",\"text\":\"b\",\"expect\":\"lower\"}", "no field `other`"),
+        ("{\"capability\":\"a\",\"text\":\"b\",\"other\":\"c\",\"expect\":\"positive\"}", "`text` alone"),
+        ("{\"capability\":\"a\",\"text\":\"b\",\"expect\":\"good\"}", "unknown variant `good`"),
+        ("{\"text\":\"b\",\"expect\":\"positive\"}", "missing field `capability`"),
+    ] {
+        let output = run(&["evaluate", "--behaviour", "-"], test);
+        assert!(output.status.code() == Some(1) && stderr(&output).contains(part), "{}", stderr(&output));
+        assert!(stderr(&output).contains("line 1"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn normalize_keeps_the_lines_and_the_other_fields() {
     assert_eq!(
         stdout(&run(&["normalize"], "เเพงมากกกกก\n\nดู https://example.com/a\n")),

@@ -10,6 +10,9 @@ use arom::grpc::v1::{
     AnalysisFeatures, AnalyzeConversationRequest, AnalyzeSentimentRequest, ConversationExport,
     EraseSubjectRequest, ProfileEvent, RecordEventsRequest,
 };
+use arom::model::{Distributions, Label, Observation};
+use arom::telemetry::Metrics;
+use arom::text::Script;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -154,11 +157,22 @@ async fn before_the_model_is_loaded_it_lives_but_is_not_ready() {
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_there_are() {
-    let metrics = arom::telemetry::Metrics::default();
+    let metrics = Metrics::default();
     // Labels that are not known beforehand show up with their first value.
     metrics.request_done("AnalyzeSentiment", "OK", Duration::ZERO);
     metrics.item_done("AnalyzeSentiment", "OK");
-    metrics.model_serves("model");
+    let text = Observation {
+        label: Label::Neutral,
+        confidence: 0.9,
+        tokens: 12,
+        unknown_tokens: 0,
+        script: Script::Thai,
+    };
+    let mut reference = Distributions::default();
+    reference.count(&text);
+    metrics.model_serves("model", Some(&reference));
+    (0..500).for_each(|_| metrics.text_observed(&text));
+    metrics.scorer_stands(true, (0, 0));
     let rendered = metrics.render();
     for file in ["examples/grafana/dashboard.json", "examples/prometheus/alerts.yml"] {
         let text = std::fs::read_to_string(repository().join(file)).expect("readable");
@@ -237,4 +251,40 @@ async fn a_call_is_a_span_of_its_callers_trace() {
     let said = format!("{export:?}");
     assert!(!said.contains("ดีมาก"), "no text in a trace");
     collecting.abort();
+}
+
+#[test]
+fn drift_is_of_recent_texts_and_of_the_model_that_serves() {
+    let shown = |metrics: &Metrics, of: &str| -> Option<f64> {
+        metrics.scorer_stands(true, (0, 0));
+        let rendered = metrics.render();
+        let line = rendered.lines().find_map(|line| {
+            line.strip_prefix(&format!("arom_drift_stability_index{{of=\"{of}\"}} ")).map(str::to_owned)
+        });
+        line.map(|index| index.parse().expect("a number"))
+    };
+    let text = |label, script| Observation { label, confidence: 0.8, tokens: 12, unknown_tokens: 0, script };
+    let usual = [Label::Positive, Label::Neutral, Label::Negative, Label::Neutral];
+    let mut reference = Distributions::default();
+    (0..1000).for_each(|at| reference.count(&text(usual[at % 4], Script::Thai)));
+    let metrics = Metrics::default();
+    let observe = |count: usize, labels: &[Label], script| {
+        (0..count).for_each(|at| metrics.text_observed(&text(labels[at % labels.len()], script)));
+    };
+    metrics.model_serves("model", Some(&reference));
+    observe(499, &usual, Script::Thai);
+    assert_eq!(shown(&metrics, "labels"), None, "of fewer than 500 texts it would be chance");
+    observe(1, &usual, Script::Thai);
+    assert!(shown(&metrics, "labels").expect("of 500 texts") < 0.01);
+    observe(500, &[Label::Negative], Script::Thai);
+    assert!(shown(&metrics, "labels").expect("a figure") > 0.25, "half is bad all of a sudden");
+    assert!(shown(&metrics, "script").expect("a figure") < 0.01);
+    observe(10_000, &usual, Script::Other);
+    assert!(shown(&metrics, "labels").expect("a figure") < 0.01, "what was bad is long past");
+    assert!(shown(&metrics, "script").expect("a figure") > 0.25);
+    metrics.model_serves("another", Some(&reference));
+    assert_eq!(shown(&metrics, "script"), None, "another model, another count");
+    metrics.model_serves("without", None);
+    observe(1000, &usual, Script::Thai);
+    assert_eq!(shown(&metrics, "labels"), None);
 }
