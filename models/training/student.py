@@ -2,17 +2,22 @@
 
     python student.py base --seed 1      # 12 layers; an hour on a core with bf16
     python student.py fast --seed 1      # 6 layers; half an hour
+    python student.py base --seed 1 --own labelled.jsonl      # with texts of your own, fields `text` and `label`
 
 Writes work/students/NAME-SEED.pt. What every epoch reaches on the validation split is printed and decides nothing:
 the last epoch's averaged weights are kept.
 """
 
 import argparse
+import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
+from members import SMOOTHING
+from noise import normalized
 from paths import LABELS, WORK, read_rows
 from teacher import SOFT
 from train import Recipe, fit, ids, predict, read_tokenizer
@@ -32,7 +37,20 @@ EXTRA = 0.5  # weight of a row that is not of the corpus
 SURE = 0.6  # the teacher's least probability for a call-centre utterance to be kept
 
 
-def corpus() -> tuple[list[str], np.ndarray, np.ndarray]:
+def labelled(path: Path) -> tuple[list[str], np.ndarray]:
+    """Texts of the user's own as the model sees them, and their labels."""
+    texts, truth = [], []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = json.loads(line)
+            if row.get("label") not in LABELS or not isinstance(row.get("text"), str):
+                raise SystemExit(f"{path}, line {number}: needs a field `text` and a field `label`: {', '.join(LABELS)}")
+            texts.append(row["text"])
+            truth.append(LABELS.index(row["label"]))
+    return normalized(texts), np.array(truth)
+
+
+def corpus(own: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts, targets [texts, 4] and weights."""
     soft = np.load(SOFT / "teacher.npz")
     train, extra = read_rows("train"), read_rows("extra")
@@ -54,6 +72,11 @@ def corpus() -> tuple[list[str], np.ndarray, np.ndarray]:
         texts.append(row["text"])
         targets.append(target[None])
         weights.append(np.array([EXTRA]))
+    for path in own:
+        rows, truth = labelled(path)
+        texts += rows
+        targets.append(one[truth] * (1 - SMOOTHING) + SMOOTHING / len(LABELS))
+        weights.append(np.ones(len(truth)))
     return texts, np.concatenate(targets), np.concatenate(weights)
 
 
@@ -61,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--own", type=Path, nargs="+", default=[], help="labelled texts of your own, JSON Lines")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -76,7 +100,7 @@ def main() -> None:
               f"macro-F1 {f1_score(truth, guessed, average='macro'):.4f}", flush=True)
         torch.save(model.state_dict(), path.with_suffix(".part.pt"))
 
-    texts, target, weight = corpus()
+    texts, target, weight = corpus(args.own)
     print(f"{len(texts):,} texts", flush=True)
     fit(RECIPES[args.name], texts, target, weight, args.seed, after_epoch)
     path.with_suffix(".part.pt").rename(path)
