@@ -17,13 +17,12 @@ from sklearn.metrics import f1_score
 
 from card import card
 from export import fp32, logits, session
-from paths import AROM, LABELS, MAX_TOKENS, REPOSITORY, WORK, bundle, read_rows, student
+from paths import AROM, BEHAVIOUR, LABELS, MAX_TOKENS, WORK, bundle, read_rows, student
 from train import cut, read_tokenizer, tokens
 
 OVERLAP = 64
 FILES = ("model.onnx", "tokenizer.json")
 LAYERS = {"base": 12, "fast": 6}
-BEHAVIOUR = REPOSITORY / "tests" / "behaviour" / "pairs.jsonl"
 
 
 def toml(value) -> str:

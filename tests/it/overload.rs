@@ -98,7 +98,9 @@ async fn a_deadline_that_has_passed_costs_nothing_and_one_that_passes_frees_the_
     assert_eq!(metric(&metrics, "arom_text_duration_seconds_count{step=\"total\"}"), 0.0);
     assert_eq!(metric(&metrics, "arom_queue_cancelled_windows_total"), 0.0, "it was never queued");
     let many = join_all((0..4).map(|_| late("120m"))).await;
-    assert!(many.iter().all(|code| *code == Code::DeadlineExceeded), "{many:?}");
+    // tonic's own timer says CANCELLED; on a machine with more work than cores it may run before ours.
+    let late = [Code::DeadlineExceeded, Code::Cancelled];
+    assert!(many.iter().all(|code| late.contains(code)), "{many:?}");
     until(|| metric(&metrics, "arom_queue_windows") == 0.0).await;
     assert!(metric(&metrics, "arom_queue_cancelled_windows_total") > 50.0);
     let metrics = Arc::clone(&metrics);
