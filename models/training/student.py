@@ -9,6 +9,7 @@ the last epoch's averaged weights are kept.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--epochs", type=int, help="instead of those of the recipe")
     parser.add_argument("--own", type=Path, nargs="+", default=[], help="labelled texts of your own, JSON Lines")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -102,7 +104,9 @@ def main() -> None:
 
     texts, target, weight = corpus(args.own)
     print(f"{len(texts):,} texts", flush=True)
-    fit(RECIPES[args.name], texts, target, weight, args.seed, after_epoch)
+    recipe = RECIPES[args.name]
+    recipe = dataclasses.replace(recipe, epochs=args.epochs or recipe.epochs)
+    fit(recipe, texts, target, weight, args.seed, after_epoch)
     path.with_suffix(".part.pt").rename(path)
 
 

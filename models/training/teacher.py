@@ -43,7 +43,7 @@ def collect(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def features(found: dict[str, np.ndarray], names: list[str], split: str) -> np.ndarray:
-    return np.concatenate([found[f"{name}/{split}"].astype(np.float32) for name in names], axis=1)
+    return np.concatenate([found[f"{name}/{split}"].astype(float) for name in names], axis=1)
 
 
 def stack(found: dict[str, np.ndarray], names: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:
