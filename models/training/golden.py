@@ -1,17 +1,18 @@
-"""Step 9. Writes the reference that the Rust path is tested against.
+"""Step 11. Writes the reference that the Rust path is tested against.
 
-    python golden.py
+    python golden.py ../arom-base
 
-Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each text, the token ids and the
-logits of every window, made by Python's tokenizers and onnxruntime from the shipped bundle.
+Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each text, the token ids and the logits of every
+window, made by Python's tokenizers and onnxruntime from the bundle in that folder, the one that ships.
 """
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from bundle import BUNDLE
 from export import logits, session
 from paths import AROM, MAX_TOKENS, REPOSITORY
 
@@ -33,11 +34,11 @@ def windows(ids: list[int]) -> list[list[int]]:
     return [[BEGIN, *part, END] for part in parts]
 
 
-def main() -> None:
+def main(bundle: str) -> None:
     texts = (GOLDEN / "texts.jsonl").read_bytes()
     normalized = subprocess.run([str(AROM), "normalize", "--json"], input=texts, capture_output=True, check=True)
-    tokenizer = Tokenizer.from_file(str(BUNDLE / "tokenizer.json"))
-    model = session(BUNDLE / "model.onnx", threads=1)
+    tokenizer = Tokenizer.from_file(str(Path(bundle) / "tokenizer.json"))
+    model = session(Path(bundle) / "model.onnx", threads=1)
     with open(GOLDEN / "reference.jsonl", "w", encoding="utf-8") as out:
         for line in normalized.stdout.decode().splitlines():
             text = json.loads(line)["text"]
@@ -48,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,9 +1,9 @@
-"""Optional, after step 6. Which graphs and quantizations were tried, with their figures, for the model card.
+"""Optional, after step 8, for the base student. Which graphs and quantizations were tried, with their figures, for the model card.
 
     python variants.py             # builds, judges and times them: 17 minutes on a core
     python variants.py --timing    # times them again, which wants an idle machine
 
-Writes work/variants/*.onnx, work/variants.json and work/variants.md, which step 8 puts into the card.
+Writes work/variants/*.onnx, work/variants.json and work/variants.md, which step 10 puts into the card.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 
 import graph
 from encoder import Encoder
-from export import int8, logits, sample, session, trained, weights
+from export import averaged, int8, logits, sample, session, weights
 from paths import LABELS, WORK, read_rows
 from train import cut, padded, tokens
 
@@ -68,7 +68,7 @@ def export_plain(model: Encoder, path: Path) -> None:
 
 def build(tokenizer: Tokenizer) -> None:
     FOLDER.mkdir(exist_ok=True)
-    model = trained(tokenizer)
+    model = averaged(sorted((WORK / "students").glob("base-?.pt")))
     state = weights(model)
     export_plain(model, at("fp32-plain"))
     onnx.save(graph.build(state, graph.Fp32()), at("fp32-fused"))
