@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from card import card
 from export import fp32, logits, session
 from paths import AROM, BEHAVIOUR, LABELS, MAX_TOKENS, WORK, bundle, read_rows, student
-from train import cut, read_tokenizer, tokens
+from train import read_tokenizer, tokens
 
 OVERLAP = 64
 FILES = ("model.onnx", "tokenizer.json")
@@ -104,7 +104,7 @@ def main(name: str, folder: str) -> None:
                 for data in ("wisesight-valid", "pythainlp-small")}
     behaviour = evaluate(name, "--behaviour", str(BEHAVIOUR))
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
-    guessed = logits(session(fp32(name)), [cut(row) for row in tokens("valid", read_tokenizer())])
+    guessed = logits(session(fp32(name)), tokens("valid", read_tokenizer()))
     scaled = guessed * np.array(calibration["scale"]) + np.array(calibration["bias"])
     exact = f1_score(labels, scaled.argmax(1), average="micro")
     metrics = [{"data": data, "command": f"arom evaluate {data}.jsonl", "figures": figures(evaluation)}

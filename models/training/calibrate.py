@@ -18,7 +18,7 @@ from scipy.special import log_softmax, softmax
 
 from export import int8_path, logits, session
 from paths import LABELS, read_rows, student
-from train import cut, read_tokenizer, tokens
+from train import read_tokenizer, tokens
 
 
 BINS = 15
@@ -64,7 +64,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, path: Path) -> No
 
 def main(name: str) -> None:
     labels = np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
-    scores = logits(session(int8_path(name)), [cut(row) for row in tokens("valid", read_tokenizer())]).astype(float)
+    scores = logits(session(int8_path(name)), tokens("valid", read_tokenizer())).astype(float)
     scale, bias = fit(scores, labels)
     crossed = np.zeros_like(scores)
     for half in (0, 1):

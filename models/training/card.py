@@ -3,52 +3,46 @@
 from paths import LABELS, WORK
 
 
+def markdown(head: list[str], rows: list[list]) -> str:
+    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
 def table(evaluation: dict) -> str:
-    rows = ["| class | precision | recall | F1 | texts |", "| --- | --- | --- | --- | --- |"]
-    for figures in evaluation["classes"]:
-        rows.append(f"| {figures['label']} | {figures['precision']:.3f} | {figures['recall']:.3f} | "
-                    f"{figures['f1']:.3f} | {figures['support']} |")
-    return "\n".join(rows)
+    rows = [[of["label"], f"{of['precision']:.3f}", f"{of['recall']:.3f}", f"{of['f1']:.3f}", of["support"]]
+            for of in evaluation["classes"]]
+    return markdown(["class", "precision", "recall", "F1", "texts"], rows)
 
 
 def confusion(evaluation: dict) -> str:
-    rows = ["| truth \\ answer | " + " | ".join(LABELS) + " |", "| --- |" + " --- |" * len(LABELS)]
-    for label, counts in zip(LABELS, evaluation["confusion"]):
-        rows.append(f"| {label} | " + " | ".join(map(str, counts)) + " |")
-    return "\n".join(rows)
+    rows = [[label, *counts] for label, counts in zip(LABELS, evaluation["confusion"])]
+    return markdown(["truth \\ answer", *LABELS], rows)
 
 
 def slices(evaluation: dict) -> str:
-    rows = ["| kind of text | texts | micro-F1 | macro-F1 | ECE |", "| --- | --- | --- | --- | --- |"]
-    for of in evaluation["slices"]:
-        rows.append(f"| {of['name']} | {of['rows']} | {of['micro_f1']:.3f} | {of['macro_f1']:.3f} | "
-                    f"{of['expected_calibration_error']:.3f} |")
-    return "\n".join(rows)
+    rows = [[of["name"], of["rows"], f"{of['micro_f1']:.3f}", f"{of['macro_f1']:.3f}",
+             f"{of['expected_calibration_error']:.3f}"] for of in evaluation["slices"]]
+    return markdown(["kind of text", "texts", "micro-F1", "macro-F1", "ECE"], rows)
 
 
 def risks(evaluation: dict) -> str:
-    rows = ["| max_risk | answered | wrong |", "| --- | --- | --- |"]
-    for point in evaluation["risk_coverage"]:
-        rows.append(f"| {point['max_risk']:.4g} | {point['coverage']:.3f} | {point['error']:.3f} |")
-    return "\n".join(rows)
+    rows = [[f"{of['max_risk']:.4g}", f"{of['coverage']:.3f}", f"{of['error']:.3f}"] for of in evaluation["risk_coverage"]]
+    return markdown(["max_risk", "answered", "wrong"], rows)
 
 
 def capabilities(behaviour: dict) -> str:
-    rows = ["| capability | tests | passed | share |", "| --- | --- | --- | --- |"]
-    for of in behaviour["capabilities"]:
-        rows.append(f"| {of['capability']} | {of['tests']} | {of['passed']} | {of['passed'] / of['tests']:.2f} |")
-    passed = behaviour["tests"] - len(behaviour["failures"])
-    rows.append(f"| **all** | {behaviour['tests']} | {passed} | {behaviour['pass_rate']:.3f} |")
-    return "\n".join(rows)
+    rows = [[of["capability"], of["tests"], of["passed"], f"{of['passed'] / of['tests']:.2f}"]
+            for of in behaviour["capabilities"]]
+    tests, passed = behaviour["tests"], behaviour["tests"] - len(behaviour["failures"])
+    return markdown(["capability", "tests", "passed", "share"], [*rows, ["**all**", tests, passed, f"{passed / tests:.3f}"]])
 
 
 def failures(behaviour: dict) -> str:
-    rows = ["| capability | expected | text | other |", "| --- | --- | --- | --- |"]
-    cell = lambda text, score: f"{text} ({score:+.2f})".replace("|", "\\|")
-    for of in behaviour["failures"]:
-        other = cell(of["other"], of["other_score"]) if "other" in of else ""
-        rows.append(f"| {of['capability']} | {of['expect']} | {cell(of['text'], of['score'])} | {other} |")
-    return "\n".join(rows)
+    def cell(text: str, score: float) -> str:
+        return f"{text} ({score:+.2f})".replace("|", "\\|")
+
+    rows = [[of["capability"], of["expect"], cell(of["text"], of["score"]),
+             cell(of["other"], of["other_score"]) if "other" in of else ""] for of in behaviour["failures"]]
+    return markdown(["capability", "expected", "text", "other"], rows)
 
 
 def written(name: str) -> str:
@@ -138,7 +132,7 @@ training split alone):
 {written("members.md")}
 ## Students
 
-{written("students.md")}
+{written(f"{name.removeprefix('arom-')}/students.md")}
 ## Graph and quantization
 
 Attention and GELU are ONNX Runtime's own fused operators, around four int8 products a layer (`graph.py`): weights of 7

@@ -4,7 +4,7 @@
     python export.py fast
 
 The weights are the mean of those of the seeds (Wortsman et al. 2022): they began at the same encoder, so they lie in one
-valley. Writes work/NAME/model-fp32.onnx and work/NAME/model.onnx, and prints the size and the F1 of both on the validation
+valley. Writes work/NAME/model-fp32.onnx, work/NAME/model.onnx and work/NAME/students.md, for the card, and prints the size and the F1 of both on the validation
 split, and of each seed alone in fp32.
 """
 
@@ -21,7 +21,7 @@ import graph
 import quantize
 from encoder import Encoder
 from paths import LABELS, STUDENTS, WORK, read_rows, student
-from train import cut, load, predict, read_tokenizer, tokens
+from train import load, predict, read_tokenizer, tokens
 
 SAMPLE = 80  # every so-manieth training text sets the scales
 
@@ -47,7 +47,7 @@ def weights(model: Encoder) -> dict[str, np.ndarray]:
 
 def sample(model: Encoder, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     """What comes into every product on the texts that set the scales."""
-    return quantize.activations(model, [cut(row) for row in tokens("train", tokenizer)[::SAMPLE]])
+    return quantize.activations(model, tokens("train", tokenizer)[::SAMPLE])
 
 
 def int8(state: dict[str, np.ndarray], seen: dict[str, np.ndarray], **choices) -> onnx.ModelProto:
@@ -75,16 +75,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     args = parser.parse_args()
     tokenizer = read_tokenizer()
-    rows = [cut(row) for row in tokens("valid", tokenizer)]
+    rows = tokens("valid", tokenizer)
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
 
+    def f1(guessed: np.ndarray) -> list[float]:
+        return [f1_score(labels, guessed, average=average) for average in ("micro", "macro")]
+
     def judged(guessed: np.ndarray) -> str:
-        return (f"micro-F1 {f1_score(labels, guessed, average='micro'):.4f} "
-                f"macro-F1 {f1_score(labels, guessed, average='macro'):.4f}")
+        return "micro-F1 {:.4f} macro-F1 {:.4f}".format(*f1(guessed))
 
     paths = [WORK / "students" / f"{args.name}-{seed}.pt" for seed in args.seeds]
-    for path in paths:
-        print(f"{path.name}: {judged(predict(load(path), rows).argmax(1))}")
+    seeds = np.array([f1(predict(load(path), rows).argmax(1)) for path in paths])
+    lines = [f"| {seed} | {micro:.4f} | {macro:.4f} |" for seed, (micro, macro) in zip(args.seeds, seeds)]
+    lines += ["| {} | {:.4f} | {:.4f} |".format(of, *figures)
+              for of, figures in (("mean", seeds.mean(0)), ("standard deviation", seeds.std(0)))]
+    table = "\n".join(["| seed, fp32 | micro-F1 | macro-F1 |", "| --- | --- | --- |", *lines]) + "\n"
+    (student(args.name) / "students.md").write_text(table, encoding="utf-8")
+    print(table)
     model = averaged(paths)
     state = weights(model)
     onnx.save(graph.build(state, graph.Fp32()), fp32(args.name))

@@ -52,12 +52,15 @@ def embedder():
     return USE(threads=1)
 
 
-def embedded(texts: list[str], known: dict[str, np.ndarray] = {}) -> np.ndarray:
+EMBEDDED: dict[str, np.ndarray] = {}  # the folds share most texts
+
+
+def embedded(texts: list[str]) -> np.ndarray:
     """Sentence embeddings [texts, 512] of Google's Universal Sentence Encoder, multilingual, as it is."""
-    new = list(dict.fromkeys(text for text in texts if text not in known))
+    new = list(dict.fromkeys(text for text in texts if text not in EMBEDDED))
     if new:
-        known.update(zip(new, embedder().encode(new)))
-    return np.stack([known[text] for text in texts])
+        EMBEDDED.update(zip(new, embedder().encode(new)))
+    return np.stack([EMBEDDED[text] for text in texts])
 
 
 def sentences(texts: list[str], labels: np.ndarray, _name: str, _fold: int):

@@ -1,6 +1,6 @@
 """What real traffic does to a text, for training: stretched letters, lost tone marks, slips of the keyboard.
 
-Each change is drawn on its own; most texts get one or two. The result goes through `arom normalize`, as served text does.
+Each change is drawn on its own; at a scale of 1 about a third of the corpus is changed. The result goes through `arom normalize`, as served text does.
 """
 
 import json

@@ -21,7 +21,7 @@ from members import SMOOTHING
 from noise import normalized
 from paths import LABELS, WORK, read_rows
 from teacher import SOFT
-from train import Recipe, fit, ids, predict, read_tokenizer
+from train import Recipe, fit, predict, read_tokenizer, tokens
 
 WEIGHTS = WORK / "students"
 RECIPES = {
@@ -91,8 +91,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     WEIGHTS.mkdir(exist_ok=True)
-    tokenizer = read_tokenizer()
-    rows = ids(tokenizer, [row["text"] for row in read_rows("valid")])
+    rows = tokens("valid", read_tokenizer())
     truth = [LABELS.index(row["label"]) for row in read_rows("valid")]
     path = WEIGHTS / f"{args.name}-{args.seed}.pt"
 

@@ -45,7 +45,8 @@ def ids(tokenizer: Tokenizer, texts: list[str], max_tokens: int = MAX_TOKENS) ->
 
 
 def tokens(split: str, tokenizer: Tokenizer) -> list[list[int]]:
-    return [e.ids for e in tokenizer.encode_batch([row["text"] for row in read_rows(split)])]
+    """Those of a split."""
+    return ids(tokenizer, [row["text"] for row in read_rows(split)])
 
 
 def cut(ids: list[int], max_tokens: int = MAX_TOKENS) -> list[int]:

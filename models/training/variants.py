@@ -27,7 +27,7 @@ import graph
 from encoder import Encoder
 from export import averaged, int8, logits, sample, session, weights
 from paths import LABELS, WORK, read_rows
-from train import cut, padded, tokens
+from train import padded, read_tokenizer, tokens
 
 FOLDER, FIGURES, TABLE = WORK / "variants", WORK / "variants.json", WORK / "variants.md"
 VARIANTS = {
@@ -98,7 +98,7 @@ def run(model: onnxruntime.InferenceSession, rows: list[list[int]]) -> np.ndarra
 
 
 def judge(tokenizer: Tokenizer) -> dict[str, dict]:
-    rows = [cut(row) for row in tokens("valid", tokenizer)]
+    rows = tokens("valid", tokenizer)
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
     figures, exact = {}, None
     for name in VARIANTS:
@@ -132,7 +132,7 @@ def by_length(rows: list[list[int]]) -> list[list[list[int]]]:
 def clock(tokenizer: Tokenizer) -> tuple[dict[str, dict], dict]:
     """Speeds on one thread, by its CPU time, which leaves out when others had the core. The variants take turns, so
     that what others do to caches and clock rates hits them alike."""
-    rows = [cut(row) for row in tokens("valid", tokenizer)]
+    rows = tokens("valid", tokenizer)
     batches = by_length(rows)
     lone = next(row for row in rows if len(row) == LONE_TOKENS)
     models = {name: session(at(name), threads=1) for name in VARIANTS}
@@ -182,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--timing", action="store_true")
     args = parser.parse_args()
-    tokenizer = Tokenizer.from_file(str(WORK / "tokenizer.json"))
+    tokenizer = read_tokenizer()
     if not args.timing:
         build(tokenizer)
         FIGURES.write_text(json.dumps({"variants": judge(tokenizer)}, indent=2) + "\n")
