@@ -60,21 +60,19 @@ impl Expectation {
         }
     }
 
-    /// Whether answers are as expected; nothing if a text that is needed has no answer.
-    fn is_met(self, text: Probabilities, other: Option<Probabilities>) -> Option<bool> {
-        if let Some(label) = self.label() {
-            return Some(text.label() == label);
-        }
-        let moved = other?.polarity() - text.polarity();
-        Some(match self {
+    /// Whether answers are as expected. Without another text nothing that compares is.
+    fn is_met(self, text: Probabilities, other: Option<Probabilities>) -> bool {
+        let moved = other.map_or(f32::NAN, |other| other.polarity() - text.polarity());
+        match self {
             Self::Lower => moved <= -BEHAVIOUR_MARGIN,
             Self::Higher => moved >= BEHAVIOUR_MARGIN,
             Self::NotLower => moved >= -BEHAVIOUR_MARGIN,
             Self::NotHigher => moved <= BEHAVIOUR_MARGIN,
-            Self::Same | Self::Positive | Self::Neutral | Self::Negative | Self::Question => {
-                moved.abs() <= BEHAVIOUR_MARGIN
+            Self::Same => moved.abs() <= BEHAVIOUR_MARGIN,
+            Self::Positive | Self::Neutral | Self::Negative | Self::Question => {
+                self.label() == Some(text.label())
             }
-        })
+        }
     }
 }
 
@@ -142,7 +140,7 @@ impl Behaviour {
         let mut capabilities: IndexMap<String, (usize, usize)> = IndexMap::new();
         let mut failures = Vec::new();
         for (test, text, other) in answers {
-            let met = test.expect.is_met(text, other).unwrap_or_default();
+            let met = test.expect.is_met(text, other);
             let (tests, passed) = capabilities.entry(test.capability.clone()).or_default();
             *tests += 1;
             *passed += usize::from(met);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::text::{Modifiers, normalize, words};
+use crate::text::{Modifiers, Script, normalize, words};
 
 /// Ends of the lengths, in characters, each with its name.
 const LENGTHS: [(usize, &str); 4] = [
@@ -38,7 +38,7 @@ pub fn slices(text: &str, channel: Option<&str>) -> Vec<String> {
     let normalized = normalize(text);
     let modifiers = Modifiers::of(text, &normalized, &words(normalized.as_str()));
     let length = text.chars().count();
-    let thai = text.chars().any(|ch| ('\u{E01}'..='\u{E5B}').contains(&ch));
+    let thai = Script::of(&normalized) != Script::Other;
     // Names in addresses and tags are not spoken.
     let latin = LATIN.is_match(&NAMES.replace_all(text, " "));
     let has: [bool; MARKS.len()] = [
