@@ -24,8 +24,8 @@ use layers::Said;
 
 pub use layers::{CommonFlags, ServeFlags};
 
-/// The bundle that ships with Arom.
-const SHIPPED_BUNDLE: &str = "e5-small-wisesight";
+/// The bundle that is used if none is named.
+const DEFAULT_BUNDLE: &str = "e5-small-wisesight";
 
 /// Settings that have passed every check.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ impl Config {
         let pseudonyms = pseudonyms.transpose().map_err(ConfigError::invalid)?;
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
-            bundle: values.find("model.bundle").unwrap_or_else(shipped_bundle),
+            bundle: values.find("model.bundle").map_or_else(|| shipped(Path::new(DEFAULT_BUNDLE)), located),
             runtime_library: values.find("model.runtime_library"),
             scoring: ScoringConfig {
                 workers: values.find("scoring.workers").unwrap_or(cpus),
@@ -206,6 +206,11 @@ impl Config {
     pub fn check_sinks(&self) -> Result<(), ConfigError> {
         let webhook = self.sinks.webhook.as_ref().map_or(Ok(()), |webhook| Webhook::new(webhook).map(drop));
         webhook.map_err(|error| ConfigError::invalid(telemetry::chain(&error)))
+    }
+
+    /// The same settings with another bundle: a folder, or the name of one that ships with Arom.
+    pub fn with_bundle(&self, bundle: &Path) -> Self {
+        Self { bundle: located(bundle.to_owned()), ..self.clone() }
     }
 
     /// The settings as a file that says them again, with where each comes from.
@@ -296,13 +301,19 @@ fn read_catalogue(file: &Path) -> Result<Catalogue, Vec<String>> {
     })
 }
 
-/// Installed, the bundle lies in `../share/arom` of the executable; in a checkout, in `models`.
-fn shipped_bundle() -> PathBuf {
+/// Installed, a bundle lies in `../share/arom` of the executable; in a checkout, in `models`.
+fn shipped(name: &Path) -> PathBuf {
     let installed = std::env::current_exe()
         .ok()
-        .and_then(|exe| Some(exe.parent()?.parent()?.join("share/arom").join(SHIPPED_BUNDLE)));
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(SHIPPED_BUNDLE);
+        .and_then(|exe| Some(exe.parent()?.parent()?.join("share/arom").join(name)));
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
     installed.filter(|folder| folder.is_dir()).unwrap_or(checkout)
+}
+
+/// A folder, or where there is none, the one of a bundle that ships with Arom by that name.
+fn located(bundle: PathBuf) -> PathBuf {
+    let shipped = shipped(&bundle);
+    if !bundle.exists() && shipped.is_dir() { shipped } else { bundle }
 }
 
 #[cfg(test)]

@@ -1,28 +1,27 @@
-"""Step 10. Writes a bundle: files, manifest with checksums, figures and reference distributions, and the model card.
+"""Step 11. Writes a bundle: files, manifest with checksums, figures and reference distributions, and the model card.
 
-    python bundle.py base|fast FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
+    python bundle.py base FOLDER                  # ../arom-base; FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
+    python bundle.py base FOLDER --own held-out.jsonl --to ../mine      # a model of your own, with your texts as reference
 
-The figures are those of `arom evaluate`: the int8 model through the Rust binary.
+The figures are those of `arom evaluate`: the int8 model through the Rust binary. The card is of a model that ships; one of
+your own gets none.
 """
 
+import argparse
 import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
-from sklearn.metrics import f1_score
-
 from card import card
-from export import fp32, logits, session
-from paths import AROM, BEHAVIOUR, LABELS, MAX_TOKENS, WORK, bundle, read_rows, student
-from train import read_tokenizer, tokens
+from export import fp32, int8_path
+from paths import AROM, BEHAVIOUR, LABELS, MAX_TOKENS, OVERLAP, STUDENTS, WORK, bundle, student
+from student import RECIPES
+from train import read_tokenizer
 
-OVERLAP = 64
 FILES = ("model.onnx", "tokenizer.json")
-LAYERS = {"base": 12, "fast": 6}
+LAYERS = {name: len(RECIPES[name].layers) for name in STUDENTS}
 
 
 def toml(value) -> str:
@@ -30,29 +29,29 @@ def toml(value) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def manifest(name: str, calibration: dict, metrics: list[dict], reference: dict | None, vocabulary_size: int) -> str:
+def manifest(folder: Path, layers: int, calibration: dict, metrics: list[dict], data: str, reference: dict | None) -> str:
     lines = [
         "# A model bundle of Arom. `arom model show` verifies and prints it; arom refuses to start if a file,",
         "# a label or the tokenizer does not match what stands here.",
         "format = 1",
-        f"name = {toml(bundle(name).name)}",
+        f"name = {toml(folder.name)}",
         'description = "Sentiment of Thai social media, reviews and chats in four classes: '
-        f'a {LAYERS[name]}-layer encoder, int8"',
+        f'a {layers}-layer encoder, int8"',
         f"labels = {toml(LABELS)} # in the order of the model's outputs",
         f"max_tokens = {MAX_TOKENS} # in one window, special tokens included",
         f"window_overlap = {OVERLAP} # tokens that neighbouring windows of a long text share, at least",
-        f"vocabulary_size = {vocabulary_size}",
+        f"vocabulary_size = {read_tokenizer().get_vocab_size()}",
         'reproduce = "models/training/README.md"',
         "",
         "[files] # sha256",
-        *(f"{toml(file)} = {toml(hashlib.sha256((bundle(name) / file).read_bytes()).hexdigest())}" for file in FILES),
+        *(f"{toml(file)} = {toml(hashlib.sha256((folder / file).read_bytes()).hexdigest())}" for file in FILES),
         "",
         "[tensors]",
         'input_ids = "input_ids" # int64 [batch, length]',
         'attention_mask = "attention_mask" # int64 [batch, length]',
         'logits = "logits" # float32 [batch, 4]',
         "",
-        "[calibration] # vector scaling: softmax(scale * logits + bias), fitted on wisesight-valid",
+        "[calibration] # vector scaling: softmax(scale * logits + bias)",
         f"scale = {toml(calibration['scale'])}",
         f"bias = {toml(calibration['bias'])}",
         "",
@@ -67,7 +66,7 @@ def manifest(name: str, calibration: dict, metrics: list[dict], reference: dict 
         'source = "PyThaiNLP/wisesight-sentiment, kobkrit/truevoice-intent, models/training/compose.py"',
     ]
     if reference:
-        lines += ["", "[reference] # texts of wisesight-valid by bin, as `arom evaluate --json` counts them"]
+        lines += ["", f"[reference] # texts of {data} by bin, as `arom evaluate --json` counts them"]
         lines += [f"{of} = {toml(counts)}" for of, counts in reference.items()]
     for measured in metrics:
         lines += ["", "[[metrics]]", f"data = {toml(measured['data'])}", f"command = {toml(measured['command'])}",
@@ -76,9 +75,9 @@ def manifest(name: str, calibration: dict, metrics: list[dict], reference: dict 
     return "\n".join(lines) + "\n"
 
 
-def evaluate(name: str, *args: str) -> dict:
-    run = subprocess.run([str(AROM), "evaluate", "--json", "--model", str(bundle(name)), *args],
-                         stdout=subprocess.PIPE, check=True)
+def evaluate(folder: Path, *args: str) -> dict:
+    """What `arom evaluate` finds of the bundle in `folder`."""
+    run = subprocess.run([str(AROM), "evaluate", "--json", "--model", str(folder), *args], stdout=subprocess.PIPE, check=True)
     return json.loads(run.stdout)
 
 
@@ -87,38 +86,58 @@ def figures(evaluation: dict) -> dict:
     return {name: evaluation[name] for name in names}
 
 
-def main(name: str, folder: str) -> None:
-    bundle(name).mkdir(exist_ok=True)
-    shutil.copyfile(student(name) / "model.onnx", bundle(name) / "model.onnx")
-    shutil.copyfile(WORK / "tokenizer.json", bundle(name) / "tokenizer.json")
-    shutil.copyfile(student(name) / "reliability.png", bundle(name) / "reliability.png")
-    calibration = json.loads((student(name) / "calibration.json").read_text())
-    size = read_tokenizer().get_vocab_size()
+def read_calibration(name: str) -> dict:
+    return json.loads((student(name) / "calibration.json").read_text())
 
-    def write(metrics: list[dict], reference: dict | None) -> None:
-        text = manifest(name, calibration, metrics, reference, size)
-        (bundle(name) / "manifest.toml").write_text(text, encoding="utf-8")
 
-    write([], None)  # enough to be evaluated
-    measured = {data: evaluate(name, "--slices", str(Path(folder) / f"{data}.jsonl"))
-                for data in ("wisesight-valid", "pythainlp-small")}
-    behaviour = evaluate(name, "--behaviour", str(BEHAVIOUR))
-    labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
-    guessed = logits(session(fp32(name)), tokens("valid", read_tokenizer()))
-    scaled = guessed * np.array(calibration["scale"]) + np.array(calibration["bias"])
-    exact = f1_score(labels, scaled.argmax(1), average="micro")
+def write(folder: Path, model: Path, layers: int, calibration: dict, metrics: list[dict] = (), data: str = "",
+          reference: dict | None = None) -> None:
+    """A bundle: the files and the manifest. Without figures it is enough to be evaluated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model, folder / "model.onnx")
+    shutil.copyfile(WORK / "tokenizer.json", folder / "tokenizer.json")
+    text = manifest(folder, layers, calibration, metrics, data, reference)
+    (folder / "manifest.toml").write_text(text, encoding="utf-8")
+
+
+def exact(name: str) -> Path:
+    """A bundle whose model is the fp32 export, under the calibration of the int8 one."""
+    folder = WORK / "exact" / f"{bundle(name).name}-fp32"
+    write(folder, fp32(name), LAYERS[name], read_calibration(name))
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=STUDENTS)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--own", type=Path, help="labelled texts that were not trained with: the reference of drift")
+    parser.add_argument("--to", type=Path, help="the bundle's folder; its name is the model's")
+    args = parser.parse_args()
+    if (args.own is None) != (args.to is None):
+        parser.error("--own and --to belong together")
+    name, folder, model = args.name, (args.to or bundle(args.name)).resolve(), int8_path(args.name)
+    calibration = read_calibration(name)
+    write(folder, model, LAYERS[name], calibration)
+    files = [args.folder / f"{data}.jsonl" for data in ("wisesight-valid", "pythainlp-small")] + ([args.own] if args.own else [])
+    measured = {file.stem: evaluate(folder, "--slices", str(file)) for file in files}
+    behaviour = evaluate(folder, "--behaviour", str(BEHAVIOUR))
     metrics = [{"data": data, "command": f"arom evaluate {data}.jsonl", "figures": figures(evaluation)}
                for data, evaluation in measured.items()]
     metrics.append({"data": "behaviour", "command": "arom evaluate --behaviour tests/behaviour/pairs.jsonl",
                     "figures": {"pass_rate": behaviour["pass_rate"]}})
-    write(metrics, measured["wisesight-valid"]["distributions"])
-    text = card(bundle(name).name, LAYERS[name], measured, behaviour, calibration, exact)
-    (bundle(name) / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    reference = args.own.stem if args.own else "wisesight-valid"
+    write(folder, model, LAYERS[name], calibration, metrics, reference, measured[reference]["distributions"])
+    if not args.own:
+        shutil.copyfile(student(name) / "reliability.png", folder / "reliability.png")
+        fp32_micro = evaluate(exact(name), str(files[0]))["micro_f1"]
+        text = card(name, LAYERS[name], measured, behaviour, calibration, fp32_micro)
+        (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+        print(f"fp32 export on wisesight-valid: micro-F1 {fp32_micro:.4f}")
     for data, evaluation in measured.items():
         print(data, json.dumps(figures(evaluation)))
     print(f"behaviour: {behaviour['pass_rate']:.4f} of {behaviour['tests']} tests passed")
-    print(f"fp32 export on wisesight-valid: micro-F1 {exact:.4f}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

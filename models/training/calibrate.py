@@ -1,27 +1,31 @@
 """Step 9. Fits vector scaling to the int8 model's logits on the validation split.
 
-    python calibrate.py base|fast
+    python calibrate.py base
+    python calibrate.py base --own held-out.jsonl      # on texts of your own that were not trained with
 
-Writes work/NAME/calibration.json: a scale and a bias per class, and the calibration error before, after, and after when
-each half is judged by a fit on the other half. The last of the three was not measured on the texts it was fitted to;
-work/NAME/reliability.png shows it bin by bin.
+Writes work/NAME/calibration.json: a scale and a bias per class, and calibration error and F1 before, after, and when each
+half is judged by a fit on the other half (mean of several ways to halve). The last was not measured on the texts it was
+fitted to; work/NAME/reliability.png shows one such way bin by bin. `error_by_chance` is the error that the calibrated model
+would have on so many texts if its probabilities were exactly right.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from sklearn.metrics import f1_score
 
 from export import int8_path, logits, session
-from paths import LABELS, read_rows, student
-from train import read_tokenizer, tokens
-
+from normalize import labelled
+from paths import LABELS, STUDENTS, read_rows, student
+from train import ids, read_tokenizer, tokens
 
 BINS = 15
+HALVINGS, DRAWS = 20, 200
 # How firmly factors and terms are held at 1 and 0. The terms firmly: 42 questions cannot tell theirs, and a
 # loose one trades the recall of questions for nothing (half fitted, other half measured).
 SCALE_PRIOR, BIAS_PRIOR = 1e-3, 3e-2
@@ -62,26 +66,45 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, path: Path) -> No
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def main(name: str) -> None:
-    labels = np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
-    scores = logits(session(int8_path(name)), tokens("valid", read_tokenizer())).astype(float)
-    scale, bias = fit(scores, labels)
-    crossed = np.zeros_like(scores)
+def crossed(scores: np.ndarray, labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Probabilities of each half of `order` by a fit on the other."""
+    probabilities = np.zeros_like(scores)
     for half in (0, 1):
-        held_out = np.arange(len(labels)) % 2 == half
-        other = fit(scores[~held_out], labels[~held_out])
-        crossed[held_out] = softmax(scores[held_out] * other[0] + other[1], axis=1)
-    result = {
-        "scale": scale.round(6).tolist(),
-        "bias": bias.round(6).tolist(),
-        "error_before": calibration_error(softmax(scores, axis=1), labels),
-        "error_after": calibration_error(softmax(scores * scale + bias, axis=1), labels),
-        "error_crossed": calibration_error(crossed, labels),
-    }
+        held_out, seen = order[half::2], order[1 - half::2]
+        scale, bias = fit(scores[seen], labels[seen])
+        probabilities[held_out] = softmax(scores[held_out] * scale + bias, axis=1)
+    return probabilities
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=STUDENTS)
+    parser.add_argument("--own", type=Path, help="labelled texts, JSON Lines with `text` and `label`")
+    args = parser.parse_args()
+    name, tokenizer = args.name, read_tokenizer()
+    if args.own:
+        texts, labels = labelled(args.own)
+        rows = ids(tokenizer, texts)
+    else:
+        rows, labels = tokens("valid", tokenizer), np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
+    scores = logits(session(int8_path(name)), rows).astype(float)
+    scale, bias = fit(scores, labels)
+    rng = np.random.default_rng(0)
+    ways = [crossed(scores, labels, rng.permutation(len(labels))) for _ in range(HALVINGS)]
+    after = softmax(scores * scale + bias, axis=1)
+    judged = {"before": [softmax(scores, axis=1)], "after": [after], "crossed": ways}
+    result = {"scale": scale.round(6).tolist(), "bias": bias.round(6).tolist()}
+    for when, several in judged.items():
+        result[f"error_{when}"] = float(np.mean([calibration_error(one, labels) for one in several]))
+        for average in ("micro", "macro"):
+            result[f"{average}_f1_{when}"] = float(
+                np.mean([f1_score(labels, one.argmax(1), average=average) for one in several]))
+    draws = [(after.cumsum(1) > rng.random((len(after), 1))).argmax(1) for _ in range(DRAWS)]
+    result["error_by_chance"] = float(np.mean([calibration_error(after, drawn) for drawn in draws]))
     (student(name) / "calibration.json").write_text(json.dumps(result, indent=2))
-    reliability(crossed, labels, student(name) / "reliability.png")
+    reliability(ways[0], labels, student(name) / "reliability.png")
     print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,24 +1,21 @@
-"""Step 11. Writes the reference that the Rust path is tested against.
+"""Step 12. Writes the reference that the Rust path is tested against.
 
-    python golden.py ../arom-base
+    python golden.py
 
-Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each text, the token ids and the logits of every
-window, made by Python's tokenizers and onnxruntime from the bundle in that folder, the one that ships.
+Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each text, the token ids of every window and the
+logits that each bundle gives it, made by Python's tokenizers and onnxruntime.
 """
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from export import logits, session
-from paths import AROM, MAX_TOKENS, REPOSITORY
+from paths import AROM, MAX_TOKENS, OVERLAP, REPOSITORY, STUDENTS, bundle
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 BEGIN, END = 0, 2
-OVERLAP = 64
 CONTROL = (0, 1, 2)  # <s>, <pad>, </s>: not read where a customer writes them
 
 
@@ -34,19 +31,23 @@ def windows(ids: list[int]) -> list[list[int]]:
     return [[BEGIN, *part, END] for part in parts]
 
 
-def main(bundle: str) -> None:
+def main() -> None:
     texts = (GOLDEN / "texts.jsonl").read_bytes()
     normalized = subprocess.run([str(AROM), "normalize", "--json"], input=texts, capture_output=True, check=True)
-    tokenizer = Tokenizer.from_file(str(Path(bundle) / "tokenizer.json"))
-    model = session(Path(bundle) / "model.onnx", threads=1)
+    files = {bundle(name).name: bundle(name) for name in STUDENTS}
+    tokenizers = {(folder / "tokenizer.json").read_bytes() for folder in files.values()}
+    assert len(tokenizers) == 1, "the bundles have different tokenizers"
+    tokenizer = Tokenizer.from_buffer(tokenizers.pop())
+    models = {name: session(folder / "model.onnx", threads=1) for name, folder in files.items()}
     with open(GOLDEN / "reference.jsonl", "w", encoding="utf-8") as out:
         for line in normalized.stdout.decode().splitlines():
             text = json.loads(line)["text"]
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             rows = windows([token for token in ids if token not in CONTROL])
-            scores = [[round(float(value), 5) for value in row] for row in logits(model, rows)]
+            scores = {name: [[round(float(value), 5) for value in row] for row in logits(model, rows)]
+                      for name, model in models.items()}
             out.write(json.dumps({"normalized": text, "windows": rows, "logits": scores}, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,5 +1,6 @@
 """Where each step finds what the one before it made."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,8 +15,11 @@ AROM = Path(os.environ.get("AROM", REPOSITORY / "target" / "release" / "arom"))
 # The order of the model's outputs, and of every list of labels in this pipeline.
 LABELS = ["positive", "neutral", "negative", "question"]
 
-# Tokens in one window, special tokens included: what the model is trained with and served with.
-MAX_TOKENS = 256
+# Tokens in one window, special tokens included: what the model is trained with and served with; and those that neighbouring
+# windows of a long text share at least.
+MAX_TOKENS, OVERLAP = 256, 64
+
+SEEDS = (1, 2, 3)  # whose weights' mean ships
 
 
 def student(name: str) -> Path:
@@ -28,6 +32,12 @@ def student(name: str) -> Path:
 def bundle(name: str) -> Path:
     """Where the bundle of a student is."""
     return REPOSITORY / "models" / f"arom-{name}"
+
+
+def digest(split: str) -> str:
+    """SHA-256 of a split's texts in their order: what numbers without texts belong to."""
+    texts = "\n".join(row["text"].replace("\n", "\r") for row in read_rows(split))
+    return hashlib.sha256(texts.encode()).hexdigest()
 
 
 def read_rows(split: str) -> list[dict]:

@@ -10,57 +10,46 @@ the last epoch's averaged weights are kept.
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
+from export import seed_path
 from members import SMOOTHING
-from noise import normalized
-from paths import LABELS, WORK, read_rows
-from teacher import SOFT
+from normalize import labelled
+from paths import LABELS, read_rows
+from teacher import read_soft
 from train import Recipe, fit, predict, read_tokenizer, tokens
 
-WEIGHTS = WORK / "students"
 RECIPES = {
-    "base": Recipe(epochs=4, noise=1.0),
-    "fast": Recipe(layers=(0, 1, 3, 5, 8, 11), epochs=6, noise=1.0, rate=2.5e-4),
+    "base": Recipe(epochs=5, noise=2.0, rate=2e-4),
+    "fast": Recipe(layers=(0, 1, 3, 5, 8, 11), epochs=5, noise=2.0, rate=2.5e-4),
 }
 HARD = 0.5  # weight of the annotator's label; the rest is the teacher's
-# Below this probability of the annotator's label by a teacher that has not seen the row, the label counts for less:
-# one near-duplicate pair in five of the corpus disagrees with itself.
-DOUBTED, LEAST = 0.2, 0.2
+# A label counts for less if a teacher that has not seen the row gives it less than this share of what it gives such labels on
+# average, as confident learning does (Northcutt et al. 2021), but never less than the second.
+DOUBTED, LEAST = 0.3, 0.2
 QUESTIONS = 1.5  # a question's weight; they are 2 % of the corpus
 COMPOSED = 0.7  # weight of the label of a sentence that was made to have it
 EXTRA = 0.5  # weight of a row that is not of the corpus
-SURE = 0.6  # the teacher's least probability for a call-centre utterance to be kept
-
-
-def labelled(path: Path) -> tuple[list[str], np.ndarray]:
-    """Texts of the user's own as the model sees them, and their labels."""
-    texts, truth = [], []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            row = json.loads(line)
-            if row.get("label") not in LABELS or not isinstance(row.get("text"), str):
-                raise SystemExit(f"{path}, line {number}: needs a field `text` and a field `label`: {', '.join(LABELS)}")
-            texts.append(row["text"])
-            truth.append(LABELS.index(row["label"]))
-    return normalized(texts), np.array(truth)
+SURE = 0.6  # the teacher's least probability for what is said on the telephone, composed or not, to be kept
 
 
 def corpus(own: list[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts, targets [texts, 4] and weights."""
-    soft = np.load(SOFT / "teacher.npz")
+    soft = read_soft("teacher")
     train, extra = read_rows("train"), read_rows("extra")
-    assert len(train) == len(soft["train"]) and len(extra) == len(soft["extra"]), "soft labels of other rows"
     one = np.eye(len(LABELS))
 
     truth = np.array([LABELS.index(row["label"]) for row in train])
     guess = soft["train"].astype(float)
-    trust = np.clip(guess[np.arange(len(truth)), truth] / DOUBTED, LEAST, 1)
+    given = guess[np.arange(len(truth)), truth]
+    usual = np.array([given[truth == label].mean() for label in range(len(LABELS))])
+    trust = np.clip(given / (DOUBTED * usual[truth]), LEAST, 1)
+    for label, name in enumerate(LABELS):
+        print(f"{name}: {usual[label]:.2f} by the teacher on average, {(trust[truth == label] < 1).mean():.1%} doubted", flush=True)
     hard = (HARD * trust)[:, None]
     texts, targets = [row["text"] for row in train], [hard * one[truth] + (1 - hard) * guess]
     weights = [np.where(truth == LABELS.index("question"), QUESTIONS, 1.0)]
@@ -90,10 +79,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    WEIGHTS.mkdir(exist_ok=True)
     rows = tokens("valid", read_tokenizer())
     truth = [LABELS.index(row["label"]) for row in read_rows("valid")]
-    path = WEIGHTS / f"{args.name}-{args.seed}.pt"
+    path = seed_path(args.name, args.seed)
+    path.parent.mkdir(exist_ok=True)
 
     def after_epoch(epoch, model):
         guessed = predict(model, rows).argmax(1)

@@ -2,14 +2,15 @@
 
     python teacher.py
 
-A multinomial logistic regression on the members' log-probabilities, itself fitted on four folds of the training split
-so that every row is labelled by a stack that has not seen it: never on the validation split. Writes
+A multinomial logistic regression on the members' log-probabilities, itself fitted on four folds of the training split,
+never on the validation split: neither a row's member nor its stack was fitted to its label. Writes
 
 - ../soft-labels/members.npz: each member's log-probabilities, in half precision, in the order of the rows (committed);
 - ../soft-labels/teacher.npz: the teacher's probabilities, `train` and `extra` (committed; what the students learn from);
 - work/members.md: what the members do alone and together, for the card.
 
-Members of which ../soft-labels has the numbers need not be trained again.
+Both files have the SHA-256 of the texts that they are of, and are refused beside others. Members of which ../soft-labels has
+the numbers need not be trained again.
 """
 
 import numpy as np
@@ -19,15 +20,30 @@ from sklearn.metrics import f1_score, log_loss
 
 from calibrate import calibration_error
 from members import FOLDER, FOLDS, MEMBERS, folds
-from paths import LABELS, TRAINING, WORK, read_rows
+from paths import LABELS, TRAINING, WORK, digest, read_rows
 
 SOFT = TRAINING.parent / "soft-labels"
 SPLITS = ("train", "valid", "extra")
 
 
+def read_soft(name: str) -> dict[str, np.ndarray]:
+    """Numbers of ../soft-labels, if they are of the rows in work/."""
+    found = dict(np.load(SOFT / f"{name}.npz"))
+    for split in ("train", "extra"):
+        if str(found.pop(f"sha256/{split}")) != digest(split):
+            raise SystemExit(f"{SOFT / name}.npz has the labels of other texts than work/{split}.jsonl. Give step 3 the splits "
+                             "as published; if they or compose.py have changed, remove the file and do steps 5 and 6 again.")
+    return found
+
+
+def write_soft(name: str, found: dict[str, np.ndarray]) -> None:
+    SOFT.mkdir(exist_ok=True)
+    np.savez_compressed(SOFT / f"{name}.npz", **found, **{f"sha256/{split}": digest(split) for split in ("train", "extra")})
+
+
 def collect(labels: np.ndarray) -> dict[str, np.ndarray]:
     """Log-probabilities by "MEMBER/SPLIT". What no fold's model may not see is the mean of the four."""
-    kept = dict(np.load(SOFT / "members.npz")) if (SOFT / "members.npz").exists() else {}
+    kept = read_soft("members") if (SOFT / "members.npz").exists() else {}
     for name in MEMBERS:
         paths = [FOLDER / f"{name}-{fold}.npz" for fold in range(FOLDS)]
         if not all(path.exists() for path in paths):
@@ -88,9 +104,8 @@ def main() -> None:
     lines.append(row("**all, stacked**", teacher, truths))
     (WORK / "members.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
-    SOFT.mkdir(exist_ok=True)
-    np.savez_compressed(SOFT / "members.npz", **found)
-    np.savez_compressed(SOFT / "teacher.npz", **{split: teacher[split].astype(np.float16) for split in ("train", "extra")})
+    write_soft("members", found)
+    write_soft("teacher", {split: teacher[split].astype(np.float16) for split in ("train", "extra")})
 
 
 if __name__ == "__main__":

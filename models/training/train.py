@@ -30,7 +30,6 @@ class Recipe:
     rate: float = 1.5e-4
     layer_decay: float = 0.9  # each layer learns this much more slowly than the one above it
     noise: float = 0.0  # how often texts are changed, times the probabilities of noise.py
-    rdrop: float = 0.0  # weight of R-Drop (Liang et al. 2021): two dropouts of one text shall agree
     average: float = 0.995  # decay of the moving average of the weights; the average is what is kept
     max_tokens: int = MAX_TOKENS
 
@@ -96,18 +95,11 @@ def parameter_groups(model: Encoder, recipe: Recipe) -> list[dict]:
     ]
 
 
-def loss_of(model: Encoder, rows: list[list[int]], target: torch.Tensor, weight: torch.Tensor, rdrop: float) -> torch.Tensor:
-    """The weighted sum of the cross-entropies, and of what two dropouts disagree by."""
-    def logits() -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
-            return model(*padded(rows)).float()
-
-    first = logits().log_softmax(1)
-    if not rdrop:
-        return -(weight * (target * first).sum(1)).sum()
-    second = logits().log_softmax(1)
-    apart = ((first.exp() - second.exp()) * (first - second)).sum(1) / 2
-    return (weight * (rdrop * apart - (target * (first + second)).sum(1) / 2)).sum()
+def loss_of(model: Encoder, rows: list[list[int]], target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The weighted sum of the cross-entropies."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
+        logits = model(*padded(rows)).float()
+    return -(weight * (target * logits.log_softmax(1)).sum(1)).sum()
 
 
 def load(path: Path) -> Encoder:
@@ -134,10 +126,11 @@ def predict(model: Encoder, rows: list[list[int]]) -> np.ndarray:
 def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray, seed: int,
         after_epoch: Callable[[int, Encoder], None] = lambda *_: None) -> Encoder:
     """An encoder taught `target` [texts, 4] on `texts`, each counting as much as its `weight`."""
+    torch.manual_seed(0)  # the head too begins alike, for the mean of several seeds' weights
+    model = Encoder.from_base(recipe.layers)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = read_tokenizer()
-    model = Encoder.from_base(recipe.layers)
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average))
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.rate, fused=True)
@@ -157,7 +150,7 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
             optimizer.zero_grad(set_to_none=True)
             total, count = 0.0, float(weight[group].sum())
             for part in parts(group, lengths):
-                loss = loss_of(model, [rows[i] for i in part], target[part], weight[part], recipe.rdrop) / count
+                loss = loss_of(model, [rows[i] for i in part], target[part], weight[part]) / count
                 loss.backward()
                 total += loss.item()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -3,7 +3,7 @@
     python variants.py             # builds, judges and times them: 17 minutes on a core
     python variants.py --timing    # times them again, which wants an idle machine
 
-Writes work/variants/*.onnx, work/variants.json and work/variants.md, which step 10 puts into the card.
+Writes work/variants/*.onnx, work/variants.json and work/variants.md, which step 11 puts into the card.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from tokenizers import Tokenizer
 
 import graph
 from encoder import Encoder
-from export import averaged, int8, logits, sample, session, weights
-from paths import LABELS, WORK, read_rows
+from export import averaged, int8, logits, sample, seed_path, session, weights
+from paths import LABELS, SEEDS, WORK, read_rows
 from train import padded, read_tokenizer, tokens
 
 FOLDER, FIGURES, TABLE = WORK / "variants", WORK / "variants.json", WORK / "variants.md"
@@ -68,7 +68,7 @@ def export_plain(model: Encoder, path: Path) -> None:
 
 def build(tokenizer: Tokenizer) -> None:
     FOLDER.mkdir(exist_ok=True)
-    model = averaged(sorted((WORK / "students").glob("base-?.pt")))
+    model = averaged([seed_path("base", seed) for seed in SEEDS])
     state = weights(model)
     export_plain(model, at("fp32-plain"))
     onnx.save(graph.build(state, graph.Fp32()), at("fp32-fused"))

@@ -1,4 +1,4 @@
-"""Step 3. Trims the vocabulary to what Thai text uses and adds the masks.
+"""Step 4. Trims the vocabulary to what Thai text uses and adds the masks.
 
     python vocabulary.py
 

@@ -55,7 +55,7 @@ pub(super) struct EvaluateArgs {
     /// of `text` alone. What fails is listed.
     #[arg(long, conflicts_with_all = ["stars", "slices", "text"])]
     behaviour: bool,
-    /// Compare with the model in this folder on the same texts (McNemar's test).
+    /// Compare with the model in this folder, or of this name, on the same texts (McNemar's test).
     #[arg(long, value_name = "BUNDLE")]
     against: Option<PathBuf>,
     /// Print JSON.
@@ -128,9 +128,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let against = match &args.against {
         None => None,
         Some(bundle) => {
-            let mut other = config.clone();
-            other.bundle.clone_from(bundle);
-            let other = open_scorer(&other, Arc::default())?;
+            let other = open_scorer(&config.with_bundle(bundle), Arc::default())?;
             let others = probabilities(score(&other, texts())?.0);
             let labels = truths().zip(&answers).zip(&others);
             let labels = labels.map(|((truth, first), second)| (truth, first.label(), second.label()));
@@ -304,6 +302,7 @@ fn as_table(outcome: &Outcome) -> String {
         line("\npopulation stability index beside the model's validation texts".to_owned());
         for (of, index) in drift.figures() {
             let meaning = match index {
+                _ if drift.texts < Drift::LEAST_TEXTS => "too few texts to say",
                 ..0.1 => "steady",
                 ..0.25 => "look",
                 _ => "shifted",

@@ -62,6 +62,11 @@ pub struct Drift {
     pub script: f64,
 }
 
+impl Drift {
+    /// Texts below which an index says little: with 50 and eight bins it is 0.14 by chance alone.
+    pub const LEAST_TEXTS: u64 = 500;
+}
+
 impl Distributions {
     /// Counts a text.
     pub fn count(&mut self, text: &Observation) {

@@ -1,5 +1,6 @@
 //! Kinds of texts on which a model may be better or worse than on the whole. Pure.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -19,9 +20,9 @@ static URL: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?i)https?://|www\.").expect("a constant pattern"));
 static FIVES: LazyLock<Regex> = LazyLock::new(|| Regex::new("[5๕]{3,}").expect("a constant pattern"));
 
-/// A particle that ends a sentence.
+/// A word that is a particle, or several ("นะคะ").
 static PARTICLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?:ครับ|คับ|ค่ะ|คะ|ค่า|จ้า|จ้ะ|จ๊ะ|นะ|น้า|เนอะ|อ่ะ|หรอก|สิ|ซิ)(?:\W|$)").expect("a constant pattern")
+    Regex::new("^(?:ครับ|คับ|ค่ะ|คะ|ค่า|จ้า|จ้ะ|จ๊ะ|นะ|น้า|เนอะ|อ่ะ|หรอก|สิ|ซิ)+$").expect("a constant pattern")
 });
 
 /// Marks of a text, in the order in which they are shown.
@@ -36,7 +37,8 @@ pub fn slice_names() -> impl Iterator<Item = &'static str> {
 /// The slices that a text is in; `channel` is where it was written, if that is known.
 pub fn slices(text: &str, channel: Option<&str>) -> Vec<String> {
     let normalized = normalize(text);
-    let modifiers = Modifiers::of(text, &normalized, &words(normalized.as_str()));
+    let words = words(normalized.as_str());
+    let modifiers = Modifiers::of(text, &normalized, &words);
     let length = text.chars().count();
     let thai = Script::of(&normalized) != Script::Other;
     // Names in addresses and tags are not spoken.
@@ -46,7 +48,7 @@ pub fn slices(text: &str, channel: Option<&str>) -> Vec<String> {
         FIVES.is_match(text) && modifiers.laughs > 0,
         modifiers.elongations > 0,
         text.contains('ๆ'),
-        PARTICLE.is_match(normalized.as_str()),
+        ends_in_particle(normalized.as_str(), &words),
         modifiers.negations > 0,
         thai && latin,
         !thai,
@@ -57,6 +59,14 @@ pub fn slices(text: &str, channel: Option<&str>) -> Vec<String> {
     let marks = MARKS.into_iter().zip(has).filter(|(_, has)| *has).map(|(name, _)| name.to_owned());
     let channel = channel.map(|channel| format!("channel {channel}"));
     length.into_iter().chain(marks).chain(channel).collect()
+}
+
+/// Whether a statement of the text ends in a particle: nothing or no letter follows.
+fn ends_in_particle(text: &str, words: &[Range<usize>]) -> bool {
+    words.iter().any(|word| {
+        text.get(word.clone()).is_some_and(|word| PARTICLE.is_match(word))
+            && text.get(word.end..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+    })
 }
 
 static NAMES: LazyLock<Regex> =

@@ -491,6 +491,8 @@ fn a_text_is_in_its_slices() {
         ("ดู https://example.com #โปร", None, vec!["21 to 60 characters", "URL", "hashtag"]),
         ("รอนานมากค่ะ", None, vec!["up to 20 characters", "particle"]),
         ("คะแนนเต็มสิบ", None, vec!["up to 20 characters"]),
+        ("มีแต่คุณค่า ดูสถานะ ตรงหน้า", None, vec!["21 to 60 characters"]),
+        ("ส่งไวนะคะ ชอบ", None, vec!["up to 20 characters", "particle"]),
         ("so good", None, vec!["up to 20 characters", "no Thai"]),
     ] {
         assert_eq!(slices(text, channel), wanted, "{text}");

@@ -13,12 +13,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::{Distributions, Label, Observation};
+use crate::model::{Distributions, Drift, Label, Observation};
 use crate::profile::{self, SignalKind};
 use crate::scoring::Scored;
 
-/// Texts after which drift is shown: with fewer it would be chance.
-const DRIFT_LEAST: u64 = 500;
 /// Texts after which those before the last so many are forgotten: drift is of the last 5,000 to 10,000.
 const DRIFT_TEXTS: u64 = 5_000;
 
@@ -386,7 +384,7 @@ impl Metrics {
         };
         self.drift.clear();
         self.drift_texts.set(recent.map_or(0, |drift| i64::try_from(drift.texts).unwrap_or(i64::MAX)));
-        if let Some(drift) = recent.filter(|drift| drift.texts >= DRIFT_LEAST) {
+        if let Some(drift) = recent.filter(|drift| drift.texts >= Drift::LEAST_TEXTS) {
             for (of, index) in drift.figures() {
                 self.drift.get_or_create(&Drifting { of }).set(index);
             }

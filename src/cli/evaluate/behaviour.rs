@@ -32,9 +32,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     }
     let mut outcome = judge(&tests, config)?;
     if let Some(bundle) = &args.against {
-        let mut other = config.clone();
-        other.bundle.clone_from(bundle);
-        outcome.against = Some(Box::new(judge(&tests, &other)?));
+        outcome.against = Some(Box::new(judge(&tests, &config.with_bundle(bundle))?));
     }
     let shown =
         if args.json { format!("{:#}\n", serde_json::to_value(&outcome)?) } else { as_table(&outcome) };

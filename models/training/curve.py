@@ -1,0 +1,42 @@
+"""Optional. What each bundle is worth and what it costs: quality beside texts a second.
+
+    python curve.py FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl; nothing else may run
+
+`arom evaluate` on both bundles, and on their fp32 exports under the same manifest, in turns, so that what the machine does
+meanwhile hits all alike. Writes work/curve.md and prints it: the table by which the default was chosen.
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+from bundle import evaluate, exact
+from paths import BEHAVIOUR, STUDENTS, WORK, bundle
+
+ROUNDS = 3
+
+
+def main(folder: str) -> None:
+    valid, small = (str(Path(folder) / f"{data}.jsonl") for data in ("wisesight-valid", "pythainlp-small"))
+    models = {f"{bundle(name).name}, {kind}": of for name in STUDENTS
+              for kind, of in (("int8", bundle(name)), ("fp32", exact(name)))}
+    rates: dict[str, list[float]] = {title: [] for title in models}
+    found = {}
+    for _ in range(ROUNDS):
+        for title, of in models.items():
+            found[title] = evaluate(of, valid)
+            rates[title].append(found[title]["texts_per_second"])
+    speed = {title: statistics.median(of) for title, of in rates.items()}
+    default = next(iter(speed.values()))
+    lines = ["| model | MB | texts/s | speed | micro-F1 | macro-F1 | pythainlp-small | AUC | behaviour |", "| --- |" + " --- |" * 8]
+    for title, of in models.items():
+        far, behaviour = evaluate(of, small), evaluate(of, "--behaviour", str(BEHAVIOUR))
+        size = (of / "model.onnx").stat().st_size / 1e6
+        lines.append(f"| {title} | {size:.1f} | {speed[title]:.0f} | {speed[title] / default:.2f} | {found[title]['micro_f1']:.4f} | "
+                     f"{found[title]['macro_f1']:.4f} | {far['micro_f1']:.4f} | {far['polarity_auc']:.4f} | {behaviour['pass_rate']:.4f} |")
+    (WORK / "curve.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

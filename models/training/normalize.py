@@ -1,0 +1,32 @@
+"""Text as the model sees it: training and serving go through the same code, so they cannot differ."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from paths import AROM, LABELS
+
+
+def normalized(texts: list[str]) -> list[str]:
+    """What `arom normalize` makes of the texts."""
+    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    done = subprocess.run([str(AROM), "normalize", "--json"], input=lines.encode(), capture_output=True, check=True)
+    result = [json.loads(line)["text"] for line in done.stdout.decode().splitlines()]
+    assert len(result) == len(texts), "a row for each row"
+    # What is left of an emoji alone may be nothing.
+    return [new or old for new, old in zip(result, texts)]
+
+
+def labelled(path: Path) -> tuple[list[str], np.ndarray]:
+    """Texts of the user's own as the model sees them, and their labels."""
+    texts, truth = [], []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = json.loads(line)
+            if row.get("label") not in LABELS or not isinstance(row.get("text"), str):
+                raise SystemExit(f"{path}, line {number}: needs a field `text` and a field `label`: {', '.join(LABELS)}")
+            texts.append(row["text"])
+            truth.append(LABELS.index(row["label"]))
+    return normalized(texts), np.array(truth)

@@ -1,0 +1,54 @@
+"""Step 10. How much the seed matters: each student alone, int8, calibrated, through the Rust binary.
+
+    python seeds.py base|fast FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
+
+Writes work/NAME/seeds.md, which step 11 puts into the card, and prints it: every seed, their mean and standard deviation, and the
+mean of their weights, which ships.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from bundle import LAYERS, evaluate, read_calibration, write
+from calibrate import fit
+from export import int8, int8_path, logits, sample, seed_path, session, weights
+from paths import BEHAVIOUR, LABELS, SEEDS, WORK, read_rows, student
+from train import load, read_tokenizer, tokens
+
+
+def alone(name: str, seed: int, data_folder: Path) -> list[float]:
+    """What one seed does."""
+    tokenizer = read_tokenizer()
+    model, path = load(seed_path(name, seed)), student(name) / f"model-{seed}.onnx"
+    onnx.save(int8(weights(model), sample(model, tokenizer)), path)
+    labels = np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
+    scale, bias = fit(logits(session(path), tokens("valid", tokenizer)).astype(float), labels)
+    return measured(name, str(seed), path, {"scale": scale.round(6).tolist(), "bias": bias.round(6).tolist()}, data_folder)
+
+
+def measured(name: str, of: str, model: Path, calibration: dict, data_folder: Path) -> list[float]:
+    """Micro-F1, macro-F1 and calibration error on wisesight-valid; micro-F1 on pythainlp-small; behavioural tests passed."""
+    folder = WORK / "seeds" / f"arom-{name}-{of}"
+    write(folder, model, LAYERS[name], calibration)
+    valid = evaluate(folder, str(data_folder / "wisesight-valid.jsonl"))
+    small = evaluate(folder, str(data_folder / "pythainlp-small.jsonl"))
+    behaviour = evaluate(folder, "--behaviour", str(BEHAVIOUR))
+    return [valid["micro_f1"], valid["macro_f1"], valid["expected_calibration_error"], small["micro_f1"], behaviour["pass_rate"]]
+
+
+def main(name: str, data_folder: str) -> None:
+    found = np.array([alone(name, seed, Path(data_folder)) for seed in SEEDS])
+    ships = measured(name, "ships", int8_path(name), read_calibration(name), Path(data_folder))
+    rows = {**{str(seed): row for seed, row in zip(SEEDS, found)}, "mean": found.mean(0),
+            "standard deviation": found.std(0, ddof=1), "**mean of the weights**": ships}
+    lines = ["| seed | micro-F1 | macro-F1 | ECE | pythainlp-small | behaviour |", "| --- |" + " --- |" * 5]
+    lines += [f"| {of} | " + " | ".join(f"{figure:.4f}" for figure in row) + " |" for of, row in rows.items()]
+    (student(name) / "seeds.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
