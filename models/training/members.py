@@ -77,8 +77,7 @@ def encoder(**choices):
         recipe, weights = Recipe(max_tokens=160, **choices), FOLDER / f"{name}-{fold}.pt"
         if not weights.exists():
             target = np.eye(len(LABELS))[labels] * (1 - SMOOTHING) + SMOOTHING / len(LABELS)
-            model = fit(recipe, texts, target, np.ones(len(texts)), seed=1 + fold)
-            torch.save(model.state_dict(), weights)
+            fit(recipe, texts, target, np.ones(len(texts)), 1 + fold, weights)
         model, tokenizer = load(weights), read_tokenizer()
         return lambda rows: log_softmax(predict(model, ids(tokenizer, rows)), axis=1)
     return learn

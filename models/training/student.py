@@ -5,7 +5,7 @@
     python student.py base --seed 1 --own labelled.jsonl      # with texts of your own, fields `text` and `label`
 
 Writes work/students/NAME-SEED.pt. What every epoch reaches on the validation split is printed and decides nothing:
-the last epoch's averaged weights are kept.
+the last epoch's averaged weights are kept. What is interrupted goes on after its last whole epoch when the command is repeated.
 """
 
 import argparse
@@ -88,14 +88,12 @@ def main() -> None:
         guessed = predict(model, rows).argmax(1)
         print(f"epoch {epoch} valid micro-F1 {f1_score(truth, guessed, average='micro'):.4f} "
               f"macro-F1 {f1_score(truth, guessed, average='macro'):.4f}", flush=True)
-        torch.save(model.state_dict(), path.with_suffix(".part.pt"))
 
     texts, target, weight = corpus(args.own)
     print(f"{len(texts):,} texts", flush=True)
     recipe = RECIPES[args.name]
     recipe = dataclasses.replace(recipe, epochs=args.epochs or recipe.epochs)
-    fit(recipe, texts, target, weight, args.seed, after_epoch)
-    path.with_suffix(".part.pt").rename(path)
+    fit(recipe, texts, target, weight, args.seed, path, after_epoch)
 
 
 if __name__ == "__main__":

@@ -123,9 +123,12 @@ def predict(model: Encoder, rows: list[list[int]]) -> np.ndarray:
     return logits
 
 
-def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray, seed: int,
-        after_epoch: Callable[[int, Encoder], None] = lambda *_: None) -> Encoder:
-    """An encoder taught `target` [texts, 4] on `texts`, each counting as much as its `weight`."""
+def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray, seed: int, path: Path,
+        after_epoch: Callable[[int, Encoder], None] = lambda *_: None) -> None:
+    """Writes to `path` an encoder taught `target` [texts, 4] on `texts`, each counting as much as its `weight`.
+
+    After every epoch all that is needed to go on is kept beside it, so that an interrupted run loses one epoch at most.
+    """
     torch.manual_seed(0)  # the head too begins alike, for the mean of several seeds' weights
     model = Encoder.from_base(recipe.layers)
     torch.manual_seed(seed)
@@ -136,8 +139,19 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.rate, fused=True)
     target, weight = torch.from_numpy(target.astype(np.float32)), torch.from_numpy(weight.astype(np.float32))
     steps = recipe.epochs * -(-len(texts) // BATCH)
-    step, started, running = 0, time.time(), None
-    for epoch in range(1, recipe.epochs + 1):
+    step, started, running, first = 0, time.time(), None, 1
+    kept = path.with_suffix(".checkpoint.pt")
+    if kept.exists():
+        state = torch.load(kept, weights_only=False)
+        if state["of"] != (recipe, len(texts), seed):
+            raise SystemExit(f"{kept} is of another recipe or other texts: remove it to begin anew")
+        for part, of in (("model", model), ("averaged", averaged), ("optimizer", optimizer)):
+            of.load_state_dict(state[part])
+        rng.setstate(state["random"])
+        torch.set_rng_state(state["torch"])
+        step, first = state["step"], state["epoch"] + 1
+        print(f"goes on after epoch {state['epoch']}", flush=True)
+    for epoch in range(first, recipe.epochs + 1):
         model.train()
         rows = ids(tokenizer, noised(texts, rng, recipe.noise) if recipe.noise else texts, recipe.max_tokens)
         lengths = [len(row) for row in rows]
@@ -160,4 +174,15 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
             if step % 50 == 0:
                 print(f"epoch {epoch} step {step}/{steps} loss {running:.4f} {time.time() - started:.0f} s", flush=True)
         after_epoch(epoch, averaged.module)
-    return averaged.module.eval()
+        save(kept, {"of": (recipe, len(texts), seed), "epoch": epoch, "step": step, "model": model.state_dict(),
+                    "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(), "random": rng.getstate(),
+                    "torch": torch.get_rng_state()})
+    save(path, averaged.module.state_dict())
+    kept.unlink(missing_ok=True)
+
+
+def save(path: Path, state: dict) -> None:
+    """Writes all of a file or nothing."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.rename(path)
