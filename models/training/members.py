@@ -93,7 +93,7 @@ MEMBERS = {
         dtype=np.float32), c=8),
     # Another pretrained model, a network of averaged words and n-grams (Yang et al. 2019).
     "sentences": sentences,
-    # Twelve layers on the text as it is, each hard label as it stands.
+    # Twelve layers on the text as it is, smoothed hard labels.
     "deep": encoder(),
     # Every other layer, on noised text: another depth and input.
     "shallow": encoder(layers=(0, 2, 4, 6, 8, 10), noise=2.0, rate=2e-4),
@@ -103,6 +103,7 @@ MEMBERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("members", nargs="+", choices=MEMBERS)
+    parser.add_argument("--folds", type=int, nargs="+", default=range(FOLDS), help="only these, for several processes")
     args = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     nlpo3.load_dict(str(DICTIONARY), "words")
@@ -114,7 +115,7 @@ def main() -> None:
     for name in args.members:
         for fold, (seen, held_out) in enumerate(folds(labels)):
             path = FOLDER / f"{name}-{fold}.npz"
-            if path.exists():
+            if path.exists() or fold not in args.folds:
                 continue
             started = time.time()
             guess = MEMBERS[name](list(texts[seen]), labels[seen], name, fold)
