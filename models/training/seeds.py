@@ -19,6 +19,9 @@ from paths import BEHAVIOUR, LABELS, SEEDS, WORK, read_rows, student
 from train import load, read_tokenizer, tokens
 
 
+FIGURES = {"micro-F1": "micro_f1", "macro-F1": "macro_f1", "ECE": "expected_calibration_error", "log loss": "log_loss"}
+
+
 def alone(name: str, seed: int, data_folder: Path) -> list[float]:
     """What one seed does."""
     tokenizer = read_tokenizer()
@@ -30,13 +33,13 @@ def alone(name: str, seed: int, data_folder: Path) -> list[float]:
 
 
 def measured(name: str, of: str, model: Path, calibration: dict, data_folder: Path) -> list[float]:
-    """Micro-F1, macro-F1 and calibration error on wisesight-valid; micro-F1 on pythainlp-small; behavioural tests passed."""
+    """Micro-F1, macro-F1, calibration error and log loss on wisesight-valid; micro-F1 on pythainlp-small; behavioural tests passed."""
     folder = WORK / "seeds" / f"arom-{name}-{of}"
     write(folder, model, LAYERS[name], calibration)
     valid = evaluate(folder, str(data_folder / "wisesight-valid.jsonl"))
     small = evaluate(folder, str(data_folder / "pythainlp-small.jsonl"))
     behaviour = evaluate(folder, "--behaviour", str(BEHAVIOUR))
-    return [valid["micro_f1"], valid["macro_f1"], valid["expected_calibration_error"], small["micro_f1"], behaviour["pass_rate"]]
+    return [*(valid[figure] for figure in FIGURES.values()), small["micro_f1"], behaviour["pass_rate"]]
 
 
 def main(name: str, data_folder: str) -> None:
@@ -44,7 +47,8 @@ def main(name: str, data_folder: str) -> None:
     ships = measured(name, "ships", int8_path(name), read_calibration(name), Path(data_folder))
     rows = {**{str(seed): row for seed, row in zip(SEEDS, found)}, "mean": found.mean(0),
             "standard deviation": found.std(0, ddof=1), "**mean of the weights**": ships}
-    lines = ["| seed | micro-F1 | macro-F1 | ECE | pythainlp-small | behaviour |", "| --- |" + " --- |" * 5]
+    head = [*FIGURES, "pythainlp-small", "behaviour"]
+    lines = ["| seed | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(head)]
     lines += [f"| {of} | " + " | ".join(f"{figure:.4f}" for figure in row) + " |" for of, row in rows.items()]
     (student(name) / "seeds.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))

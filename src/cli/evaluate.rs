@@ -106,6 +106,7 @@ struct Against {
     micro_f1: f64,
     macro_f1: f64,
     expected_calibration_error: f64,
+    log_loss: f64,
     mcnemar: McNemar,
 }
 
@@ -139,6 +140,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
                 micro_f1: evaluation.micro_f1,
                 macro_f1: evaluation.macro_f1,
                 expected_calibration_error: evaluation.expected_calibration_error,
+                log_loss: evaluation.log_loss,
                 mcnemar,
             })
         }
@@ -275,6 +277,7 @@ fn as_table(outcome: &Outcome) -> String {
     line(format!("micro-F1                    {:.4}", evaluation.micro_f1));
     line(format!("macro-F1                    {:.4}", evaluation.macro_f1));
     line(format!("expected calibration error  {:.4}  (15 bins)", evaluation.expected_calibration_error));
+    line(format!("log loss                    {:.4}  (nats)", evaluation.log_loss));
     if let Some(auc) = evaluation.polarity_auc {
         line(format!("polarity AUC                {auc:.4}"));
     }
@@ -322,11 +325,12 @@ fn as_table(outcome: &Outcome) -> String {
         micro_f1,
         macro_f1,
         expected_calibration_error: error,
+        log_loss,
         mcnemar,
     }) = against
     {
         line(format!(
-            "\nagainst {model_fingerprint}: micro-F1 {micro_f1:.4}, macro-F1 {macro_f1:.4}, ECE {error:.4}"
+            "\nagainst {model_fingerprint}: micro-F1 {micro_f1:.4}, macro-F1 {macro_f1:.4}, ECE {error:.4}, log loss {log_loss:.4}"
         ));
         let McNemar { both_right, first_right, second_right, neither_right, p_value } = mcnemar;
         line(format!(

@@ -22,6 +22,9 @@ pub struct Evaluation {
     /// Expected calibration error over 15 bins of equal width: the mean distance between the probability of
     /// the answer and how often it is right (Guo et al. 2017).
     pub expected_calibration_error: f64,
+    /// Mean of −ln of the probability that the true label was given, in nats: 0 if it was always certain, 1.386 if all four
+    /// were always held alike. A probability below 2⁻²³ counts as that.
+    pub log_loss: f64,
     /// How often a random positive text has a higher score than a random negative one; absent without both.
     pub polarity_auc: Option<f64>,
     /// What is left, and how much of it is wrong, if what is too doubtful is not answered.
@@ -96,6 +99,7 @@ impl Evaluation {
             micro_f1: ratio(right, rows.len()),
             macro_f1: occurring.iter().sum::<f64>() / float(occurring.len().max(1)),
             expected_calibration_error: calibration_error(rows),
+            log_loss: log_loss(rows),
             polarity_auc: polarity_auc(rows),
             risk_coverage: MAX_RISKS.iter().map(|max_risk| risk_coverage(rows, *max_risk)).collect(),
             risk_coverage_area: risk_coverage_area(rows),
@@ -182,6 +186,11 @@ fn calibration_error(rows: &[(Label, Probabilities)]) -> f64 {
         }
     }
     bins.iter().map(|(sure, right): &(f64, f64)| (sure - right).abs()).sum::<f64>() / float(rows.len().max(1))
+}
+
+fn log_loss(rows: &[(Label, Probabilities)]) -> f64 {
+    let losses = rows.iter().map(|(truth, answer)| -f64::from(answer.of(*truth).max(f32::EPSILON)).ln());
+    losses.sum::<f64>() / float(rows.len().max(1))
 }
 
 /// The Mann-Whitney statistic; texts of equal score count half.

@@ -298,6 +298,9 @@ fn figures_are_those_of_scikit_learn() {
     // is right and from 0 if it is wrong.
     let bins = 0.1 + 0.5 + 0.2 + 0.3 + 0.6 + 0.05 + 0.4 + 0.55;
     close(evaluation.expected_calibration_error, bins / 8.0);
+    // log_loss of the same rows.
+    close(evaluation.log_loss, 1.006212);
+    close(Evaluation::of(&[(Positive, answer(Negative, 1.0))]).log_loss, 23.0 * 2_f64.ln());
     // Scores of the positives: 0.8667, 0; of the negatives: -0.9333, 0.2. Three of four pairs are in order.
     close(evaluation.polarity_auc.expect("both signs occur"), 0.75);
     assert_eq!(Evaluation::of(&[]).polarity_auc, None);

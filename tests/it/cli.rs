@@ -113,7 +113,9 @@ fn evaluate_gives_figures_that_add_up() {
     assert!((figures["micro_f1"].as_f64().expect("a figure") - accuracy).abs() < 1e-9);
     assert!(accuracy > 0.6, "the model is no use on the samples: {accuracy}");
     let table = stdout(&run(&["evaluate", &samples], ""));
-    for part in ["micro-F1", "macro-F1", "expected calibration error", "precision", "texts per second"] {
+    for part in
+        ["micro-F1", "macro-F1", "expected calibration error", "log loss", "precision", "texts per second"]
+    {
         assert!(table.contains(part), "{part}");
     }
 }
