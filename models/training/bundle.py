@@ -1,4 +1,4 @@
-"""Step 11. Writes a bundle: files, manifest with checksums, figures and reference distributions, and the model card.
+"""Writes a bundle: files, manifest with checksums, figures and reference distributions, and the model card.
 
     python bundle.py base FOLDER                  # ../arom-base; FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
     python bundle.py base FOLDER --own held-out.jsonl --to ../mine      # a model of your own, with your texts as reference

@@ -1,4 +1,4 @@
-"""Step 9. Fits vector scaling to the int8 model's logits on the validation split.
+"""Fits vector scaling to the int8 model's logits on the validation split.
 
     python calibrate.py base
     python calibrate.py base --own held-out.jsonl      # on texts of your own that were not trained with

@@ -110,7 +110,7 @@ able to look at what matters. Not for judging people: not for hiring, credit, mo
   sure, and sentences of our own (`compose.py`), whose labels by construction are mixed in. They were written for the same
   capabilities as the behavioural tests below (negation, contrast, comparison, dialect, slang, …), by a hand that had not
   seen these; sentences equal to a test are left out, but a few short clauses of tests stand within longer ones.
-- The label a model learns from is in part ({HARD:.0%}) the annotator's and in the rest the teacher's, which has not seen the text's;
+- The label a model learns from is in part ({HARD:.0%}) the annotator's and in the rest the teacher's, which was not fitted to that text's label;
   where the teacher holds the annotator's label for unlikely, it counts for less.
 - Calibrated on the official validation split (2,404 messages). No epoch, seed or member was chosen by it; the weight of the
   annotators' labels, the number of epochs, the firmness of the calibration, the graph and the default of the two bundles were.
@@ -175,13 +175,13 @@ What failed is listed at the end.
 ## Teacher
 
 Logistic regressions on character 1- to 5-grams, on words, on 1- to 3-grams of words ("pairs") and on sentence embeddings (Universal
-Sentence Encoder, Yang et al. 2019); the encoder on the text as it is ("deep") and six of its layers on noised text ("shallow"). On
-the training split out of fold, and on the validation split as the mean of four folds' models (*Python*, `teacher.py`; the stack
-is fitted on the training split alone):
+Sentence Encoder, Yang et al. 2019); the encoder on the text as it is ("plain"), on noised text for longer ("deep"), the same after more
+pretraining ("adapted": masked words of the training texts and of truevoice-intent guessed, no labels used; Gururangan et al. 2020), and
+six of its layers on noised text ("shallow"). On the training split out of fold, and on the validation split as the mean of four folds'
+models (*Python*, `teacher.py`; the stack is fitted on the training split alone):
 
 {written("members.md", "teacher.py")}
-The stack has the least log loss out of fold, for which it is fitted; what single answers it gets right on validation is not more than
-what one encoder does, and it gives away questions. It is taught as probabilities, not as answers.
+The stack is taught as probabilities, not as answers. The student begins at the encoder of "adapted".
 
 ## Seeds
 

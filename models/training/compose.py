@@ -1,4 +1,4 @@
-"""Part of step 2. Composes customer texts of our own, for what the labelled corpus lacks.
+"""Composes customer texts of our own, for what the labelled corpus lacks.
 
     python compose.py
 

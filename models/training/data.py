@@ -1,4 +1,4 @@
-"""Step 3. Normalises the texts with the crate's own normaliser.
+"""Normalises the texts with the crate's own normaliser.
 
     python compose.py          # work/composed.jsonl, sentences of our own
     python data.py FOLDER      # FOLDER holds wisesight-train.jsonl, wisesight-valid.jsonl and truevoice-callcentre.jsonl

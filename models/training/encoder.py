@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from paths import LABELS, WORK
+from paths import LABELS, PRETRAINED, WORK
 
 HIDDEN, HEADS, INNER, POSITIONS = 384, 12, 1536, 512
 ALL_LAYERS = tuple(range(12))
@@ -67,23 +67,36 @@ class Encoder(nn.Module):
         return self.head(self.dropout(pooled))
 
     @classmethod
-    def from_base(cls, layers: tuple[int, ...] = ALL_LAYERS) -> "Encoder":
-        """These layers of the base encoder with its vocabulary trimmed; only the head is new."""
-        base = dict(np.load(WORK / "base.npz"))
-        sources = json.loads((WORK / "kept.json").read_text())
-        words = np.stack([base["emb.word"][ids].mean(0) for ids in sources])
-        model = cls(len(sources), len(layers))
-        state = {
-            "word.weight": words,
-            # All text is of type 0, so the type's embedding joins the positions'.
-            "pos.weight": base["emb.pos"] + base["emb.type"][0],
-            "ln.weight": base["emb.ln.w"], "ln.bias": base["emb.ln.b"],
-        }
+    def start(cls, state: dict[str, np.ndarray], layers: tuple[int, ...]) -> "Encoder":
+        """These layers of an encoder; only the head is new."""
+        model = cls(len(state["word.weight"]), len(layers))
+        taken = {name: value for name, value in state.items() if not name.startswith("layers.")}
         for layer, source in enumerate(layers):
-            for part in ("q", "k", "v", "ao", "fi", "fo", "aln", "oln"):
-                state[f"layers.{layer}.{part}.weight"] = base[f"l{source}.{part}.w"]
-                state[f"layers.{layer}.{part}.bias"] = base[f"l{source}.{part}.b"]
+            of = f"layers.{source}."
+            taken |= {f"layers.{layer}." + name.removeprefix(of): value for name, value in state.items() if name.startswith(of)}
         missing, unexpected = model.load_state_dict(
-            {name: torch.from_numpy(value) for name, value in state.items()}, strict=False)
+            {name: torch.from_numpy(value) for name, value in taken.items()}, strict=False)
         assert sorted(missing) == ["head.bias", "head.weight"] and not unexpected
         return model
+
+
+def base() -> dict[str, np.ndarray]:
+    """multilingual-e5-small with its vocabulary trimmed."""
+    found = dict(np.load(WORK / "base.npz"))
+    sources = json.loads((WORK / "kept.json").read_text())
+    state = {
+        "word.weight": np.stack([found["emb.word"][ids].mean(0) for ids in sources]),
+        # All text is of type 0, so the type's embedding joins the positions'.
+        "pos.weight": found["emb.pos"] + found["emb.type"][0],
+        "ln.weight": found["emb.ln.w"], "ln.bias": found["emb.ln.b"],
+    }
+    for layer in ALL_LAYERS:
+        for part in ("q", "k", "v", "ao", "fi", "fo", "aln", "oln"):
+            state[f"layers.{layer}.{part}.weight"] = found[f"l{layer}.{part}.w"]
+            state[f"layers.{layer}.{part}.bias"] = found[f"l{layer}.{part}.b"]
+    return state
+
+
+def adapted() -> dict[str, np.ndarray]:
+    """The same after `pretrain.py`."""
+    return dict(np.load(PRETRAINED))

@@ -1,4 +1,4 @@
-"""Step 8. Exports a student to ONNX, in fp32 and in int8.
+"""Exports a student to ONNX, in fp32 and in int8.
 
     python export.py base [--seeds 1 2 3]
     python export.py fast

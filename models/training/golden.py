@@ -1,4 +1,4 @@
-"""Step 12. Writes the reference that the Rust path is tested against.
+"""Writes the reference that the Rust path is tested against.
 
     python golden.py
 

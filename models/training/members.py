@@ -1,4 +1,4 @@
-"""Step 5. The members of the teacher: different views of the training text, each judged on rows it has not seen.
+"""The members of the teacher: different views of the training text, each judged on rows it has not seen.
 
     python members.py characters words pairs sentences      # linear models; ten minutes
     python members.py deep shallow                          # encoders; an hour each on a core with bf16
@@ -93,9 +93,13 @@ MEMBERS = {
         dtype=np.float32), c=8),
     # Another pretrained model, a network of averaged words and n-grams (Yang et al. 2019).
     "sentences": sentences,
-    # Twelve layers, smoothed hard labels.
+    # Twelve layers on the text as it is.
+    "plain": encoder(),
+    # On noised text, for longer.
     "deep": encoder(noise=2.0, rate=2e-4, epochs=5),
-    # Every other layer, on noised text: another depth and input.
+    # The same from another start: pretrained on such texts.
+    "adapted": encoder(adapted=True, noise=2.0, rate=2e-4, epochs=5),
+    # Every other layer: another depth.
     "shallow": encoder(layers=(0, 2, 4, 6, 8, 10), noise=2.0, rate=2e-4),
 }
 

@@ -1,4 +1,4 @@
-"""Step 5. Goes on with pretraining on the texts that the models are for: masked words are to be guessed, labels are not used.
+"""Goes on with pretraining on the texts that the models are for: masked words are to be guessed, labels are not used.
 
     python pretrain.py      # an hour on a core with bf16
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from encoder import ALL_LAYERS, HIDDEN, Encoder
+from encoder import ALL_LAYERS, HIDDEN, Encoder, base
 from paths import MAX_TOKENS, PRETRAINED, WORK, read_rows
 from train import AUTOCAST, BATCH, WARM_UP, WEIGHT_DECAY, batches, padded, parts, read_tokenizer, save
 
@@ -64,7 +64,7 @@ def main() -> None:
     rng = random.Random(0)
     texts = [row["text"] for row in read_rows("train")] + [row["text"] for row in read_rows("extra") if row["kind"] == "call"]
     rows = [encoding.ids for encoding in read_tokenizer().encode_batch(texts)]
-    model = Guesser(Encoder.from_base(ALL_LAYERS))
+    model = Guesser(Encoder.start(base(), ALL_LAYERS))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps, step, first, started, running = EPOCHS * -(-len(rows) // BATCH), 0, 1, time.time(), None
     kept = WORK / "pretrained.checkpoint.pt"

@@ -1,8 +1,8 @@
-"""Step 10. How much the seed matters: each student alone, int8, calibrated, through the Rust binary.
+"""How much the seed matters: each student alone, int8, calibrated, through the Rust binary.
 
     python seeds.py base|fast FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl
 
-Writes work/NAME/seeds.md, which step 11 puts into the card, and prints it: every seed, their mean and standard deviation, and the
+Writes work/NAME/seeds.md, which `bundle.py` puts into the card, and prints it: every seed, their mean and standard deviation, and the
 mean of their weights, which ships.
 """
 

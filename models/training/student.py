@@ -1,4 +1,4 @@
-"""Step 7. Teaches a student from the annotators' labels and the teacher's.
+"""Teaches a student from the annotators' labels and the teacher's.
 
     python student.py base --seed 1      # 12 layers; an hour on a core with bf16
     python student.py fast --seed 1      # 6 layers; half an hour
@@ -24,8 +24,8 @@ from teacher import read_soft
 from train import Recipe, fit, predict, read_tokenizer, tokens
 
 RECIPES = {
-    "base": Recipe(epochs=5, noise=2.0, rate=2e-4),
-    "fast": Recipe(layers=(0, 1, 3, 5, 8, 11), epochs=5, noise=2.0, rate=2.5e-4),
+    "base": Recipe(adapted=True, epochs=5, noise=2.0, rate=2e-4),
+    "fast": Recipe(adapted=True, layers=(0, 1, 3, 5, 8, 11), epochs=5, noise=2.0, rate=2.5e-4),
 }
 HARD = 0.5  # weight of the annotator's label; the rest is the teacher's
 # A label counts for less if a teacher that has not seen the row gives it less than this share of what it gives such labels on

@@ -1,4 +1,4 @@
-"""Step 6. Stacks the members into one teacher and writes its labels.
+"""Stacks the members into one teacher and writes its labels.
 
     python teacher.py
 
@@ -31,8 +31,8 @@ def read_soft(name: str) -> dict[str, np.ndarray]:
     found = dict(np.load(SOFT / f"{name}.npz"))
     for split in ("train", "extra"):
         if str(found.pop(f"sha256/{split}")) != digest(split):
-            raise SystemExit(f"{SOFT / name}.npz has the labels of other texts than work/{split}.jsonl. Give step 3 the splits "
-                             "as published; if they or compose.py have changed, remove the file and do steps 5 and 6 again.")
+            raise SystemExit(f"{SOFT / name}.npz has the labels of other texts than work/{split}.jsonl. Give data.py the splits "
+                             "as published; if they or compose.py have changed, remove the file and run members.py and teacher.py again.")
     return found
 
 

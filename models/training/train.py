@@ -1,4 +1,4 @@
-"""Fine-tuning of the encoder: what the members of the teacher (step 5) and the students (step 7) share."""
+"""Fine-tuning of the encoder: what the members of the teacher and the students share."""
 
 import random
 import time
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from encoder import ALL_LAYERS, Encoder
+from encoder import ALL_LAYERS, Encoder, adapted, base
 from noise import noised
 from paths import LABELS, MAX_TOKENS, WORK, read_rows
 
@@ -25,7 +25,8 @@ AUTOCAST = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 class Recipe:
     """How an encoder is taught."""
 
-    layers: tuple[int, ...] = ALL_LAYERS  # of the base encoder
+    adapted: bool = False  # begins at what pretrain.py made of the base encoder
+    layers: tuple[int, ...] = ALL_LAYERS  # of that encoder
     epochs: int = 3
     rate: float = 1.5e-4
     layer_decay: float = 0.9  # each layer learns this much more slowly than the one above it
@@ -130,7 +131,7 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
     After every epoch all that is needed to go on is kept beside it, so that an interrupted run loses one epoch at most.
     """
     torch.manual_seed(0)  # the head too begins alike, for the mean of several seeds' weights
-    model = Encoder.from_base(recipe.layers)
+    model = Encoder.start(adapted() if recipe.adapted else base(), recipe.layers)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = read_tokenizer()

@@ -1,9 +1,9 @@
-"""Optional, after step 8, for the base student. Which graphs and quantizations were tried, with their figures, for the model card.
+"""Optional, after `export.py base`. Which graphs and quantizations were tried, with their figures, for the model card.
 
     python variants.py             # builds, judges and times them: 17 minutes on a core
     python variants.py --timing    # times them again, which wants an idle machine
 
-Writes work/variants/*.onnx, work/variants.json and work/variants.md, which step 11 puts into the card.
+Writes work/variants/*.onnx, work/variants.json and work/variants.md, which `bundle.py` puts into the card.
 """
 
 import argparse

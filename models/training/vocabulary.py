@@ -1,4 +1,4 @@
-"""Step 4. Trims the vocabulary to what Thai text uses and adds the masks.
+"""Trims the vocabulary to what Thai text uses and adds the masks.
 
     python vocabulary.py
 
