@@ -99,4 +99,6 @@ def base() -> dict[str, np.ndarray]:
 
 def adapted() -> dict[str, np.ndarray]:
     """The same after `pretrain.py`."""
+    if not PRETRAINED.exists():
+        raise SystemExit(f"{PRETRAINED} is missing: run `python pretrain.py` first")
     return dict(np.load(PRETRAINED))

@@ -1,7 +1,7 @@
 """The members of the teacher: different views of the training text, each judged on rows it has not seen.
 
     python members.py characters words pairs sentences      # linear models; ten minutes
-    python members.py deep shallow                          # encoders; an hour each on a core with bf16
+    python members.py plain deep adapted shallow            # encoders; one to two hours each on a core with bf16
 
 Every member is fitted on each of four folds' complement. Writes work/members/NAME-FOLD.npz: the logarithms of its
 probabilities for the fold (`held_out`), the validation split (`valid`) and the unlabelled texts (`extra`). Those

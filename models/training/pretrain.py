@@ -16,7 +16,7 @@ from torch import nn
 
 from encoder import ALL_LAYERS, HIDDEN, Encoder, base
 from paths import MAX_TOKENS, PRETRAINED, WORK, read_rows
-from train import AUTOCAST, BATCH, WARM_UP, WEIGHT_DECAY, batches, padded, parts, read_tokenizer, save
+from train import AUTOCAST, BATCH, WEIGHT_DECAY, batches, padded, parts, read_tokenizer, save, schedule
 
 EPOCHS, RATE = 5, 3e-4
 SPECIAL = 4  # ids below are not words
@@ -65,11 +65,13 @@ def main() -> None:
     texts = [row["text"] for row in read_rows("train")] + [row["text"] for row in read_rows("extra") if row["kind"] == "call"]
     rows = [encoding.ids for encoding in read_tokenizer().encode_batch(texts)]
     model = Guesser(Encoder.start(base(), ALL_LAYERS))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW([{"params": list(model.parameters()), "base": RATE}], lr=RATE, weight_decay=WEIGHT_DECAY, fused=True)
     steps, step, first, started, running = EPOCHS * -(-len(rows) // BATCH), 0, 1, time.time(), None
     kept = WORK / "pretrained.checkpoint.pt"
     if kept.exists():
         state = torch.load(kept, weights_only=False)
+        if state["of"] != (len(rows), steps):
+            raise SystemExit(f"{kept} is of other texts or another number of epochs: remove it to begin anew")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         rng.setstate(state["random"])
@@ -82,9 +84,7 @@ def main() -> None:
         lengths = [len(row) for row in seen]
         for group in batches(lengths, rng):
             step += 1
-            progress = step / steps
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = RATE * min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
+            schedule(optimizer, step / steps)
             optimizer.zero_grad(set_to_none=True)
             drawn = []
             for part in parts(group, lengths):
@@ -102,7 +102,7 @@ def main() -> None:
             running = total if running is None else 0.99 * running + 0.01 * total
             if step % 50 == 0:
                 print(f"epoch {epoch} step {step}/{steps} loss {running:.4f} {time.time() - started:.0f} s", flush=True)
-        save(kept, {"epoch": epoch, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+        save(kept, {"of": (len(rows), steps), "epoch": epoch, "step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
                     "random": rng.getstate(), "torch": torch.get_rng_state()})
     state = {name: value.numpy() for name, value in model.encoder.state_dict().items() if not name.startswith("head.")}
     state["word.weight"] = state["word.weight"][:-1]

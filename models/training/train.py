@@ -96,6 +96,12 @@ def parameter_groups(model: Encoder, recipe: Recipe) -> list[dict]:
     ]
 
 
+def schedule(optimizer: torch.optim.Optimizer, progress: float) -> None:
+    """Rates rise from 0 to each group's `base`, then fall to 0."""
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = parameters["base"] * min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
+
+
 def loss_of(model: Encoder, rows: list[list[int]], target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The weighted sum of the cross-entropies."""
     with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
@@ -158,10 +164,7 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
         lengths = [len(row) for row in rows]
         for group in batches(lengths, rng):
             step += 1
-            progress = step / steps
-            factor = min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = parameters["base"] * factor
+            schedule(optimizer, step / steps)
             optimizer.zero_grad(set_to_none=True)
             total, count = 0.0, float(weight[group].sum())
             for part in parts(group, lengths):
