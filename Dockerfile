@@ -14,7 +14,7 @@ RUN cargo build --release --locked --bin arom \
     && install -D target/release/arom /out/bin/arom \
     && install -D -t /out/lib .onnxruntime/*/libonnxruntime.so.* \
     && install -D -m 644 -t /out/share/doc/onnxruntime .onnxruntime/*/LICENSE .onnxruntime/*/ThirdPartyNotices.txt
-COPY models/e5-small-wisesight /out/share/arom/e5-small-wisesight
+COPY models/arom-base /out/share/arom/arom-base
 COPY LICENSE /out/share/doc/arom/LICENSE
 
 FROM debian:bookworm-slim

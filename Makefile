@@ -20,7 +20,7 @@ $(BENCHES:%=bench-%): bench-%: ## one benchmark
 
 bench-ceiling: ## the machine's int8 product, the share inference reaches, and where the rest goes
 	python3 -m pip install --quiet --upgrade --target target/bench/python -r benches/peers/requirements.txt
-	PYTHONPATH=target/bench/python python3 benches/peers/ceiling.py models/e5-small-wisesight/model.onnx target/bench
+	PYTHONPATH=target/bench/python python3 benches/peers/ceiling.py models/arom-base/model.onnx target/bench
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page

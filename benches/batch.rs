@@ -198,7 +198,7 @@ fn python(folder: &Path) -> std::path::PathBuf {
         Command::new("python3")
             .env("PYTHONPATH", &packages)
             .arg(root().join("benches/peers/graphs.py"))
-            .arg(root().join("models/e5-small-wisesight"))
+            .arg(root().join("models/arom-base"))
             .arg(folder),
     );
     packages
@@ -209,7 +209,7 @@ fn script(folder: &Path, packages: &Path, graph: &str) -> f64 {
         .env("PYTHONPATH", packages)
         .arg(root().join("benches/peers/dump.py"))
         .arg("--tokenizer")
-        .arg(root().join("models/e5-small-wisesight/tokenizer.json"))
+        .arg(root().join("models/arom-base/tokenizer.json"))
         .arg("--model")
         .arg(folder.join(format!("plain-{graph}.onnx")))
         .arg("--dump")

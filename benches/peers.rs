@@ -119,7 +119,7 @@ fn compare() {
     let texts: Vec<String> = texts().into_iter().step_by(4).collect();
     let folder = root().join("target/bench");
     let (plain, packages) = (folder.join("plain"), packages(&folder));
-    let shipped = root().join("models/e5-small-wisesight");
+    let shipped = root().join("models/arom-base");
     python(&packages, "graphs.py", &[&shipped, &plain]);
     let waiting = Runtime::new().expect("a runtime");
     let files = [

@@ -25,7 +25,7 @@ use layers::Said;
 pub use layers::{CommonFlags, ServeFlags};
 
 /// The bundle that is used if none is named.
-const DEFAULT_BUNDLE: &str = "e5-small-wisesight";
+const DEFAULT_BUNDLE: &str = "arom-base";
 
 /// Settings that have passed every check.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 """The shipped model as a usual exporter would leave it, for servers that do no graph work of their own.
 
-    python benches/peers/graphs.py models/e5-small-wisesight OUT
+    python benches/peers/graphs.py models/arom-base OUT
 
-Takes the int8 weights of the bundle back to fp32 and writes OUT/plain-fp32.onnx, every layer in the separate operators
+Takes the int8 weights of the bundle's encoder back to fp32 and writes OUT/plain-fp32.onnx, every layer in the separate operators
 that PyTorch's exporter writes, and OUT/plain-int8.onnx, ONNX Runtime's dynamic quantization of it (int8 weights per
 channel). Checks that the fp32 logits lie near the bundle's own.
 """
@@ -30,8 +30,11 @@ def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {name: value.astype(np.float32) for name, value in state.items()}
 
 
-def plain(state: dict[str, np.ndarray]) -> onnx.ModelProto:
-    nodes, tensors = [], []
+def plain(shipped: onnx.ModelProto) -> onnx.ModelProto:
+    state = weights(shipped)
+    # The linear part, which is of plain operators already.
+    wide = [node for node in shipped.graph.node if node.output[0].split(".")[0] == "wide"]
+    nodes, tensors = list(wide), [tensor for tensor in shipped.graph.initializer if tensor.name.startswith("wide.")]
 
     def constant(name: str, value) -> str:
         tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
@@ -92,7 +95,8 @@ def plain(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     add("ReduceSum", ["mask.column", "rows"], "count", keepdims=0)
     add("Div", ["sum", "count"], "pooled")
     head = [constant(f"head.{part}", state[f"head.{part}"]) for part in ("weight", "bias")]
-    add("Gemm", ["pooled", *head], "logits", transB=1)
+    add("Gemm", ["pooled", *head], "deep", transB=1)
+    add("Add", ["deep", "wide"], "logits")
     tensor = helper.make_tensor_value_info
     inputs = [tensor(name, TensorProto.INT64, ["batch", "length"]) for name in ("input_ids", "attention_mask")]
     outputs = [tensor("logits", TensorProto.FLOAT, ["batch", 4])]
@@ -121,7 +125,7 @@ def main(bundle: str, out: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     newest = max(shipped.stat().st_mtime, Path(__file__).stat().st_mtime)
     if not all(file.is_file() and file.stat().st_mtime > newest for file in (fp32, int8)):
-        onnx.save(plain(weights(onnx.load(shipped))), fp32)
+        onnx.save(plain(onnx.load(shipped)), fp32)
         half = folder / "half.onnx"
         quantize_dynamic(fp32, half, per_channel=True, weight_type=QuantType.QInt8)
         half.rename(int8)

@@ -102,7 +102,7 @@ pub fn runtime() -> Runtime {
 }
 
 pub fn bundle() -> Bundle {
-    Bundle::read(&root().join("models/e5-small-wisesight")).expect("the shipped bundle is whole")
+    Bundle::read(&root().join("models/arom-base")).expect("the shipped bundle is whole")
 }
 
 /// The rows of token ids that the scorer gives the model for the texts.

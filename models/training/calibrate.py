@@ -1,9 +1,9 @@
-"""Fits vector scaling to the int8 model's logits on the validation split.
+"""Fits temperature scaling to the int8 model's logits on the validation split.
 
     python calibrate.py base
     python calibrate.py base --own held-out.jsonl      # on texts of your own that were not trained with
 
-Writes work/NAME/calibration.json: a scale and a bias per class, and calibration error and F1 before, after, and when each
+Writes work/NAME/calibration.json: the factor, and calibration error and F1 before, after, and when each
 half is judged by a fit on the other half (mean of several ways to halve). The last was not measured on the texts it was
 fitted to; work/NAME/reliability.png shows one such way bin by bin. `error_by_chance` is the error that the calibrated model
 would have on so many texts if its probabilities were exactly right.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
-from scipy.optimize import minimize
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score
 
@@ -26,22 +26,18 @@ from train import ids, read_tokenizer, tokens
 
 BINS = 15
 HALVINGS, DRAWS = 20, 200
-# How firmly factors and terms are held at 1 and 0. The terms firmly: 42 questions cannot tell theirs, and a
-# loose one trades the recall of questions for nothing (half fitted, other half measured).
-SCALE_PRIOR, BIAS_PRIOR = 1e-3, 3e-2
+
+def fit(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The factor of the scores with the least negative log-likelihood."""
+    def loss(logarithm: float) -> float:
+        return -log_softmax(scores * np.exp(logarithm), axis=1)[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def fit(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least negative log-likelihood, held near the identity where the data says little."""
-    count = len(LABELS)
-
-    def loss(parameters):
-        scale, bias = np.exp(parameters[:count]), parameters[count:]
-        likelihood = log_softmax(scores * scale + bias, axis=1)[np.arange(len(labels)), labels]
-        return -likelihood.mean() + SCALE_PRIOR * (parameters[:count] ** 2).sum() + BIAS_PRIOR * (bias ** 2).sum()
-
-    best = minimize(loss, np.zeros(2 * count), method="L-BFGS-B").x
-    return np.exp(best[:count]), best[count:]
+def scaling(factor: float) -> dict:
+    """As the manifest has it: a factor and a term for each class."""
+    return {"scale": [round(factor, 6)] * len(LABELS), "bias": [0.0] * len(LABELS)}
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -71,8 +67,7 @@ def crossed(scores: np.ndarray, labels: np.ndarray, order: np.ndarray) -> np.nda
     probabilities = np.zeros_like(scores)
     for half in (0, 1):
         held_out, seen = order[half::2], order[1 - half::2]
-        scale, bias = fit(scores[seen], labels[seen])
-        probabilities[held_out] = softmax(scores[held_out] * scale + bias, axis=1)
+        probabilities[held_out] = softmax(scores[held_out] * fit(scores[seen], labels[seen]), axis=1)
     return probabilities
 
 
@@ -88,12 +83,12 @@ def main() -> None:
     else:
         rows, labels = tokens("valid", tokenizer), np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
     scores = logits(session(int8_path(name)), rows).astype(float)
-    scale, bias = fit(scores, labels)
+    factor = fit(scores, labels)
     rng = np.random.default_rng(0)
     ways = [crossed(scores, labels, rng.permutation(len(labels))) for _ in range(HALVINGS)]
-    after = softmax(scores * scale + bias, axis=1)
+    after = softmax(scores * factor, axis=1)
     judged = {"before": [softmax(scores, axis=1)], "after": [after], "crossed": ways}
-    result = {"scale": scale.round(6).tolist(), "bias": bias.round(6).tolist()}
+    result = scaling(factor)
     for when, several in judged.items():
         result[f"error_{when}"] = float(np.mean([calibration_error(one, labels) for one in several]))
         for average in ("micro", "macro"):

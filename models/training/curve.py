@@ -2,8 +2,8 @@
 
     python curve.py FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl; nothing else may run
 
-`arom evaluate` on both bundles, and on their fp32 exports under the same manifest, in turns, so that what the machine does
-meanwhile hits all alike. Writes work/curve.md and prints it: the table by which the default was chosen.
+`arom evaluate` on each bundle that is there, and on its fp32 export under the same manifest, in turns, so that what the machine
+does meanwhile hits all alike. Writes work/curve.md and prints it.
 """
 
 import statistics
@@ -18,7 +18,7 @@ ROUNDS = 3
 
 def main(folder: str) -> None:
     valid, small = (str(Path(folder) / f"{data}.jsonl") for data in ("wisesight-valid", "pythainlp-small"))
-    models = {f"{bundle(name).name}, {kind}": of for name in STUDENTS
+    models = {f"{bundle(name).name}, {kind}": of for name in STUDENTS if bundle(name).exists()
               for kind, of in (("int8", bundle(name)), ("fp32", exact(name)))}
     rates: dict[str, list[float]] = {title: [] for title in models}
     found = {}

@@ -3,8 +3,9 @@
     python export.py base [--seeds 1 2 3]
     python export.py fast
 
-The weights are the mean of those of the seeds (Wortsman et al. 2022), which began at the same encoder (not the same head).
-Writes work/NAME/model-fp32.onnx and work/NAME/model.onnx, and prints the size and the F1 of both on the validation split.
+The weights are the mean of those of the seeds (Wortsman et al. 2022), which began alike.
+The linear part of wide.py is in both. Writes work/NAME/model-fp32.onnx, work/NAME/model.onnx and, for the card, work/NAME/parts.md: F1 on the
+validation split.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from encoder import Encoder
 from paths import LABELS, SEEDS, STUDENTS, WORK, read_rows, student
 from train import load, read_tokenizer, tokens
 
-SAMPLE = 80  # every so-manieth training text sets the scales
+WIDE = WORK / "wide.npz"
+SAMPLE = 40  # every so-manieth training text sets the scales
 
 
 def fp32(name: str) -> Path:
@@ -35,6 +37,12 @@ def int8_path(name: str) -> Path:
 
 def seed_path(name: str, seed: int) -> Path:
     return WORK / "students" / f"{name}-{seed}.pt"
+
+
+def read_wide() -> graph.Wide:
+    if not WIDE.exists():
+        raise SystemExit(f"{WIDE} is missing: run `python wide.py` first")
+    return graph.Wide(**np.load(WIDE))
 
 
 def averaged(paths: list[Path]) -> Encoder:
@@ -53,10 +61,10 @@ def sample(model: Encoder, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     return quantize.activations(model, tokens("train", tokenizer)[::SAMPLE])
 
 
-def int8(state: dict[str, np.ndarray], seen: dict[str, np.ndarray], **choices) -> onnx.ModelProto:
+def int8(state: dict[str, np.ndarray], seen: dict[str, np.ndarray], wide: graph.Wide | None, **choices) -> onnx.ModelProto:
     """The int8 graph; `choices` are those of `quantize.scales`."""
     scales = {name: quantize.scales(of, graph.parameters(state, name)[0], **choices) for name, of in seen.items()}
-    return graph.build(state, graph.Int8(scales))
+    return graph.build(state, graph.Int8(scales), wide)
 
 
 def session(path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -67,7 +75,7 @@ def session(path, threads: int = 0) -> onnxruntime.InferenceSession:
 
 def logits(model: onnxruntime.InferenceSession, rows: list[list[int]]) -> np.ndarray:
     """One row a run, as the server does it."""
-    out = [model.run(["logits"], {"input_ids": np.array([row], np.int64),
+    out = [model.run(None, {"input_ids": np.array([row], np.int64),
                                   "attention_mask": np.ones((1, len(row)), np.int64)})[0][0] for row in rows]
     return np.array(out)
 
@@ -82,16 +90,23 @@ def main() -> None:
     labels = [LABELS.index(row["label"]) for row in read_rows("valid")]
 
     def judged(guessed: np.ndarray) -> str:
-        return " ".join(f"{average}-F1 {f1_score(labels, guessed, average=average):.4f}" for average in ("micro", "macro"))
+        return " | ".join(f"{f1_score(labels, guessed, average=average):.4f}" for average in ("micro", "macro"))
 
     model = averaged([seed_path(args.name, seed) for seed in args.seeds])
     state = weights(model)
-    onnx.save(graph.build(state, graph.Fp32()), fp32(args.name))
-    onnx.save(int8(state, sample(model, tokenizer)), int8_path(args.name))
-    for path in (fp32(args.name), int8_path(args.name)):
-        operators = len(onnx.load(path).graph.node)
-        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {operators} operators, "
-              f"{judged(logits(session(path), rows).argmax(1))}")
+    wide = read_wide()
+    onnx.save(graph.build(state, graph.Fp32(), wide), fp32(args.name))
+    onnx.save(int8(state, sample(model, tokenizer), wide), int8_path(args.name))
+    encoder = onnx.load(int8_path(args.name))
+    encoder.graph.output[0].name = "deep"
+    alone = student(args.name) / "encoder.onnx"
+    onnx.save(encoder, alone)
+    lines = ["| graph | micro-F1 | macro-F1 |", "| --- | --- | --- |"]
+    for title, path in (("fp32", fp32(args.name)), ("int8", int8_path(args.name)), ("int8, the encoder alone", alone)):
+        lines.append(f"| {title} | {judged(logits(session(path), rows).argmax(1))} |")
+    (student(args.name) / "parts.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    print(f"{int8_path(args.name)}: {int8_path(args.name).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

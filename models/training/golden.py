@@ -34,7 +34,7 @@ def windows(ids: list[int]) -> list[list[int]]:
 def main() -> None:
     texts = (GOLDEN / "texts.jsonl").read_bytes()
     normalized = subprocess.run([str(AROM), "normalize", "--json"], input=texts, capture_output=True, check=True)
-    files = {bundle(name).name: bundle(name) for name in STUDENTS}
+    files = {bundle(name).name: bundle(name) for name in STUDENTS if bundle(name).exists()}
     tokenizers = {(folder / "tokenizer.json").read_bytes() for folder in files.values()}
     assert len(tokenizers) == 1, "the bundles have different tokenizers"
     tokenizer = Tokenizer.from_buffer(tokenizers.pop())

@@ -4,6 +4,8 @@ Exporters leave attention and GELU as a dozen small operators. Here they are ONN
 matrix products a layer, and the way the products are done is the caller's choice.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -12,6 +14,20 @@ from encoder import HEADS
 from quantize import Scales
 
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
+BUCKETS = 262_139  # a prime: of the linear model's runs of two and three tokens
+
+
+@dataclass(frozen=True)
+class Wide:
+    """The linear model of wide.py: its weights, and last what a run adds to the square of a row's length."""
+
+    table: np.ndarray  # int8 [vocabulary + BUCKETS, 5]
+    scale: np.ndarray  # float32 [5]
+    bias: np.ndarray  # float32 [4]
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.table) - BUCKETS
 
 
 class Graph:
@@ -78,8 +94,42 @@ class Int8:
         return graph.add("MatMulIntegerToFloat", inputs, name, CONTRIB)
 
 
-def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8) -> onnx.ModelProto:
-    """The graph of a trained encoder."""
+def add_wide(graph: Graph, wide: Wide) -> str:
+    """The linear model's share of the logits. Sums of whole numbers: neither order nor padding moves them."""
+    add, constant = graph.add, graph.constant
+    begin, far, one = constant("wide.begin", np.array([1])), constant("wide.far", np.array([2 ** 31])), constant("wide.axis", np.array([1]))
+    last, two = constant("wide.last", np.array([-1])), constant("wide.two", np.array([2]))
+
+    def shifted(x: str) -> list[str]:
+        padded = add("Pad", [x, constant(f"wide.{x}.pads", np.array([0, 0, 0, 2]))], f"wide.{x}.padded")
+        return [x, add("Slice", [padded, begin, last, one], f"wide.{x}.1"), add("Slice", [padded, two, far, one], f"wide.{x}.2")]
+
+    first, second, third = shifted("input_ids")
+    vocabulary, buckets = constant("wide.vocabulary", np.array(wide.vocabulary)), constant("wide.buckets", np.array(BUCKETS))
+    grams = [first]
+    for number, following in ((2, second), (3, third)):
+        raised = add("Mul", [first if number == 2 else "wide.key2", vocabulary], f"wide.raised{number}")
+        key = add("Add", [raised, following], f"wide.key{number}")
+        rest = add("Mod", [key, buckets], f"wide.rest{number}")
+        grams.append(add("Add", [rest, vocabulary], f"wide.gram{number}"))
+    add("Concat", grams, "wide.grams", axis=1)
+    add("Concat", shifted("attention_mask"), "wide.kept", axis=1)
+    add("Cast", ["wide.kept"], "wide.kept32", to=TensorProto.INT32)
+    add("Unsqueeze", ["wide.kept32", two], "wide.column")
+    add("Gather", [constant("wide.table", wide.table), "wide.grams"], "wide.found")
+    add("Cast", ["wide.found"], "wide.found32", to=TensorProto.INT32)
+    add("Mul", ["wide.found32", "wide.column"], "wide.terms")
+    add("ReduceSum", ["wide.terms", one], "wide.sums", keepdims=0)
+    add("Cast", ["wide.sums"], "wide.float", to=TensorProto.FLOAT)
+    add("Mul", ["wide.float", constant("wide.scale", wide.scale)], "wide.scaled")
+    add("Split", ["wide.scaled", constant("wide.parts", np.array([len(wide.bias), 1]))], ["wide.weights", "wide.squares"], axis=1)
+    add("Sqrt", ["wide.squares"], "wide.norm")
+    add("Div", ["wide.weights", "wide.norm"], "wide.normed")
+    return add("Add", ["wide.normed", constant("wide.bias", wide.bias)], "wide")
+
+
+def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8, wide: Wide | None = None) -> onnx.ModelProto:
+    """The graph of a trained encoder; with `wide`, of its logits and the linear model's added up."""
     graph = Graph()
     add, constant = graph.add, graph.constant
 
@@ -119,8 +169,24 @@ def build(state: dict[str, np.ndarray], arithmetic: Fp32 | Int8) -> onnx.ModelPr
     add("Div", ["sum", "count"], "mean")
     add("Squeeze", ["mean", one], "pooled")
     head = [constant(f"head.{part}", state[f"head.{part}"]) for part in ("weight", "bias")]
-    add("Gemm", ["pooled", *head], "logits", transB=1)
+    add("Gemm", ["pooled", *head], "deep" if wide else "logits", transB=1)
+    if wide:
+        add("Add", ["deep", add_wide(graph, wide)], "logits")
     return graph.model()
+
+
+def state(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The weights that an int8 graph was built of, as far as int8 tells them."""
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if not tensor.name.startswith("wide.")}
+    found = {name: value for name, value in held.items() if name.endswith((".weight", ".bias")) and value.dtype == np.float32}
+    found["word.weight"] = held["word.weight"] * held["word.weight_scale"]
+    for name in [name.removesuffix(".weight_scale") for name in held if name.startswith("layers.") and name.endswith(".weight_scale")]:
+        weight = (held[f"{name}.weight"] * held[f"{name}.weight_scale"]).T * held.get(f"{name}.smooth", np.float32(1))
+        bias, (layer, part) = found.pop(f"{name}.bias"), name.rsplit(".", 1)
+        parts = ("q", "k", "v") if part == "qkv" else (part,)
+        for of, rows, terms in zip(parts, np.split(weight, len(parts)), np.split(bias, len(parts))):
+            found |= {f"{layer}.{of}.weight": rows, f"{layer}.{of}.bias": terms}
+    return {name: value.astype(np.float32) for name, value in found.items()}
 
 
 def parameters(state: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:

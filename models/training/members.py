@@ -68,13 +68,14 @@ def sentences(texts: list[str], labels: np.ndarray, _name: str, _fold: int):
     return lambda rows: model.predict_log_proba(embedded(rows))
 
 
-def encoder(**choices):
+def encoder(pretrained: bool = False, **choices):
     def learn(texts: list[str], labels: np.ndarray, name: str, fold: int):
         import torch  # the linear members do without
 
+        from encoder import adapted, base
         from train import Recipe, fit, ids, load, predict, read_tokenizer
         torch.set_num_threads(1)
-        recipe, weights = Recipe(max_tokens=160, **choices), FOLDER / f"{name}-{fold}.pt"
+        recipe, weights = Recipe(start=adapted if pretrained else base, max_tokens=160, **choices), FOLDER / f"{name}-{fold}.pt"
         if not weights.exists():
             target = np.eye(len(LABELS))[labels] * (1 - SMOOTHING) + SMOOTHING / len(LABELS)
             fit(recipe, texts, target, np.ones(len(texts)), 1 + fold, weights)
@@ -98,7 +99,7 @@ MEMBERS = {
     # On noised text, for longer.
     "deep": encoder(noise=2.0, rate=2e-4, epochs=5),
     # The same from another start: pretrained on such texts.
-    "adapted": encoder(adapted=True, noise=2.0, rate=2e-4, epochs=5),
+    "adapted": encoder(pretrained=True, noise=2.0, rate=2e-4, epochs=5),
     # Every other layer: another depth.
     "shallow": encoder(layers=(0, 2, 4, 6, 8, 10), noise=2.0, rate=2e-4),
 }

@@ -3,7 +3,7 @@
     python pretrain.py      # an hour on a core with bf16
 
 As Gururangan et al. (2020, "Don't stop pretraining") do for a task's own texts. Writes work/pretrained.npz: the encoder that
-members and students start from, its vocabulary trimmed. What is interrupted goes on after its last whole epoch.
+the member `adapted` starts from, its vocabulary trimmed. What is interrupted goes on after its last whole epoch.
 """
 
 import argparse

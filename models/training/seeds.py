@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 
 from bundle import LAYERS, evaluate, read_calibration, write
-from calibrate import fit
-from export import int8, int8_path, logits, sample, seed_path, session, weights
+from calibrate import fit, scaling
+from export import int8, int8_path, logits, read_wide, sample, seed_path, session, weights
 from paths import BEHAVIOUR, LABELS, SEEDS, WORK, read_rows, student
 from train import load, read_tokenizer, tokens
 
@@ -26,10 +26,10 @@ def alone(name: str, seed: int, data_folder: Path) -> list[float]:
     """What one seed does."""
     tokenizer = read_tokenizer()
     model, path = load(seed_path(name, seed)), student(name) / f"model-{seed}.onnx"
-    onnx.save(int8(weights(model), sample(model, tokenizer)), path)
+    onnx.save(int8(weights(model), sample(model, tokenizer), read_wide()), path)
     labels = np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
-    scale, bias = fit(logits(session(path), tokens("valid", tokenizer)).astype(float), labels)
-    return measured(name, str(seed), path, {"scale": scale.round(6).tolist(), "bias": bias.round(6).tolist()}, data_folder)
+    factor = fit(logits(session(path), tokens("valid", tokenizer)).astype(float), labels)
+    return measured(name, str(seed), path, scaling(factor), data_folder)
 
 
 def measured(name: str, of: str, model: Path, calibration: dict, data_folder: Path) -> list[float]:

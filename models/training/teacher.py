@@ -32,7 +32,7 @@ def read_soft(name: str) -> dict[str, np.ndarray]:
     for split in ("train", "extra"):
         if str(found.pop(f"sha256/{split}")) != digest(split):
             raise SystemExit(f"{SOFT / name}.npz has the labels of other texts than work/{split}.jsonl. Give data.py the splits "
-                             "as published; if they or compose.py have changed, remove the file and run members.py and teacher.py again.")
+                             "as published; if they or compose.py have changed, remove the file and work/members, and run members.py and teacher.py again.")
     return found
 
 

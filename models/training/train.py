@@ -1,5 +1,6 @@
 """Fine-tuning of the encoder: what the members of the teacher and the students share."""
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from encoder import ALL_LAYERS, Encoder, adapted, base
+from encoder import ALL_LAYERS, Encoder, base
 from noise import noised
 from paths import LABELS, MAX_TOKENS, WORK, read_rows
 
@@ -25,7 +26,7 @@ AUTOCAST = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 class Recipe:
     """How an encoder is taught."""
 
-    adapted: bool = False  # begins at what pretrain.py made of the base encoder
+    start: Callable[[], dict[str, np.ndarray]] = base  # gives the weights to begin at
     layers: tuple[int, ...] = ALL_LAYERS  # of that encoder
     epochs: int = 3
     rate: float = 1.5e-4
@@ -137,7 +138,7 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
     After every epoch all that is needed to go on is kept beside it, so that an interrupted run loses one epoch at most.
     """
     torch.manual_seed(0)  # the head too begins alike, for the mean of several seeds' weights
-    model = Encoder.start(adapted() if recipe.adapted else base(), recipe.layers)
+    model = Encoder.start(recipe.start(), recipe.layers)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = read_tokenizer()
@@ -145,15 +146,16 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average))
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.rate, fused=True)
     target, weight = torch.from_numpy(target.astype(np.float32)), torch.from_numpy(weight.astype(np.float32))
+    of = hashlib.sha256("\n".join(texts).encode() + target.numpy().tobytes() + weight.numpy().tobytes()).hexdigest()
     steps = recipe.epochs * -(-len(texts) // BATCH)
     step, started, running, first = 0, time.time(), None, 1
     kept = path.with_suffix(".checkpoint.pt")
     if kept.exists():
         state = torch.load(kept, weights_only=False)
-        if state["of"] != (recipe, len(texts), seed):
+        if state["of"] != (recipe, of, seed):
             raise SystemExit(f"{kept} is of another recipe or other texts: remove it to begin anew")
-        for part, of in (("model", model), ("averaged", averaged), ("optimizer", optimizer)):
-            of.load_state_dict(state[part])
+        for part, into in (("model", model), ("averaged", averaged), ("optimizer", optimizer)):
+            into.load_state_dict(state[part])
         rng.setstate(state["random"])
         torch.set_rng_state(state["torch"])
         step, first = state["step"], state["epoch"] + 1
@@ -178,7 +180,7 @@ def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray
             if step % 50 == 0:
                 print(f"epoch {epoch} step {step}/{steps} loss {running:.4f} {time.time() - started:.0f} s", flush=True)
         after_epoch(epoch, averaged.module)
-        save(kept, {"of": (recipe, len(texts), seed), "epoch": epoch, "step": step, "model": model.state_dict(),
+        save(kept, {"of": (recipe, of, seed), "epoch": epoch, "step": step, "model": model.state_dict(),
                     "averaged": averaged.state_dict(), "optimizer": optimizer.state_dict(), "random": rng.getstate(),
                     "torch": torch.get_rng_state()})
     save(path, averaged.module.state_dict())

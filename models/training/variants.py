@@ -1,9 +1,9 @@
-"""Optional, after `export.py base`. Which graphs and quantizations were tried, with their figures, for the model card.
+"""Optional. Which graphs and quantizations were tried, with their figures; without the linear part. Needs base's first student.
 
     python variants.py             # builds, judges and times them: 17 minutes on a core
     python variants.py --timing    # times them again, which wants an idle machine
 
-Writes work/variants/*.onnx, work/variants.json and work/variants.md, which `bundle.py` puts into the card.
+Writes work/variants/*.onnx, work/variants.json and work/variants.md.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from tokenizers import Tokenizer
 
 import graph
 from encoder import Encoder
-from export import averaged, int8, logits, sample, seed_path, session, weights
+from export import int8, logits, sample, seed_path, session, weights
 from paths import LABELS, SEEDS, WORK, read_rows
-from train import padded, read_tokenizer, tokens
+from train import load, padded, read_tokenizer, tokens
 
 FOLDER, FIGURES, TABLE = WORK / "variants", WORK / "variants.json", WORK / "variants.md"
 VARIANTS = {
@@ -68,7 +68,7 @@ def export_plain(model: Encoder, path: Path) -> None:
 
 def build(tokenizer: Tokenizer) -> None:
     FOLDER.mkdir(exist_ok=True)
-    model = averaged([seed_path("base", seed) for seed in SEEDS])
+    model = load(seed_path("base", SEEDS[0]))
     state = weights(model)
     export_plain(model, at("fp32-plain"))
     onnx.save(graph.build(state, graph.Fp32()), at("fp32-fused"))
@@ -78,7 +78,7 @@ def build(tokenizer: Tokenizer) -> None:
                          extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
     seen = sample(model, tokenizer)
     for name, choices in STATIC.items():
-        onnx.save(int8(state, seen, **choices), at(name))
+        onnx.save(int8(state, seen, None, **choices), at(name))
 
 
 def operators(path: Path) -> int:
@@ -168,7 +168,7 @@ def table(figures: dict[str, dict], conditions: dict) -> str:
             f"{of['rms_error']:.2g} | {of['batch_change']:.2g} | {of['texts_per_s']:.0f} | {of['lone_ms']:.1f} |")
     return "\n".join(lines) + f"""
 
-What was tried, the shipped way in bold; all from one checkpoint, measured in *Python* on wisesight-valid by
+What was tried, the shipped way in bold; all of the first seed alone, measured in *Python* on wisesight-valid by
 `variants.py`, without calibration, every text cut to one window. As exported: by PyTorch, attention in separate
 operators. Dynamic: ONNX Runtime's `quantize_dynamic`, weights of 8 bits per channel. Operators: those left after ONNX
 Runtime's own optimisation. RMS error: the logits' against fp32. Change in a batch: the most that a logit moves when

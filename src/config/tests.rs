@@ -36,7 +36,7 @@ fn flags_go_before_the_file_and_the_file_before_defaults() {
     }
     let workers = std::thread::available_parallelism().expect("the machine knows");
     let shown = resolve("", &[]).expect("good settings").to_toml();
-    for part in [format!("# workers = N # default, here {workers}\n"), "/e5-small-wisesight\n".to_owned()] {
+    for part in [format!("# workers = N # default, here {workers}\n"), "/arom-base\n".to_owned()] {
         assert!(shown.contains(&part), "{part} is not in {shown}");
     }
 }

@@ -647,7 +647,7 @@ mod samples {
         }
         collector.finish(Quality {
             sources: vec!["reviews-2023.csv".to_owned(), "reviews-2024.csv".to_owned()],
-            model: "e5-small-wisesight@0123456789ab".to_owned(),
+            model: "arom-base@0123456789ab".to_owned(),
             rejected: vec![
                 Rejected { reason: "no text in column “review”".to_owned(), row_count: 41 },
                 Rejected { reason: "not UTF-8".to_owned(), row_count: 3 },

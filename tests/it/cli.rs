@@ -204,7 +204,7 @@ fn normalize_keeps_the_lines_and_the_other_fields() {
 #[test]
 fn model_show_verifies_and_prints_the_bundle() {
     let shown = stdout(&run(&["model", "show"], ""));
-    for part in ["e5-small-wisesight@", "verified    model.onnx", "MIT", "CC0-1.0", "micro_f1"] {
+    for part in ["arom-base@", "verified    model.onnx", "MIT", "CC0-1.0", "micro_f1"] {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
     let json: Value = serde_json::from_str(&stdout(&run(&["model", "show", "--json"], ""))).expect("JSON");

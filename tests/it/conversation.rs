@@ -52,8 +52,12 @@ async fn a_chat_that_goes_wrong_and_is_rescued_is_seen_to() {
     assert_eq!(roles.guessed, Vec::<String>::new());
     let trajectory = &analysis.trajectory;
     let customer = trajectory.customer().expect("the customer");
-    let [worse, better] = customer.turning_points.as_slice() else { panic!("{:?}", customer.turning_points) };
-    assert!(worse.from > 0.25 && worse.to < -0.25 && better.to > 0.25);
+    let [worse, better, ..] = customer.turning_points.as_slice() else {
+        panic!("{:?}", customer.turning_points)
+    };
+    assert!(worse.from > 0.25 && worse.to < -0.25 && better.to > worse.to + 0.5);
+    // The rescue may come in two steps: the promise, and what kept it.
+    assert!(customer.turning_points.last().is_some_and(|last| last.to > 0.25));
     assert_eq!(text(&messages[worse.message]), "ขนส่งบอกว่ายังไม่ได้รับของจากร้านเลยนะคะ");
     assert!(worse.after.is_some_and(|at| text(&messages[at]).contains("ลองเช็กกับขนส่งดู")));
     assert_eq!(text(&messages[better.message]), "จริงเหรอคะ ทันวันนี้ใช่ไหม");
@@ -200,7 +204,7 @@ async fn an_export_is_answered_message_by_message() {
     assert_eq!((customer.role(), agent.role()), (ConversationRole::Customer, ConversationRole::Agent));
     let turns: Vec<(i32, Option<i32>)> =
         customer.turning_points.iter().map(|turn| (turn.index, turn.after_index)).collect();
-    assert_eq!(turns, [(13, Some(12)), (29, Some(28))]);
+    assert!(turns.starts_with(&[(13, Some(12)), (29, Some(28))]), "{turns:?}");
     assert_eq!(trajectory.cue_count, 5);
     assert!(trajectory.summary.contains("#14") && !trajectory.unresolved_negative);
     let waits = trajectory.response_times.expect("answers");

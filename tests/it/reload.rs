@@ -31,7 +31,7 @@ fn copy(to: &Path, name: &str) {
         fs::copy(bundle_folder().join(file), to.join(file)).expect("copied");
     }
     let manifest = fs::read_to_string(bundle_folder().join("manifest.toml")).expect("readable");
-    let manifest = manifest.replace("\"e5-small-wisesight\"", &format!("\"{name}\""));
+    let manifest = manifest.replace("\"arom-base\"", &format!("\"{name}\""));
     fs::write(to.join("manifest.toml"), manifest).expect("written");
 }
 
@@ -134,7 +134,7 @@ async fn a_silent_stream_keeps_no_old_model() {
     let mut answers = client.stream_analyze_sentiment(silent).await.expect("it opens").into_inner();
     answers.message().await.expect("a clean answer").expect("an answer");
     // The second change waits for the end of what the first one replaced.
-    for wanted in ["other@", "e5-small-wisesight@", "other@"] {
+    for wanted in ["other@", "arom-base@", "other@"] {
         server.reload.send(()).await.expect("the server runs");
         let changed = async {
             loop {

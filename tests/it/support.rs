@@ -23,7 +23,7 @@ pub fn repository() -> &'static Path {
 }
 
 pub fn bundle_folder() -> PathBuf {
-    repository().join("models/e5-small-wisesight")
+    repository().join("models/arom-base")
 }
 
 pub fn runtime() -> Runtime {
