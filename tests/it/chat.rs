@@ -59,7 +59,7 @@ fn the_page_needs_no_network_and_every_link_leads_somewhere() {
     let evil =
         "text,role\n<script>alert(1)</script> แย่มาก,customer\n\"<img src=x onerror=alert(1)>\",agent\n";
     let evil = write(folder.path(), "evil.csv", evil.as_bytes());
-    for (chat, turns) in [(parcel(), 2..=6), (evil, 0..=0)] {
+    for (chat, least) in [(parcel(), 2), (evil, 0)] {
         let page = folder.path().join("report.html");
         stdout(&run(&["chat", "--html", &page.display().to_string(), &chat], ""));
         let page = fs::read_to_string(page).expect("written");
@@ -68,7 +68,9 @@ fn the_page_needs_no_network_and_every_link_leads_somewhere() {
         {
             assert!(!page.contains(foreign), "{foreign}");
         }
-        assert!(turns.contains(&page.matches("<a class=\"turn\"").count()), "in {chat}");
+        let turns = stdout(&run(&["chat", &chat], "")).matches("◆ turns").count();
+        assert!(turns >= least, "{turns} in {chat}");
+        assert_eq!(page.matches("<a class=\"turn\"").count(), turns);
         let links = page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next());
         for link in links {
             assert!(page.contains(&format!("id=\"{link}\"")), "{link} leads nowhere");
