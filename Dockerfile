@@ -15,6 +15,7 @@ RUN cargo build --release --locked --bin arom \
     && install -D -t /out/lib .onnxruntime/*/libonnxruntime.so.* \
     && install -D -m 644 -t /out/share/doc/onnxruntime .onnxruntime/*/LICENSE .onnxruntime/*/ThirdPartyNotices.txt
 COPY models/arom-base /out/share/arom/arom-base
+COPY models/arom-fast /out/share/arom/arom-fast
 COPY LICENSE /out/share/doc/arom/LICENSE
 
 FROM debian:bookworm-slim

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use arom::model::{Model, Session, Tokenizer};
 use arom::scoring::{Scorer, ScoringConfig};
 
-use support::{Figure, bundle, report, root, rows, runtime, texts};
+use support::{Figure, bundle, report, root, rows, runtime, shipped, texts};
 
 /// Texts that raw inference and the script are measured with.
 const FEW: usize = 4000;
@@ -198,7 +198,7 @@ fn python(folder: &Path) -> std::path::PathBuf {
         Command::new("python3")
             .env("PYTHONPATH", &packages)
             .arg(root().join("benches/peers/graphs.py"))
-            .arg(root().join("models/arom-base"))
+            .arg(shipped())
             .arg(folder),
     );
     packages
@@ -209,7 +209,7 @@ fn script(folder: &Path, packages: &Path, graph: &str) -> f64 {
         .env("PYTHONPATH", packages)
         .arg(root().join("benches/peers/dump.py"))
         .arg("--tokenizer")
-        .arg(root().join("models/arom-base/tokenizer.json"))
+        .arg(shipped().join("tokenizer.json"))
         .arg("--model")
         .arg(folder.join(format!("plain-{graph}.onnx")))
         .arg("--dump")

@@ -52,7 +52,7 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 use support::{
-    Client, Figure, Server, bundle, median, one, open_loop, quantile, report, request, root, texts,
+    Client, Figure, Server, bundle, median, one, open_loop, quantile, report, request, root, shipped, texts,
 };
 
 const CALLERS: usize = 64;
@@ -119,7 +119,7 @@ fn compare() {
     let texts: Vec<String> = texts().into_iter().step_by(4).collect();
     let folder = root().join("target/bench");
     let (plain, packages) = (folder.join("plain"), packages(&folder));
-    let shipped = root().join("models/arom-base");
+    let shipped = shipped();
     python(&packages, "graphs.py", &[&shipped, &plain]);
     let waiting = Runtime::new().expect("a runtime");
     let files = [

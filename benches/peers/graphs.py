@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-HEADS, LAYERS, HIDDEN = 12, 12, 384
+HEADS, HIDDEN = 12, 384
 
 
 def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -66,7 +66,8 @@ def plain(shipped: onnx.ModelProto) -> onnx.ModelProto:
     add("Unsqueeze", ["mask", two], "mask.wide")
     add("Sub", [one, "mask.wide"], "hidden")
     add("Mul", ["hidden", constant("lowest", np.float32(np.finfo(np.float32).min))], "masked")
-    for layer in (f"layers.{number}" for number in range(LAYERS)):
+    layers = sum(name.endswith(".qkv.weight") for name in state)
+    for layer in (f"layers.{number}" for number in range(layers)):
         heads = {}
         weight, bias = state[f"{layer}.qkv.weight"], state[f"{layer}.qkv.bias"]
         for at, part in enumerate("qkv"):

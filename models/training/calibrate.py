@@ -6,7 +6,8 @@
 Writes work/NAME/calibration.json: the factor, and calibration error and F1 before, after, and when each
 half is judged by a fit on the other half (mean of several ways to halve). The last was not measured on the texts it was
 fitted to; work/NAME/reliability.png shows one such way bin by bin. `error_by_chance` is the error that the calibrated model
-would have on so many texts if its probabilities were exactly right.
+would have on so many texts if its probabilities were exactly right, the mean of labels drawn from them; `as_large_by_chance` is the
+share of these draws whose error is as large as the one after or larger.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from paths import LABELS, STUDENTS, read_rows, student
 from train import ids, read_tokenizer, tokens
 
 BINS = 15
-HALVINGS, DRAWS = 20, 200
+HALVINGS, DRAWS = 20, 1000
 
 def fit(scores: np.ndarray, labels: np.ndarray) -> float:
     """The factor of the scores with the least negative log-likelihood."""
@@ -95,7 +96,9 @@ def main() -> None:
             result[f"{average}_f1_{when}"] = float(
                 np.mean([f1_score(labels, one.argmax(1), average=average) for one in several]))
     draws = [(after.cumsum(1) > rng.random((len(after), 1))).argmax(1) for _ in range(DRAWS)]
-    result["error_by_chance"] = float(np.mean([calibration_error(after, drawn) for drawn in draws]))
+    by_chance = np.array([calibration_error(after, drawn) for drawn in draws])
+    result["error_by_chance"] = float(by_chance.mean())
+    result["as_large_by_chance"] = float((by_chance >= result["error_after"]).mean())
     (student(name) / "calibration.json").write_text(json.dumps(result, indent=2))
     reliability(ways[0], labels, student(name) / "reliability.png")
     print(json.dumps(result, indent=2))

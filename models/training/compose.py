@@ -7,6 +7,7 @@ the construction does not settle it; the teacher decides those. The clauses stan
 they are about, and in compose_phrases.toml, by phenomenon. Clauses joined in one text are of one domain.
 """
 
+import argparse
 import json
 import random
 import re
@@ -279,8 +280,9 @@ class Composer:
         return text
 
 
-def main() -> None:
-    composer = Composer(random.Random(SEED))
+def composed(seed: int) -> list[dict]:
+    """So many different rows `text`, `label`, `kind`."""
+    composer = Composer(random.Random(seed))
     rows: dict[str, tuple[str | None, str]] = {}
     for label, share in SHARES.items():
         for size, (shortest, longest, _) in SIZES.items():
@@ -290,12 +292,18 @@ def main() -> None:
                 text = composer.compose(kind, label, size)
                 if shortest <= len(text) < longest:
                     rows.setdefault(text, (label, kind))
-    lines = [json.dumps({"text": text, "label": label, "kind": kind}, ensure_ascii=False) + "\n"
-             for text, (label, kind) in rows.items()]
-    composer.rng.shuffle(lines)
+    rows = [{"text": text, "label": label, "kind": kind} for text, (label, kind) in rows.items()]
+    composer.rng.shuffle(rows)
+    return rows
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    rows = composed(SEED)
     WORK.mkdir(exist_ok=True)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     (WORK / "composed.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"{len(lines):,} rows -> {WORK / 'composed.jsonl'}: {dict(Counter(label for label, _ in rows.values()))}")
+    print(f"{len(lines):,} rows -> {WORK / 'composed.jsonl'}: {dict(Counter(row['label'] for row in rows))}")
 
 
 if __name__ == "__main__":

@@ -2,24 +2,34 @@
 
     python curve.py FOLDER      # FOLDER holds wisesight-valid.jsonl and pythainlp-small.jsonl; nothing else may run
 
-`arom evaluate` on each bundle that is there, and on its fp32 export under the same manifest, in turns, so that what the machine
-does meanwhile hits all alike. Writes work/curve.md and prints it.
+`arom evaluate` on each bundle that is there, and on its fp32 export under the same manifest if that is in work/, in turns, so that what
+the machine does meanwhile hits all alike. Writes work/curve.md and prints it.
 """
 
+import argparse
 import statistics
-import sys
 from pathlib import Path
 
 from bundle import evaluate, exact
+from export import int8_path
 from paths import BEHAVIOUR, STUDENTS, WORK, bundle
 
 ROUNDS = 3
 
 
-def main(folder: str) -> None:
-    valid, small = (str(Path(folder) / f"{data}.jsonl") for data in ("wisesight-valid", "pythainlp-small"))
-    models = {f"{bundle(name).name}, {kind}": of for name in STUDENTS if bundle(name).exists()
-              for kind, of in (("int8", bundle(name)), ("fp32", exact(name)))}
+def is_of(name: str) -> bool:
+    """Whether what work/ has of a student is what the bundle was made of."""
+    made, shipped = int8_path(name), bundle(name) / "model.onnx"
+    return made.exists() and shipped.exists() and made.read_bytes() == shipped.read_bytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().folder
+    valid, small = (str(folder / f"{data}.jsonl") for data in ("wisesight-valid", "pythainlp-small"))
+    models = {f"{bundle(name).name}, int8": bundle(name) for name in STUDENTS if bundle(name).exists()}
+    models |= {f"{bundle(name).name}, fp32": exact(name) for name in STUDENTS if is_of(name)}
     rates: dict[str, list[float]] = {title: [] for title in models}
     found = {}
     for _ in range(ROUNDS):
@@ -39,4 +49,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -7,8 +7,8 @@ Writes work/train.jsonl, work/valid.jsonl and work/extra.jsonl: every third call
 sentences, for the teacher to label.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from normalize import normalized
@@ -29,12 +29,15 @@ def read(path: Path) -> list[dict]:
         return [json.loads(line) for line in lines]
 
 
-def main(folder: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().folder
     WORK.mkdir(exist_ok=True)
     for split in ("train", "valid"):
-        write(read(Path(folder) / f"wisesight-{split}.jsonl"), WORK / f"{split}.jsonl")
+        write(read(folder / f"wisesight-{split}.jsonl"), WORK / f"{split}.jsonl")
     calls = [{"text": row["text"], "label": None, "kind": "call"}
-             for row in read(Path(folder) / "truevoice-callcentre.jsonl")[::CALLS]]
+             for row in read(folder / "truevoice-callcentre.jsonl")[::CALLS]]
     # Composed by somebody who had not seen the behavioural tests; what is there by chance is left out.
     tested = {text for test in read(BEHAVIOUR) for text in (test["text"], test.get("other"))}
     composed = [row for row in read(WORK / "composed.jsonl") if row["text"] not in tested]
@@ -42,4 +45,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

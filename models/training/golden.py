@@ -6,6 +6,7 @@ Reads tests/golden/texts.jsonl and writes tests/golden/reference.jsonl: for each
 logits that each bundle gives it, made by Python's tokenizers and onnxruntime.
 """
 
+import argparse
 import json
 import subprocess
 
@@ -32,6 +33,7 @@ def windows(ids: list[int]) -> list[list[int]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     texts = (GOLDEN / "texts.jsonl").read_bytes()
     normalized = subprocess.run([str(AROM), "normalize", "--json"], input=texts, capture_output=True, check=True)
     files = {bundle(name).name: bundle(name) for name in STUDENTS if bundle(name).exists()}

@@ -6,7 +6,7 @@ Writes work/NAME/seeds.md, which `bundle.py` puts into the card, and prints it: 
 mean of their weights, which ships.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import onnx
 
 from bundle import LAYERS, evaluate, read_calibration, write
 from calibrate import fit, scaling
-from export import int8, int8_path, logits, read_wide, sample, seed_path, session, weights
-from paths import BEHAVIOUR, LABELS, SEEDS, WORK, read_rows, student
+from export import int8, int8_path, lean, logits, read_wide, seed_path, session
+from paths import BEHAVIOUR, LABELS, SEEDS, STUDENTS, WORK, read_rows, student
 from train import load, read_tokenizer, tokens
 
 
@@ -26,7 +26,7 @@ def alone(name: str, seed: int, data_folder: Path) -> list[float]:
     """What one seed does."""
     tokenizer = read_tokenizer()
     model, path = load(seed_path(name, seed)), student(name) / f"model-{seed}.onnx"
-    onnx.save(int8(weights(model), sample(model, tokenizer), read_wide()), path)
+    onnx.save(int8(*lean(name, model, tokenizer), read_wide(name)), path)
     labels = np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
     factor = fit(logits(session(path), tokens("valid", tokenizer)).astype(float), labels)
     return measured(name, str(seed), path, scaling(factor), data_folder)
@@ -42,9 +42,14 @@ def measured(name: str, of: str, model: Path, calibration: dict, data_folder: Pa
     return [*(valid[figure] for figure in FIGURES.values()), small["micro_f1"], behaviour["pass_rate"]]
 
 
-def main(name: str, data_folder: str) -> None:
-    found = np.array([alone(name, seed, Path(data_folder)) for seed in SEEDS])
-    ships = measured(name, "ships", int8_path(name), read_calibration(name), Path(data_folder))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=STUDENTS)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    args = parser.parse_args()
+    name, data_folder = args.name, args.folder
+    found = np.array([alone(name, seed, data_folder) for seed in SEEDS])
+    ships = measured(name, "ships", int8_path(name), read_calibration(name), data_folder)
     rows = {**{str(seed): row for seed, row in zip(SEEDS, found)}, "mean": found.mean(0),
             "standard deviation": found.std(0, ddof=1), "**mean of the weights**": ships}
     head = [*FIGURES, "pythainlp-small", "behaviour"]
@@ -55,4 +60,4 @@ def main(name: str, data_folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

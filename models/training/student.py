@@ -1,7 +1,8 @@
 """Teaches a student from the annotators' labels and the teacher's.
 
     python student.py base --seed 1      # 12 layers; an hour on a core with bf16
-    python student.py fast --seed 1      # 6 layers of arom-base, which is made first; a quarter of an hour
+    python student.py half --seed 1      # 6 layers of arom-base, which is made first; half an hour
+    python student.py fast --seed 1      # the same, taught on by arom-base on more texts (wider.py); a quarter of an hour
     python student.py base --seed 4 --own labelled.jsonl      # with texts of your own, fields `text` and `label`
 
 Writes work/students/NAME-SEED.pt. What every epoch reaches on the validation split is printed and decides nothing:
@@ -10,6 +11,7 @@ the last epoch's averaged weights are kept. What is interrupted goes on after it
 
 import argparse
 import dataclasses
+import functools
 import random
 from pathlib import Path
 
@@ -18,13 +20,13 @@ import onnx
 import torch
 from sklearn.metrics import f1_score
 
-from export import seed_path
+from export import seed_path, weights
 from graph import state
 from members import SMOOTHING
 from normalize import labelled
 from paths import LABELS, bundle, read_rows
 from teacher import read_soft
-from train import Recipe, fit, predict, read_tokenizer, tokens
+from train import Recipe, fit, load, predict, read_tokenizer, tokens
 
 
 
@@ -38,7 +40,8 @@ def shipped() -> dict[str, np.ndarray]:
 
 RECIPES = {
     "base": Recipe(epochs=4, noise=2.0, rate=2e-4),
-    "fast": Recipe(start=shipped, layers=(0, 1, 3, 5, 8, 11), epochs=2, noise=2.0, rate=2.5e-4),
+    "half": Recipe(start=shipped, layers=(0, 1, 3, 5, 8, 11), epochs=4, noise=2.0, rate=2.5e-4),
+    "fast": Recipe(layers=(0, 1, 2, 3, 4, 5), epochs=1, noise=2.0, rate=2e-4),  # of the half with the same seed
 }
 HARD = 0.5  # weight of the annotator's label; the rest is the teacher's
 # A label counts for less if a teacher that has not seen the row gives it less than this share of what it gives such labels on
@@ -46,13 +49,20 @@ HARD = 0.5  # weight of the annotator's label; the rest is the teacher's
 DOUBTED, LEAST = 0.3, 0.2
 QUESTIONS = 1.5  # a question's weight; they are 2 % of the corpus
 COMPOSED = 0.7  # weight of the label of a sentence that was made to have it
-SHARE = 0.5  # of the composed sentences that are not of the telephone is taught; each seed draws its own
+SHARE = 0.5  # of what is neither of the corpus nor of the telephone is taught; each seed draws its own
 EXTRA = 0.5  # weight of a row that is not of the corpus
 SURE = 0.6  # the teacher's least probability for what is said on the telephone, composed or not, to be kept
 
 
-def corpus(own: list[Path], seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Texts, targets [texts, 4] and weights."""
+def half(seed: int) -> dict[str, np.ndarray]:
+    path = seed_path("half", seed)
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run `python student.py half --seed {seed}` first")
+    return weights(load(path))
+
+
+def corpus(wider: bool, own: list[Path], seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts, targets [texts, 4] and weights; with what arom-base has labelled if `wider`."""
     soft = read_soft("teacher")
     train, extra = read_rows("train"), read_rows("extra")
     one = np.eye(len(LABELS))
@@ -66,23 +76,26 @@ def corpus(own: list[Path], seed: int) -> tuple[list[str], np.ndarray, np.ndarra
         print(f"{name}: {usual[label]:.2f} by the teacher on average, {(trust[truth == label] < 1).mean():.1%} doubted", flush=True)
     hard = (HARD * trust)[:, None]
     texts, targets = [row["text"] for row in train], [hard * one[truth] + (1 - hard) * guess]
-    weights = [np.where(truth == LABELS.index("question"), QUESTIONS, 1.0)]
+    counts = [np.where(truth == LABELS.index("question"), QUESTIONS, 1.0)]
 
     rng = random.Random(seed)
-    for row, guess in zip(extra, soft["extra"].astype(float), strict=True):
+    rows = list(zip(extra, soft["extra"].astype(float), strict=True))
+    if wider:
+        rows += [({**row, "kind": "wider"}, np.array(row["guess"])) for row in read_rows("wider")]
+    for row, guess in rows:
         if guess.max() < SURE if row["kind"] == "call" else rng.random() >= SHARE:
             continue
         made = COMPOSED if row["label"] else 0.0
         target = made * one[LABELS.index(row["label"])] + (1 - made) * guess if made else guess
         texts.append(row["text"])
         targets.append(target[None])
-        weights.append(np.array([EXTRA]))
+        counts.append(np.array([EXTRA]))
     for path in own:
         rows, truth = labelled(path)
         texts += rows
         targets.append(one[truth] * (1 - SMOOTHING) + SMOOTHING / len(LABELS))
-        weights.append(np.ones(len(truth)))
-    return texts, np.concatenate(targets), np.concatenate(weights)
+        counts.append(np.ones(len(truth)))
+    return texts, np.concatenate(targets), np.concatenate(counts)
 
 
 def main() -> None:
@@ -106,10 +119,12 @@ def main() -> None:
         print(f"epoch {epoch} valid micro-F1 {f1_score(truth, guessed, average='micro'):.4f} "
               f"macro-F1 {f1_score(truth, guessed, average='macro'):.4f}", flush=True)
 
-    texts, target, weight = corpus(args.own, args.seed)
+    texts, target, weight = corpus(args.name == "fast", args.own, args.seed)
     print(f"{len(texts):,} texts", flush=True)
     recipe = RECIPES[args.name]
     recipe = dataclasses.replace(recipe, epochs=args.epochs or recipe.epochs)
+    if args.name == "fast":
+        recipe = dataclasses.replace(recipe, start=functools.partial(half, args.seed))
     fit(recipe, texts, target, weight, args.seed, path, after_epoch)
 
 

@@ -13,6 +13,8 @@ Both files have the SHA-256 of the texts that they are of, and are refused besid
 the numbers need not be trained again.
 """
 
+import argparse
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -23,7 +25,6 @@ from members import FOLDER, FOLDS, MEMBERS, folds
 from paths import LABELS, TRAINING, WORK, digest, read_rows
 
 SOFT = TRAINING.parent / "soft-labels"
-SPLITS = ("train", "valid", "extra")
 
 
 def read_soft(name: str) -> dict[str, np.ndarray]:
@@ -32,7 +33,7 @@ def read_soft(name: str) -> dict[str, np.ndarray]:
     for split in ("train", "extra"):
         if str(found.pop(f"sha256/{split}")) != digest(split):
             raise SystemExit(f"{SOFT / name}.npz has the labels of other texts than work/{split}.jsonl. Give data.py the splits "
-                             "as published; if they or compose.py have changed, remove the file and work/members, and run members.py and teacher.py again.")
+                             "as published, in their order; if they, `arom normalize` or compose.py have changed, remove the file and work/members, and run members.py and teacher.py again.")
     return found
 
 
@@ -87,6 +88,7 @@ def row(name: str, scored: dict[str, np.ndarray], truths: dict[str, np.ndarray])
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     truths = {split: np.array([LABELS.index(r["label"]) for r in read_rows(split)]) for split in ("train", "valid")}
     found = collect(truths["train"])
     names = [name for name in MEMBERS if f"{name}/train" in found]

@@ -7,6 +7,7 @@ characters below U+0250, general punctuation, symbols and emoji. Writes work/tok
 work/kept.json, the old id of each new one.
 """
 
+import argparse
 import json
 
 from tokenizers import Tokenizer
@@ -35,6 +36,7 @@ def wanted(piece: str) -> bool:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     definition = json.loads((WORK / "base-tokenizer.json").read_text(encoding="utf-8"))
     base = Tokenizer.from_file(str(WORK / "base-tokenizer.json"))
     texts = [row["text"] for row in read_rows("train")]

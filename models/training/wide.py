@@ -9,6 +9,8 @@ operators of ONNX. Writes work/wide.npz, and work/wide.md for the card: what it 
 fold on the training split.
 """
 
+import argparse
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
@@ -22,8 +24,6 @@ from paths import LABELS, WORK, read_rows
 from teacher import read_soft
 from train import read_tokenizer, tokens
 
-# Of its logits, what is added to the encoder's. Beside `deep` more would be right, but students know part of it from the teacher.
-MIX = 0.3
 LEAST = 2  # texts that a run must stand in
 
 
@@ -59,6 +59,7 @@ def int8(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     tokenizer = read_tokenizer()
     rows, labels = tokens("train", tokenizer), np.array([LABELS.index(row["label"]) for row in read_rows("train")])
     counted = counts(rows, tokenizer.get_vocab_size())
@@ -84,11 +85,11 @@ def main() -> None:
 
     model = learned(features, labels)
     weights = np.zeros((len(worth), len(LABELS) + 1))
-    weights[used, :-1] = MIX * model.coef_.T * worth[used, None]
+    weights[used, :-1] = model.coef_.T * worth[used, None]
     weights[:, -1] = worth ** 2
     table, scale = int8(weights)
     assert table[rows[0][0], -1] > 0  # the first token is the same in every row, so no row has the length 0
-    np.savez_compressed(WIDE, table=table, scale=scale, bias=(MIX * model.intercept_).astype(np.float32))
+    np.savez_compressed(WIDE, table=table, scale=scale, bias=model.intercept_.astype(np.float32))
     print(f"{len(used):,} runs in {table.nbytes / 1e6:.1f} MB -> {WIDE}")
 
 

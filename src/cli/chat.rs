@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::normalize::written;
 use super::progress::Progress;
+use super::rows::file_name;
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::conversation::{
@@ -249,7 +250,7 @@ fn heard(
     scorer: &Scorer,
     progress: &Progress,
 ) -> Result<Chat> {
-    let name = if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() };
+    let name = file_name(file);
     let bytes = if file == Path::new("-") {
         if io::stdin().is_terminal() {
             bail!("no conversation on stdin; name a file, or pipe one in");

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::normalize::written;
+use super::read_bundle;
 use crate::config::{CommonFlags, Config, ServeFlags, default_toml, markdown_table};
-use crate::model::Bundle;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -41,7 +41,7 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Check(flags) => {
             let config = Config::resolve(common, flags)?;
             config.check_sinks()?;
-            Bundle::read(&config.bundle).context("the model bundle is refused")?;
+            read_bundle(&config)?;
             return Ok(());
         }
         ConfigCommand::Keys => markdown_table(),

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::normalize::written;
 use super::progress::Progress;
-use super::rows::Lines;
+use super::rows::{Lines, file_name};
 use super::terminal::padded;
 use super::{open_scorer, wait};
 use crate::config::Config;
@@ -32,7 +32,7 @@ use crate::scoring::{Evaluation, Features, McNemar, Scorer, slice_names, slices}
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom evaluate examples/messages.jsonl\n  \
     arom evaluate --json valid.jsonl | jq .macro_f1\n  arom evaluate --slices valid.jsonl\n  \
-    arom evaluate --against models/another valid.jsonl\n  \
+    arom evaluate --against arom-fast valid.jsonl\n  \
     arom evaluate --behaviour tests/behaviour/pairs.jsonl\n  \
     arom batch reviews.csv --out reviews.jsonl\n  arom evaluate --stars rating --text review_text reviews.jsonl")]
 pub(super) struct EvaluateArgs {
@@ -51,8 +51,8 @@ pub(super) struct EvaluateArgs {
     #[arg(long)]
     slices: bool,
     /// The file holds behavioural tests: one JSON object a line with the fields `capability`, `text`, `expect`, and `other`, the same
-    /// text with one thing changed. `expect` is lower, higher, not_lower, not_higher or same, of the other's score by 0.1; or a label,
-    /// of `text` alone. What fails is listed.
+    /// text with one thing changed. `expect` says how `other` must score beside `text`: lower or higher (by 0.1 or more), not_lower,
+    /// not_higher or same (within 0.1); or, without `other`, the label that `text` must get. What fails is listed.
     #[arg(long, conflicts_with_all = ["stars", "slices", "text"])]
     behaviour: bool,
     /// Compare with the model in this folder, or of this name, on the same texts (McNemar's test).
@@ -116,7 +116,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     }
     let rows = read(args)?;
     if rows.is_empty() {
-        bail!("{} has no rows", args.file.display());
+        bail!("{} has no rows", file_name(&args.file));
     }
     let texts = || rows.iter().map(|row| row.text.as_str());
     let scorer = open_scorer(config, Arc::default())?;
@@ -251,7 +251,7 @@ fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
         && rows.is_empty()
         && left_out > 0
     {
-        let file = args.file.display();
+        let file = file_name(&args.file);
         bail!("{file}: all {left_out} rows are left out; none has 1, 2, 4 or 5 stars in the field `{field}`");
     }
     Ok(rows)

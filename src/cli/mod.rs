@@ -19,7 +19,7 @@ mod terminal;
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use dial::dial;
@@ -125,11 +125,24 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// The model bundle that the settings name.
+fn read_bundle(config: &Config) -> Result<Bundle> {
+    const REFUSED: &str = "the model bundle is refused";
+    let folder = &config.bundle;
+    if !folder.exists() {
+        bail!(
+            "{REFUSED}: there is no {}; name a folder, or arom-base or arom-fast, which ship",
+            folder.display()
+        );
+    }
+    Bundle::read(folder).context(REFUSED)
+}
+
 /// The scorer that the settings describe.
 fn open_scorer(config: &Config, metrics: Arc<Metrics>) -> Result<Scorer> {
     // The library first: without it nothing can run, and looking for it is cheap.
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
-    let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
+    let bundle = read_bundle(config)?;
     Ok(Scorer::open(&bundle, &runtime, &config.scoring, metrics)?)
 }
 

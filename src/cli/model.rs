@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::normalize::written;
+use super::read_bundle;
 use crate::config::Config;
 use crate::model::{Bundle, Manifest, Model, Runtime, Tokenizer};
 
@@ -25,7 +26,7 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(command: &ModelCommand, config: &Config) -> Result<()> {
     let ModelCommand::Show(args) = command;
-    let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
+    let bundle = read_bundle(config)?;
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
     Tokenizer::open(&bundle)?;
     Model::load(&runtime, &bundle)?.session()?;

@@ -36,6 +36,11 @@ pub(super) struct Row {
     pub(super) object: Option<Map<String, Value>>,
 }
 
+/// What messages call a file that may be stdin.
+pub(super) fn file_name(file: &Path) -> String {
+    if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() }
+}
+
 impl Lines {
     /// Opens a file, or stdin for none and for "-".
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {

@@ -8,10 +8,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::open_scorer;
+use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::grpc::{self, Listeners, Parts};
-use crate::model::{Bundle, Runtime};
+use crate::model::Runtime;
 use crate::profile::{Book, Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
@@ -132,7 +132,7 @@ async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> 
 fn reopen(current: &Scorer, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
     let config = Config::resolve(common, flags)?;
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
-    let bundle = Bundle::read(&config.bundle).context("the model bundle is refused")?;
+    let bundle = read_bundle(&config)?;
     Ok(current.successor(&bundle, &runtime, config.scoring.catalogue)?)
 }
 

@@ -128,7 +128,7 @@ pub(super) const KEYS: &[Key] = &[
         ("model", "AROM_MODEL"),
         Kind::Path("FOLDER"),
         "",
-        "Folder of the model bundle, or the name of one that ships with Arom",
+        "Folder of the model bundle, or one that ships with Arom: arom-base, the default, or arom-fast",
     )
     .common(),
     key(

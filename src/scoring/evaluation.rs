@@ -190,7 +190,8 @@ fn calibration_error(rows: &[(Label, Probabilities)]) -> f64 {
 
 fn log_loss(rows: &[(Label, Probabilities)]) -> f64 {
     let losses = rows.iter().map(|(truth, answer)| -f64::from(answer.of(*truth).max(f32::EPSILON)).ln());
-    losses.sum::<f64>() / float(rows.len().max(1))
+    // Of certain answers the sum is -0.
+    (0.0 + losses.sum::<f64>()) / float(rows.len().max(1))
 }
 
 /// The Mann-Whitney statistic; texts of equal score count half.

@@ -346,7 +346,7 @@ mod golden {
         logits: BTreeMap<String, Vec<[f32; 4]>>,
     }
 
-    const SHIPPED: [&str; 1] = ["arom-base"];
+    const SHIPPED: [&str; 2] = ["arom-base", "arom-fast"];
 
     fn read<T: for<'de> Deserialize<'de>>(name: &str) -> Vec<T> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);

@@ -212,6 +212,18 @@ fn model_show_verifies_and_prints_the_bundle() {
 }
 
 #[test]
+fn the_model_that_is_not_the_default_goes_by_its_name() {
+    let shown = stdout(&run(&["model", "show", "--model", "arom-fast"], ""));
+    assert!(shown.contains("arom-fast@") && shown.contains("6-layer"), "{shown}");
+    let line = stdout(&run(&["score", "--json", "--model", "arom-fast", "อาหารอร่อยมาก พนักงานน่ารัก"], ""));
+    let value: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(value["label"], "positive");
+    assert!(value["model_fingerprint"].as_str().is_some_and(|name| name.starts_with("arom-fast@")), "{line}");
+    let against = run(&["evaluate", "--against", "arom-fast", "examples/messages.jsonl"], "");
+    assert!(stdout(&against).contains("against arom-fast@"), "{}", stderr(&against));
+}
+
+#[test]
 fn a_missing_or_wrong_runtime_library_is_one_clear_message() {
     let missing =
         run_command(arom().args(["score", "ดี"]).env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so"), "");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{EvaluateArgs, score};
 use crate::cli::normalize::written;
 use crate::cli::open_scorer;
-use crate::cli::rows::Lines;
+use crate::cli::rows::{Lines, file_name};
 use crate::cli::terminal::padded;
 use crate::config::Config;
 use crate::scoring::{Behaviour, BehaviourTest};
@@ -28,7 +28,7 @@ struct Outcome {
 pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let tests = read(args)?;
     if tests.is_empty() {
-        bail!("{} has no tests", args.file.display());
+        bail!("{} has no tests", file_name(&args.file));
     }
     let mut outcome = judge(&tests, config)?;
     if let Some(bundle) = &args.against {
