@@ -110,12 +110,12 @@ def seen(name: str) -> str:
         "without\n  on pythainlp-small and in the behavioural tests, too: these are not quite unseen by it.")
 
 
-def lean(name: str) -> str:
+def left_out(name: str) -> str:
     """What is left out of the feed-forward layers."""
     if name not in UNITS:
         return ""
     return (f" Of the 1,536 inner units of each feed-forward layer {UNITS[name]:,} are left, the others taken out by optimal brain surgeon "
-            "(Hassibi and Stork 1993; `prune.py`): with all of them it was 1.95 times as fast as arom-base.")
+            "(Hassibi and Stork 1993; `prune.py`): with all of them it was not quite twice as fast as arom-base.")
 
 
 def by_nothing(label: str, capability: str | None = None) -> int:
@@ -137,7 +137,7 @@ def card(name: str, layers: int, measured: dict, behaviour: dict, calibration: d
 
 Sentiment of a Thai text in four classes: positive, neutral, negative, question. A BERT encoder of {layers} layers (hidden
 384) and a linear model on runs of one to three tokens beside it, in one int8 graph, run by ONNX Runtime on a CPU.
-{"`arom-fast` is the same with half the layers." if name == "base" else "`arom-base`, the default, is the same with twice the layers."} Made by `models/training/`; every figure below was printed by `arom evaluate` with
+{"`arom-fast` is the same with half the layers." if name == "base" else "`arom-base`, the default, is the same with twice the layers, wider ones."} Made by `models/training/`; every figure below was printed by `arom evaluate` with
 this bundle, or by the command of `models/training` that stands beside it; those of the data are counted when the card is written.
 
 ## Intended use
@@ -251,7 +251,7 @@ judged as what ships is (`seeds.py`):
 
 Attention and GELU are ONNX Runtime's own fused operators, around four int8 products a layer (`graph.py`): weights of 7
 bits per channel, activations of 8 bits with scales fixed beforehand on every {SAMPLE}th training text, channels evened out
-by SmoothQuant, rounded by GPTQ (`quantize.py`).{lean(name)} The linear part's sums are of whole numbers. Fixed scales are why a text scores the same alone, in a batch and beside padding.
+by SmoothQuant, rounded by GPTQ (`quantize.py`).{left_out(name)} The linear part's sums are of whole numbers. Fixed scales are why a text scores the same alone, in a batch and beside padding.
 Seven bits keep the sums of CPUs without VNNI from saturating.
 
 Other graphs and quantizations were measured with the bundle before, 12 layers in the same graph without the linear part:
