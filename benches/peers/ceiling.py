@@ -72,8 +72,9 @@ def together(sessions: list, feed: dict, runs: int = 40) -> float:
 def main(model: str, out: str) -> None:
     random = np.random.default_rng(1)
     feed = {"input_ids": random.integers(4, 14_000, (ROWS, LENGTH)), "attention_mask": np.ones((ROWS, LENGTH), np.int64)}
-    shapes = [tensor.dims for tensor in onnx.load(model).graph.initializer
-              if tensor.data_type == TensorProto.INT8 and tensor.name != "word.weight"]
+    graph = onnx.load(model).graph
+    weights = {node.input[1] for node in graph.node if node.op_type == "MatMulIntegerToFloat"}
+    shapes = [tensor.dims for tensor in graph.initializer if tensor.name in weights]
     operations = 2 * ROWS * LENGTH * sum(int(np.prod(shape)) for shape in shapes) / 1e9
     sizes = [(512, 4096, 4096), *((ROWS * LENGTH, k, n) for k, n in sorted({tuple(shape) for shape in shapes}))]
     rates = {size: product(*size) for size in sizes}
