@@ -15,12 +15,13 @@ import subprocess
 from pathlib import Path
 
 from card import card
-from export import fp32, int8_path
+from export import fp32, int8_digest, int8_path
 from paths import AROM, BEHAVIOUR, LABELS, MAX_TOKENS, OVERLAP, STUDENTS, WORK, bundle, student
 from student import RECIPES
 from train import read_tokenizer
 
 FILES = ("model.onnx", "tokenizer.json")
+JUDGED = ("wisesight-valid", "pythainlp-small")  # the texts that every model is judged on
 LAYERS = {name: len(RECIPES[name].layers) for name in STUDENTS}
 
 
@@ -30,7 +31,7 @@ def toml(value) -> str:
 
 
 def manifest(folder: Path, layers: int, calibration: dict, metrics: list[dict], data: str, reference: dict | None) -> str:
-    others = "" if data in ("", "wisesight-valid") else f"; own texts beside {data}"
+    others = "" if data in ("", "wisesight-valid") else f"; own texts, {data} held out of them"
     lines = [
         "# A model bundle of Arom. `arom model show` verifies and prints it; arom refuses to start if a file,",
         "# a label or the tokenizer does not match what stands here.",
@@ -83,13 +84,21 @@ def evaluate(folder: Path, *args: str) -> dict:
 
 
 def figures(evaluation: dict) -> dict:
-    """Without those that cannot be told of these texts."""
-    names = ("micro_f1", "macro_f1", "expected_calibration_error", "log_loss", "polarity_auc")
+    """Without those that cannot be told of these texts: macro-F1 where a class has none."""
+    names = ["micro_f1", "macro_f1", "expected_calibration_error", "log_loss", "polarity_auc"]
+    if not all(of["support"] for of in evaluation["classes"]):
+        names.remove("macro_f1")
     return {name: evaluation[name] for name in names if evaluation[name] is not None}
 
 
 def read_calibration(name: str) -> dict:
-    return json.loads((student(name) / "calibration.json").read_text())
+    """What calibrate.py found, if it is of the model that is there."""
+    path = student(name) / "calibration.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("model") != int8_digest(name):
+        raise SystemExit(f"{path} is missing or not of {int8_path(name)}: run `python calibrate.py {name}` first, on texts of your "
+                         "own with --own")
+    return found
 
 
 def write(folder: Path, model: Path, layers: int, calibration: dict, metrics: list[dict] = (), data: str = "",
@@ -118,8 +127,12 @@ def main() -> None:
     args = parser.parse_args()
     if (args.own is None) != (args.to is None):
         parser.error("--own and --to belong together")
+    if args.own and args.own.stem in JUDGED:
+        parser.error(f"{args.own} has the name of texts that every model is judged on: name it otherwise")
+    if args.to and args.to.resolve() in map(bundle, STUDENTS):
+        parser.error(f"{args.to} ships with Arom: name another folder")
     name, target, model = args.name, (args.to or bundle(args.name)).resolve(), int8_path(args.name)
-    files = [args.folder / f"{data}.jsonl" for data in ("wisesight-valid", "pythainlp-small")] + ([args.own] if args.own else [])
+    files = [args.folder / f"{data}.jsonl" for data in JUDGED] + ([args.own] if args.own else [])
     for file in [*files, model]:
         if not file.exists():
             raise SystemExit(f"{file} is missing")

@@ -7,7 +7,8 @@ Writes work/NAME/calibration.json: the factor, and calibration error and F1 befo
 half is judged by a fit on the other half (mean of several ways to halve). The last was not measured on the texts it was
 fitted to; work/NAME/reliability.png shows one such way bin by bin. `error_by_chance` is the error that the calibrated model
 would have on so many texts if its probabilities were exactly right, the mean of labels drawn from them; `as_large_by_chance` is the
-share of these draws whose error is as large as the one after or larger.
+share of these draws whose error is as large as the one after or larger. `error_shifted` and the figures beside it are crossed, too, of
+a fit that also moves the logit of question by a term, as a correction of its prior would; it is not what ships.
 """
 
 import argparse
@@ -16,17 +17,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score
 
-from export import int8_path, logits, session
+from export import int8_digest, int8_path, logits, session
 from normalize import labelled
-from paths import LABELS, STUDENTS, read_rows, student
+from paths import LABELS, STUDENTS, needed, read_rows, student
 from train import ids, read_tokenizer, tokens
 
 BINS = 15
 HALVINGS, DRAWS = 20, 1000
+QUESTION = np.array([label == "question" for label in LABELS], float)
+
 
 def fit(scores: np.ndarray, labels: np.ndarray) -> float:
     """The factor of the scores with the least negative log-likelihood."""
@@ -34,6 +37,16 @@ def fit(scores: np.ndarray, labels: np.ndarray) -> float:
         return -log_softmax(scores * np.exp(logarithm), axis=1)[np.arange(len(labels)), labels].mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def fit_shifted(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The factor, and the term for question beside it."""
+    def loss(at: np.ndarray) -> float:
+        shifted = scores * np.exp(at[0]) + at[1] * QUESTION
+        return -log_softmax(shifted, axis=1)[np.arange(len(labels)), labels].mean()
+
+    logarithm, term = minimize(loss, [0.0, 0.0], method="Nelder-Mead").x
+    return float(np.exp(logarithm)), float(term)
 
 
 def scaling(factor: float) -> dict:
@@ -63,12 +76,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, path: Path) -> No
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
-def crossed(scores: np.ndarray, labels: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Probabilities of each half of `order` by a fit on the other."""
+def crossed(scores: np.ndarray, labels: np.ndarray, order: np.ndarray, fitter) -> np.ndarray:
+    """Probabilities of each half of `order` by a fit of factor and term on the other."""
     probabilities = np.zeros_like(scores)
     for half in (0, 1):
         held_out, seen = order[half::2], order[1 - half::2]
-        probabilities[held_out] = softmax(scores[held_out] * fit(scores[seen], labels[seen]), axis=1)
+        factor, term = fitter(scores[seen], labels[seen])
+        probabilities[held_out] = softmax(scores[held_out] * factor + term * QUESTION, axis=1)
     return probabilities
 
 
@@ -83,18 +97,23 @@ def main() -> None:
         rows = ids(tokenizer, texts)
     else:
         rows, labels = tokens("valid", tokenizer), np.array([LABELS.index(row["label"]) for row in read_rows("valid")])
-    scores = logits(session(int8_path(name)), rows).astype(float)
+    scores = logits(session(needed(int8_path(name), f"export.py {name}")), rows).astype(float)
     factor = fit(scores, labels)
     rng = np.random.default_rng(0)
-    ways = [crossed(scores, labels, rng.permutation(len(labels))) for _ in range(HALVINGS)]
+    orders = [rng.permutation(len(labels)) for _ in range(HALVINGS)]
+    ways = [crossed(scores, labels, order, lambda *seen: (fit(*seen), 0.0)) for order in orders]
+    shifted = [crossed(scores, labels, order, fit_shifted) for order in orders]
     after = softmax(scores * factor, axis=1)
-    judged = {"before": [softmax(scores, axis=1)], "after": [after], "crossed": ways}
-    result = scaling(factor)
+    judged = {"before": [softmax(scores, axis=1)], "after": [after], "crossed": ways, "shifted": shifted}
+    result = {**scaling(factor), "model": int8_digest(name)}
+    result["term_of_question"] = fit_shifted(scores, labels)[1]
     for when, several in judged.items():
         result[f"error_{when}"] = float(np.mean([calibration_error(one, labels) for one in several]))
         for average in ("micro", "macro"):
             result[f"{average}_f1_{when}"] = float(
                 np.mean([f1_score(labels, one.argmax(1), average=average) for one in several]))
+        result[f"question_f1_{when}"] = float(
+            np.mean([f1_score(QUESTION[labels], QUESTION[one.argmax(1)]) for one in several]))
     draws = [(after.cumsum(1) > rng.random((len(after), 1))).argmax(1) for _ in range(DRAWS)]
     by_chance = np.array([calibration_error(after, drawn) for drawn in draws])
     result["error_by_chance"] = float(by_chance.mean())

@@ -3,11 +3,14 @@
 import json
 from collections import defaultdict
 
+import numpy as np
+
 from calibrate import BINS, DRAWS, HALVINGS
-from export import MIX, SAMPLE, UNITS
+from export import MIX, SAMPLE, UNITS, int8_digest
 from graph import BUCKETS
-from paths import BEHAVIOUR, LABELS, WORK, bundle, read_rows
-from student import EXTRA, HARD, QUESTIONS, RECIPES, SHARE, SURE
+from noise import CHANGES
+from paths import BEHAVIOUR, LABELS, WORK, bundle, needed, read_rows
+from student import EXTRA, HARD, LEAST, QUESTIONS, RECIPES, SHARE, SURE, trusted
 from teacher import read_soft
 
 
@@ -38,9 +41,10 @@ def risks(evaluation: dict) -> str:
 
 
 def scaling(calibration: dict) -> str:
-    rows = [[when, *(f"{calibration[f'{figure}_{when}']:.4f}" for figure in ("micro_f1", "macro_f1", "error"))]
-            for when in ("before", "after", "crossed")]
-    return markdown(["", "micro-F1", "macro-F1", "ECE"], rows)
+    whens = {"before": "before", "after": "after", "crossed": "crossed", "shifted": "crossed, with a term for question"}
+    rows = [[title, *(f"{calibration[f'{figure}_{when}']:.4f}" for figure in ("micro_f1", "macro_f1", "question_f1", "error"))]
+            for when, title in whens.items()]
+    return markdown(["", "micro-F1", "macro-F1", "F1 of question", "ECE"], rows)
 
 
 def capabilities(behaviour: dict) -> str:
@@ -62,10 +66,38 @@ def failures(behaviour: dict) -> str:
 
 def written(name: str, step: str) -> str:
     """What another step has written for the card."""
-    path = WORK / name
-    if not path.exists():
-        raise SystemExit(f"{path} is missing, and belongs into the card: run `python {step}` first")
-    return path.read_text(encoding="utf-8")
+    return needed(WORK / name, step).read_text(encoding="utf-8")
+
+
+def seeds(name: str) -> str:
+    """Each seed alone, if it was measured beside the model that is there."""
+    step = f"seeds.py {name} FOLDER"
+    of, rows = written(f"{name}/seeds.md", step).split("\n", 1)
+    if of != f"<!-- {int8_digest(name)} -->":
+        raise SystemExit(f"{WORK / name}/seeds.md is of another model: run `python {step}` again")
+    return rows
+
+
+def seeded(name: str) -> str:
+    """What the seeds of a student differ in."""
+    if name == "base":
+        return "which differ in their seed"
+    return "which differ in their seed, but all begin at layers of the same arom-base and learn from its labels, so they spread less than students of their own"
+
+
+def doubt() -> str:
+    """How many labels count for less."""
+    truth = np.array([LABELS.index(row["label"]) for row in read_rows("train")])
+    _, trust = trusted(truth, read_soft("teacher")["train"].astype(float))
+    return ", ".join(f"{(trust[truth == at] < 1).mean():.0%} of {label}" for at, label in enumerate(LABELS))
+
+
+def noise(name: str) -> str:
+    """What is changed of a text, and how often."""
+    def often(probability: float) -> float:
+        return min(probability * RECIPES[name].noise, 1)
+
+    return ", ".join(f"{alter.__name__.replace('_', ' ')} {often(probability):.0%}" for alter, probability in CHANGES)
 
 
 def corpus() -> str:
@@ -99,8 +131,10 @@ def schedule(name: str) -> str:
 
     if name == "base":
         return f"{of('base')}."
-    return (f"{of('half')}, and {of('fast')} with {SHARE:.0%} more, drawn by the seed, of {len(read_rows('wider')):,} clauses of the training "
-            "texts and other sentences of our own, labelled by arom-base (`wider.py`).")
+    valid, wider = {row["text"] for row in read_rows("valid")}, read_rows("wider")
+    return (f"{of('half')}, and {of('fast')} with {SHARE:.0%} more, drawn by the seed, of {len(wider):,} clauses of the training "
+            "texts and other sentences of our own, labelled by arom-base (`wider.py`). "
+            f"{sum(row['text'] in valid for row in wider)} of these texts stand in the validation split, too.")
 
 
 def seen(name: str) -> str:
@@ -118,11 +152,23 @@ def left_out(name: str) -> str:
             "(Hassibi and Stork 1993; `prune.py`): with all of them it was not quite twice as fast as arom-base.")
 
 
+def tried(name: str) -> str:
+    """Other graphs and quantizations."""
+    if name != "base":
+        return "Other graphs and quantizations were tried with arom-base; its card has them.\n"
+    return written("variants.md", "variants.py")
+
+
 def by_nothing(label: str, capability: str | None = None) -> int:
     """Behavioural tests (of a capability) that a model passes which gives every text this label and one score."""
     met = ("same", "not_higher", "not_lower", label)
     tests = [json.loads(line) for line in BEHAVIOUR.read_text(encoding="utf-8").splitlines()]
     return sum(test["expect"] in met and capability in (None, test["capability"]) for test in tests)
+
+
+def pairs() -> str:
+    """How many of the behavioural tests are of two texts."""
+    return f"{sum('other' in json.loads(line) for line in BEHAVIOUR.read_text(encoding='utf-8').splitlines())} pairs"
 
 
 def share(behaviour: dict, capability: str) -> str:
@@ -137,7 +183,7 @@ def card(name: str, layers: int, measured: dict, behaviour: dict, calibration: d
 
 Sentiment of a Thai text in four classes: positive, neutral, negative, question. A BERT encoder of {layers} layers (hidden
 384) and a linear model on runs of one to three tokens beside it, in one int8 graph, run by ONNX Runtime on a CPU.
-{"`arom-fast` is the same with half the layers." if name == "base" else "`arom-base`, the default, is the same with twice the layers, wider ones."} Made by `models/training/`; every figure below was printed by `arom evaluate` with
+{"`arom-fast` is the same with half the layers, leaner ones." if name == "base" else "`arom-base`, the default, is the same with twice the layers, wider ones."} Made by `models/training/`; every figure below was printed by `arom evaluate` with
 this bundle, or by the command of `models/training` that stands beside it; those of the data are counted when the card is written.
 
 ## Intended use
@@ -154,9 +200,11 @@ able to look at what matters. Not for judging people: not for hiring, credit, mo
   the teacher gives one class at least {SURE:.0%}. {taught()} Our sentences were written for the same
   capabilities as the behavioural tests below (negation, contrast, comparison, dialect, slang, …), by a hand that had not
   seen these; sentences equal to a test are left out, but a few short clauses of tests stand within longer ones.
-- The label a model learns from is in part ({HARD:.0%}) the annotator's and in the rest the teacher's, which was not fitted to that row's label;
-  where the teacher holds the annotator's label for unlikely, it counts for less. A question counts {QUESTIONS} times (they are 2 % of the
-  corpus), a text outside the corpus {EXTRA} times. {schedule(name)} What is kept is the moving average of the weights (decay {RECIPES[name].average}).
+- The label a model learns from is in part ({HARD:.0%}) the annotator's and in the rest the teacher's, which was not fitted to that row's label
+  (to that of an equal text it may have been; folds are by row);
+  where the teacher holds the annotator's label for unlikely, it counts for less, down to {LEAST} of its weight: {doubt()}. Beside the
+  others of its batch, which are of like length, a question counts {QUESTIONS} times (they are 2 % of the
+  corpus), a text outside the corpus {EXTRA} times. {schedule(name)} Of the texts in each epoch so many are changed: {noise(name)}. What is kept is the moving average of the weights (decay {RECIPES[name].average}).
 - Calibrated on the official validation split ({valid["rows"]:,} messages). No epoch, seed or member was chosen by it; the weight of the
   annotators' labels, the number of epochs, the kind of calibration, the linear part's share of the logits, the graph and how many
   texts set its scales were, on models like arom-base. The test split was not touched.{seen(name)}
@@ -190,6 +238,9 @@ Expected calibration error, {BINS} bins. Crossed: fitted on one half and measure
 probabilities that are exactly right so many texts would show an error of {calibration['error_by_chance']:.4f} by chance (mean of {DRAWS:,} draws of
 labels), and {calibration['as_large_by_chance']:.1%} of the draws one as large as that after scaling, or larger.
 
+Questions are rare, and count {QUESTIONS} times in training so that they are found at all. The last row takes that back as far as the likelihood
+wants it, by a term of {calibration['term_of_question']:+.2f} on the logit of question. It does not ship, for what it costs in finding them.
+
 ![Reliability diagram, each half by a fit on the other](reliability.png)
 
 ## Doubt
@@ -203,12 +254,14 @@ wisesight-valid. The area under the risk-coverage curve is {valid['risk_coverage
 
 `arom evaluate --slices wisesight-valid.jsonl`:
 
+Macro-F1 is that of the classes that occur, some of them with one or two texts; a calibration error of less than some 500 texts is mostly chance.
+
 {slices(valid)}
 
 ## Behaviour
 
-`arom evaluate --behaviour tests/behaviour/pairs.jsonl`: pairs of texts of which one thing differs, in the manner of CheckList
-(Ribeiro et al. 2020), and texts whose label is beyond doubt. What is expected was fixed before any model was asked. Brands,
+`arom evaluate --behaviour tests/behaviour/pairs.jsonl`: {pairs()} of texts of which one thing differs, in the manner of CheckList
+(Ribeiro et al. 2020), and the others texts whose label is beyond doubt. What is expected was fixed before any model was asked. Brands,
 particles and persons (`gender_particles`) and places are the audit of bias: they must not move the score. A few pairs differ in spacing,
 too. About half of the `slang` is newer than 2019. A model that answers every text alike passes {by_nothing("neutral")} of them if it says neutral,
 {by_nothing("negative")} if it says negative; the last column counts the former.
@@ -243,10 +296,10 @@ Without calibration, every text cut to one window (*Python*, `export.py`):
 {written(f"{name}/parts.md", f"export.py {name}")}
 ## Seeds
 
-What ships has the mean of the weights of three students, which differ in their seed. Each of them alone, int8, calibrated and
+What ships has the mean of the weights of three students, {seeded(name)}. Each of them alone, int8, calibrated and
 judged as what ships is (`seeds.py`):
 
-{written(f"{name}/seeds.md", f"seeds.py {name} FOLDER")}
+{seeds(name)}
 ## Graph and quantization
 
 Attention and GELU are ONNX Runtime's own fused operators, around four int8 products a layer (`graph.py`): weights of 7
@@ -254,9 +307,7 @@ bits per channel, activations of 8 bits with scales fixed beforehand on every {S
 by SmoothQuant, rounded by GPTQ (`quantize.py`).{left_out(name)} The linear part's sums are of whole numbers. Fixed scales are why a text scores the same alone, in a batch and beside padding.
 Seven bits keep the sums of CPUs without VNNI from saturating.
 
-Other graphs and quantizations were measured with the bundle before, 12 layers in the same graph without the linear part:
-`git show ae19199:models/e5-small-wisesight/MODEL_CARD.md` (`variants.py` does so for arom-base). What int8 costs this one stands above.
-
+{tried(name)}
 ## Out of domain: pythainlp-small
 
 341 hand-labelled general, shopping and admission messages, positive or negative only (CC BY 4.0). The model may

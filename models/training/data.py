@@ -25,6 +25,8 @@ def write(rows: list[dict], target: Path) -> None:
 
 
 def read(path: Path) -> list[dict]:
+    if not path.exists():
+        raise SystemExit(f"{path} is missing")
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

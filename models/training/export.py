@@ -9,6 +9,7 @@ validation split.
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tokenizers import Tokenizer
 import graph
 import quantize
 from encoder import Encoder
-from paths import LABELS, SEEDS, STUDENTS, WORK, read_rows, student
+from paths import LABELS, SEEDS, STUDENTS, WORK, needed, read_rows, student
 from prune import pruned
 from train import load, read_tokenizer, tokens
 
@@ -40,20 +41,23 @@ def int8_path(name: str) -> Path:
     return student(name) / "model.onnx"
 
 
+def int8_digest(name: str) -> str:
+    """Which int8 model what was measured is of."""
+    return hashlib.sha256(int8_path(name).read_bytes()).hexdigest()
+
+
 def seed_path(name: str, seed: int) -> Path:
     return WORK / "students" / f"{name}-{seed}.pt"
 
 
 def read_wide(name: str) -> graph.Wide:
-    if not WIDE.exists():
-        raise SystemExit(f"{WIDE} is missing: run `python wide.py` first")
-    found, mix = np.load(WIDE), np.float32(MIX[name])
+    found, mix = np.load(needed(WIDE, "wide.py")), np.float32(MIX[name])
     scale = found["scale"] * np.array([mix] * len(LABELS) + [1], np.float32)  # the last column is the row's length
     return graph.Wide(found["table"], scale, found["bias"] * mix)
 
 
 def averaged(paths: list[Path]) -> Encoder:
-    models = [load(path) for path in paths]
+    models = [load(needed(path, "student.py {} --seed {}".format(*path.stem.split("-")))) for path in paths]
     states = [model.state_dict() for model in models]
     models[0].load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
     return models[0].eval()

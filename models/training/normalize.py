@@ -24,6 +24,8 @@ def normalized(texts: list[str]) -> list[str]:
 def labelled(path: Path) -> tuple[list[str], np.ndarray]:
     """Texts of the user's own as the model sees them, and their labels."""
     texts, truth = [], []
+    if not path.exists():
+        raise SystemExit(f"{path} is missing")
     with open(path, encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():

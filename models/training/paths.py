@@ -35,6 +35,13 @@ def bundle(name: str) -> Path:
     return REPOSITORY / "models" / f"arom-{name}"
 
 
+def needed(path: Path, step: str) -> Path:
+    """A file that another step writes."""
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: run `python {step}` first")
+    return path
+
+
 def digest(split: str) -> str:
     """SHA-256 of a split's texts in their order: what numbers without texts belong to."""
     texts = "\n".join(row["text"].replace("\n", "\r") for row in read_rows(split))
@@ -43,5 +50,5 @@ def digest(split: str) -> str:
 
 def read_rows(split: str) -> list[dict]:
     """The normalised rows of a split, as `data.py` wrote them."""
-    with open(WORK / f"{split}.jsonl", encoding="utf-8") as lines:
+    with open(needed(WORK / f"{split}.jsonl", "wider.py" if split == "wider" else "data.py FOLDER"), encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -14,7 +14,7 @@ import onnx
 
 from bundle import LAYERS, evaluate, read_calibration, write
 from calibrate import fit, scaling
-from export import int8, int8_path, lean, logits, read_wide, seed_path, session
+from export import int8, int8_digest, int8_path, lean, logits, read_wide, seed_path, session
 from paths import BEHAVIOUR, LABELS, SEEDS, STUDENTS, WORK, read_rows, student
 from train import load, read_tokenizer, tokens
 
@@ -53,8 +53,8 @@ def main() -> None:
     rows = {**{str(seed): row for seed, row in zip(SEEDS, found)}, "mean": found.mean(0),
             "standard deviation": found.std(0, ddof=1), "**mean of the weights**": ships}
     head = [*FIGURES, "pythainlp-small", "behaviour"]
-    lines = ["| seed | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(head)]
-    lines += [f"| {of} | " + " | ".join(f"{figure:.4f}" for figure in row) + " |" for of, row in rows.items()]
+    lines = [f"<!-- {int8_digest(name)} -->", "| seed | " + " | ".join(head) + " |", "| --- |" + " --- |" * len(head)]
+    lines += [f"| {title} | " + " | ".join(f"{figure:.4f}" for figure in row) + " |" for title, row in rows.items()]
     (student(name) / "seeds.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 

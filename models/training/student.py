@@ -24,17 +24,16 @@ from export import seed_path, weights
 from graph import state
 from members import SMOOTHING
 from normalize import labelled
-from paths import LABELS, bundle, read_rows
+from paths import LABELS, bundle, needed, read_rows
 from teacher import read_soft
 from train import Recipe, fit, load, predict, read_tokenizer, tokens
-
 
 
 def shipped() -> dict[str, np.ndarray]:
     """arom-base."""
     model = bundle("base") / "model.onnx"
     if not model.exists():
-        raise SystemExit(f"{model} is missing, and fast begins at its layers: make arom-base first")
+        raise SystemExit(f"{model} is missing, and half begins at its layers: make arom-base first")
     return state(onnx.load(model))
 
 
@@ -55,10 +54,14 @@ SURE = 0.6  # the teacher's least probability for what is said on the telephone,
 
 
 def half(seed: int) -> dict[str, np.ndarray]:
-    path = seed_path("half", seed)
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: run `python student.py half --seed {seed}` first")
-    return weights(load(path))
+    return weights(load(needed(seed_path("half", seed), f"student.py half --seed {seed}")))
+
+
+def trusted(truth: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a teacher that has not seen the rows gives each label on average, and how much each row's label counts."""
+    given = guess[np.arange(len(truth)), truth]
+    usual = np.array([given[truth == label].mean() for label in range(len(LABELS))])
+    return usual, np.clip(given / (DOUBTED * usual[truth]), LEAST, 1)
 
 
 def corpus(wider: bool, own: list[Path], seed: int) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -69,9 +72,7 @@ def corpus(wider: bool, own: list[Path], seed: int) -> tuple[list[str], np.ndarr
 
     truth = np.array([LABELS.index(row["label"]) for row in train])
     guess = soft["train"].astype(float)
-    given = guess[np.arange(len(truth)), truth]
-    usual = np.array([given[truth == label].mean() for label in range(len(LABELS))])
-    trust = np.clip(given / (DOUBTED * usual[truth]), LEAST, 1)
+    usual, trust = trusted(truth, guess)
     for label, name in enumerate(LABELS):
         print(f"{name}: {usual[label]:.2f} by the teacher on average, {(trust[truth == label] < 1).mean():.1%} doubted", flush=True)
     hard = (HARD * trust)[:, None]
@@ -101,10 +102,10 @@ def corpus(wider: bool, own: list[Path], seed: int) -> tuple[list[str], np.ndarr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=RECIPES)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the order, the noise and the sentences that are drawn (1)")
     parser.add_argument("--epochs", type=int, help="instead of those of the recipe")
     parser.add_argument("--own", type=Path, nargs="+", default=[], help="labelled texts of your own, JSON Lines")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU (1)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = tokens("valid", read_tokenizer())

@@ -9,7 +9,7 @@ never on the validation split: neither a row's member nor its stack was fitted t
 - ../soft-labels/teacher.npz: the teacher's probabilities, `train` and `extra` (committed; what the students learn from);
 - work/members.md: what the members do alone and together, for the card.
 
-Both files have the SHA-256 of the texts that they are of, and are refused beside others. Members of which ../soft-labels has
+Both files have the SHA-256 of the texts of `train` and `extra` that they are of, and are refused beside others. Members of which ../soft-labels has
 the numbers need not be trained again.
 """
 

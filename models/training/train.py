@@ -4,7 +4,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from encoder import ALL_LAYERS, Encoder, base
 from noise import noised
-from paths import LABELS, MAX_TOKENS, WORK, read_rows
+from paths import LABELS, MAX_TOKENS, WORK, needed, read_rows
 
 BATCH = 48
 PART_TOKENS = 2048
@@ -26,7 +26,7 @@ AUTOCAST = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 class Recipe:
     """How an encoder is taught."""
 
-    start: Callable[[], dict[str, np.ndarray]] = base  # gives the weights to begin at
+    start: Callable[[], dict[str, np.ndarray]] = field(default=base, compare=False)  # gives the weights to begin at
     layers: tuple[int, ...] = ALL_LAYERS  # of that encoder
     epochs: int = 3
     rate: float = 1.5e-4
@@ -37,7 +37,7 @@ class Recipe:
 
 
 def read_tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(WORK / "tokenizer.json"))
+    return Tokenizer.from_file(str(needed(WORK / "tokenizer.json", "vocabulary.py")))
 
 
 def ids(tokenizer: Tokenizer, texts: list[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
@@ -133,7 +133,7 @@ def predict(model: Encoder, rows: list[list[int]]) -> np.ndarray:
 
 def fit(recipe: Recipe, texts: list[str], target: np.ndarray, weight: np.ndarray, seed: int, path: Path,
         after_epoch: Callable[[int, Encoder], None] = lambda *_: None) -> None:
-    """Writes to `path` an encoder taught `target` [texts, 4] on `texts`, each counting as much as its `weight`.
+    """Writes to `path` an encoder taught `target` [texts, 4] on `texts`, each counting as much as its `weight` beside the others of its batch.
 
     After every epoch all that is needed to go on is kept beside it, so that an interrupted run loses one epoch at most.
     """

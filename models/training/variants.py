@@ -179,7 +179,7 @@ length-sorted batches of at most {BATCH_TOKENS} padded tokens, and a lone text o
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--timing", action="store_true")
     args = parser.parse_args()
     tokenizer = read_tokenizer()

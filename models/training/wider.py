@@ -3,7 +3,8 @@
     python wider.py      # five minutes
 
 Six layers that are taught what twelve are do as well on the corpus and worse on other texts. So they learn from arom-base, too, what
-it makes of the clauses of the training texts, and of sentences of our own that it was not taught. Writes work/wider.jsonl: `text`,
+it makes of the clauses of the training texts, and of sentences of our own that it was not taught, but of none that stands in the
+validation split or the behavioural tests. Writes work/wider.jsonl: `text`,
 `label` (null where no construction settles it) and `guess`, the probabilities of arom-base.
 """
 
@@ -29,7 +30,7 @@ def scored(texts: list[str], *features: str) -> list[dict]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     train = [row["text"] for row in read_rows("train")]
-    known = {*train, *(row["text"] for row in read_rows("extra"))}
+    known = {row["text"] for split in ("train", "valid", "extra") for row in read_rows(split)}
     for line in BEHAVIOUR.read_text(encoding="utf-8").splitlines():
         test = json.loads(line)
         known |= {test["text"], test.get("other")}

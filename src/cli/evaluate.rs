@@ -1,6 +1,7 @@
 //! `arom evaluate`: the model against labelled texts, and in behavioural tests.
 
 mod behaviour;
+mod drift;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use clap::Args;
 use futures_util::StreamExt;
 use indexmap::IndexMap;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::normalize::written;
 use super::progress::Progress;
@@ -32,7 +33,8 @@ use crate::scoring::{Evaluation, Features, McNemar, Scorer, slice_names, slices}
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom evaluate examples/messages.jsonl\n  \
     arom evaluate --json valid.jsonl | jq .macro_f1\n  arom evaluate --slices valid.jsonl\n  \
-    arom evaluate --against arom-fast valid.jsonl\n  \
+    arom evaluate --against arom-fast valid.jsonl\n  arom evaluate --drift new.jsonl\n  \
+    arom score --json --input valid.jsonl | jq 'select(.label != .input.label)'   # which it got wrong\n  \
     arom evaluate --behaviour tests/behaviour/pairs.jsonl\n  \
     arom batch reviews.csv --out reviews.jsonl\n  arom evaluate --stars rating --text review_text reviews.jsonl")]
 pub(super) struct EvaluateArgs {
@@ -55,6 +57,10 @@ pub(super) struct EvaluateArgs {
     /// not_higher or same (within 0.1); or, without `other`, the label that `text` must get. What fails is listed.
     #[arg(long, conflicts_with_all = ["stars", "slices", "text"])]
     behaviour: bool,
+    /// Only say whether the texts are of another kind than those that the model was judged on; labels are not needed. Each population
+    /// stability index below 0.1 is steady, up to 0.25 is worth a look, over that the texts have shifted; it takes 500 texts to say.
+    #[arg(long, conflicts_with_all = ["stars", "slices", "behaviour", "against"])]
+    drift: bool,
     /// Compare with the model in this folder, or of this name, on the same texts (McNemar's test).
     #[arg(long, value_name = "BUNDLE")]
     against: Option<PathBuf>,
@@ -114,6 +120,9 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     if args.behaviour {
         return behaviour::run(args, config);
     }
+    if args.drift {
+        return drift::run(args, config);
+    }
     let rows = read(args)?;
     if rows.is_empty() {
         bail!("{} has no rows", file_name(&args.file));
@@ -121,8 +130,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let texts = || rows.iter().map(|row| row.text.as_str());
     let scorer = open_scorer(config, Arc::default())?;
     let (answers, rate) = score(&scorer, texts())?;
-    let mut distributions = Distributions::default();
-    answers.iter().filter_map(|answer| answer.observation).for_each(|text| distributions.count(&text));
+    let distributions = distributions(&answers);
     let drift = scorer.reference().map(|reference| reference.drift(&distributions));
     let answers = probabilities(answers);
     let truths = || rows.iter().map(|row| row.label);
@@ -165,6 +173,12 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
 struct Answer {
     probabilities: Probabilities,
     observation: Option<Observation>,
+}
+
+fn distributions(answers: &[Answer]) -> Distributions {
+    let mut distributions = Distributions::default();
+    answers.iter().filter_map(|answer| answer.observation).for_each(|text| distributions.count(&text));
+    distributions
 }
 
 fn probabilities(answers: Vec<Answer>) -> Vec<Probabilities> {
@@ -215,15 +229,7 @@ fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
     let mut rows = Vec::new();
     let mut left_out = 0_usize;
     while let Some(mut object) = lines.object()? {
-        let text = match object.get_mut(&args.text).map(Value::take) {
-            Some(Value::String(text)) => text,
-            // As `arom batch` takes them.
-            Some(Value::Null) => String::new(),
-            Some(other @ (Value::Bool(_) | Value::Number(_))) => other.to_string(),
-            None | Some(Value::Array(_) | Value::Object(_)) => {
-                return Err(lines.fault(&format!("no field `{}` with a text", args.text)));
-            }
-        };
+        let text = text(&mut object, args, &lines)?;
         let channel = object.get("channel").and_then(Value::as_str).map(str::to_owned);
         let label = match &args.stars {
             Some(field) => match object.get(field).and_then(stars) {
@@ -257,6 +263,19 @@ fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
     Ok(rows)
 }
 
+/// The text of a row.
+fn text(object: &mut Map<String, Value>, args: &EvaluateArgs, lines: &Lines) -> Result<String> {
+    match object.get_mut(&args.text).map(Value::take) {
+        Some(Value::String(text)) => Ok(text),
+        // As `arom batch` takes them.
+        Some(Value::Null) => Ok(String::new()),
+        Some(other @ (Value::Bool(_) | Value::Number(_))) => Ok(other.to_string()),
+        None | Some(Value::Array(_) | Value::Object(_)) => {
+            Err(lines.fault(&format!("no field `{}` with a text", args.text)))
+        }
+    }
+}
+
 /// Stars as a number or in words.
 fn stars(value: &Value) -> Option<u8> {
     match value {
@@ -264,6 +283,12 @@ fn stars(value: &Value) -> Option<u8> {
         Value::Number(number) => customary_rating(&number.to_string()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+fn drift_table(drift: &Drift) -> String {
+    let rows =
+        drift.figures().map(|(of, index)| format!("{of:<16} {index:>9.4}  {}\n", drift.verdict(index)));
+    format!("population stability index beside the model's validation texts\n{}", rows.concat())
 }
 
 fn as_table(outcome: &Outcome) -> String {
@@ -275,7 +300,10 @@ fn as_table(outcome: &Outcome) -> String {
         out.push('\n');
     };
     line(format!("micro-F1                    {:.4}", evaluation.micro_f1));
-    line(format!("macro-F1                    {:.4}", evaluation.macro_f1));
+    let absent: Vec<_> = evaluation.classes.iter().filter(|class| class.support == 0).collect();
+    let absent = absent.iter().map(|class| class.label.name()).collect::<Vec<_>>().join(", ");
+    let note = if absent.is_empty() { absent } else { format!("  (no text is labelled {absent})") };
+    line(format!("macro-F1                    {:.4}{note}", evaluation.macro_f1));
     line(format!("expected calibration error  {:.4}  (15 bins)", evaluation.expected_calibration_error));
     line(format!("log loss                    {:.4}  (nats)", evaluation.log_loss));
     if let Some(auc) = evaluation.polarity_auc {
@@ -302,16 +330,7 @@ fn as_table(outcome: &Outcome) -> String {
         line(format!("{name:<10}{}", columns(row.map(|cell| cell.to_string()))));
     }
     if let Some(drift) = drift {
-        line("\npopulation stability index beside the model's validation texts".to_owned());
-        for (of, index) in drift.figures() {
-            let meaning = match index {
-                _ if drift.texts < Drift::LEAST_TEXTS => "too few texts to say",
-                ..0.1 => "steady",
-                ..0.25 => "look",
-                _ => "shifted",
-            };
-            line(format!("{of:<16} {index:>9.4}  {meaning}"));
-        }
+        line(format!("\n{}", drift_table(drift)));
     }
     if !slices.is_empty() {
         line(format!("\n{:<24} {:>9} {:>9} {:>9} {:>9}", "slice", "texts", "micro-F1", "macro-F1", "ECE"));

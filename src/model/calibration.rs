@@ -6,8 +6,8 @@ use super::Label;
 
 /// Vector scaling: each class's logit is scaled and shifted, then softmax.
 ///
-/// Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. Fitted on the validation
-/// split by the training pipeline.
+/// Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. Of the bundles that ship all scales are one
+/// temperature and the terms 0, fitted on the validation split (`models/training/calibrate.py`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {

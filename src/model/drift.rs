@@ -65,6 +65,17 @@ pub struct Drift {
 impl Drift {
     /// Texts below which an index says little: with 50 and eight bins it is 0.14 by chance alone.
     pub const LEAST_TEXTS: u64 = 500;
+
+    /// What an index says, by the custom of credit scoring (Siddiqi, Credit Risk Scorecards, 2006): below 0.1 steady, up to 0.25
+    /// worth a look, over that shifted.
+    pub fn verdict(&self, index: f64) -> &'static str {
+        match index {
+            _ if self.texts < Self::LEAST_TEXTS => "too few texts to say",
+            ..0.1 => "steady",
+            ..=0.25 => "look",
+            _ => "shifted",
+        }
+    }
 }
 
 impl Distributions {
@@ -156,8 +167,7 @@ fn count(counts: &mut [u64], bin: usize) {
 }
 
 /// Population stability index: the sum over the bins of (a − e) · ln(a / e), a and e the shares of recent and reference
-/// texts. By the custom of credit scoring (Siddiqi, Credit Risk Scorecards, 2006) below 0.1 is steady and above 0.25 has
-/// shifted. Half a text more in every bin keeps an empty one finite.
+/// texts. Half a text more in every bin keeps an empty one finite.
 fn stability_index<const N: usize>(reference: &[u64; N], recent: &[u64; N]) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "numbers of texts are far below 2^52")]
     let shares = |counts: &[u64; N]| {

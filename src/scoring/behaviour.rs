@@ -81,9 +81,13 @@ impl BehaviourTest {
     ///
     /// # Errors
     ///
-    /// If a comparison has nothing to compare with, or a label has.
+    /// If a comparison has nothing or the same text to compare with, if a label has something, or if a text is empty.
     pub fn verify(&self) -> Result<(), &'static str> {
+        if self.capability.is_empty() || self.text.is_empty() || self.other.as_deref() == Some("") {
+            return Err("`capability`, `text` and `other` must not be empty");
+        }
         match (self.expect.label(), &self.other) {
+            (None, Some(other)) if *other == self.text => Err("compares `text` with the same text"),
             (None, None) => Err("compares, but there is no field `other`"),
             (Some(_), Some(_)) => {
                 Err("expects a label, which is of `text` alone: leave out the field `other`")

@@ -1,5 +1,6 @@
 //! The command line as people and scripts use it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -182,10 +183,48 @@ fn evaluate_judges_behaviour_and_says_what_is_wrong_with_a_test() {
         ("{\"capability\":\"a\",\"text\":\"b\",\"other\":\"c\",\"expect\":\"positive\"}", "`text` alone"),
         ("{\"capability\":\"a\",\"text\":\"b\",\"expect\":\"good\"}", "unknown variant `good`"),
         ("{\"text\":\"b\",\"expect\":\"positive\"}", "missing field `capability`"),
+        ("{\"capability\":\"a\",\"text\":\"\",\"expect\":\"positive\"}", "must not be empty"),
+        ("{\"capability\":\"a\",\"text\":\"b\",\"other\":\"b\",\"expect\":\"same\"}", "the same text"),
     ] {
         let output = run(&["evaluate", "--behaviour", "-"], test);
         assert!(output.status.code() == Some(1) && stderr(&output).contains(part), "{}", stderr(&output));
         assert!(stderr(&output).contains("line 1"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn drift_needs_no_labels_and_takes_500_texts() {
+    let texts = "{\"text\":\"ค่าโทรเดือนนี้เท่าไหร่ครับ\"}\n".repeat(500);
+    let all = stdout(&run(&["evaluate", "--drift", "-"], &texts));
+    assert!(all.contains("500 texts") && all.contains("length") && all.contains("shifted"), "{all}");
+    let few = stdout(&run(&["evaluate", "--drift", "-"], "{\"text\":\"ดีมาก\"}\n"));
+    assert_eq!(few.matches("too few texts to say").count(), 5, "{few}");
+    let json = stdout(&run(&["evaluate", "--drift", "--json", "-"], &texts));
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["drift"]["texts"], &json["distributions"]["script"][0]), (&500.into(), &500.into()));
+    let output = run(&["evaluate", "--drift", "-"], "{\"word\":\"ดีมาก\"}\n");
+    assert!(stderr(&output).contains("line 1") && stderr(&output).contains("`text`"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_behavioural_tests_are_pairs_most_of_them_and_come_out_as_the_manifests_say() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/behaviour/pairs.jsonl");
+    let tests = json_lines(&fs::read_to_string(file).expect("readable"));
+    assert!(tests.iter().filter(|test| test["other"].is_string()).count() >= 300, "pairs");
+    let distinct: BTreeSet<String> =
+        tests.iter().map(|test| format!("{} {}", test["text"], test["other"])).collect();
+    assert_eq!(distinct.len(), tests.len(), "a test stands there twice");
+    for model in ["arom-base", "arom-fast"] {
+        let shown = stdout(&run(&["model", "show", "--json", "--model", model], ""));
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let metrics = shown["metrics"].as_array().expect("metrics");
+        let behaviour = metrics.iter().find(|of| of["data"] == "behaviour").expect("judged");
+        let promised = behaviour["figures"]["pass_rate"].as_f64().expect("a share");
+        let judged = stdout(&run(&["evaluate", "--behaviour", "--json", "--model", model, file], ""));
+        let judged: Value = serde_json::from_str(&judged).expect("JSON");
+        assert_eq!(judged["tests"], tests.len());
+        let found = judged["pass_rate"].as_f64().expect("a share");
+        assert!((found - promised).abs() < 0.01, "{model}: {found}, but its manifest has {promised}");
     }
 }
 
