@@ -93,6 +93,8 @@ def corpus(wider: bool, own: list[Path], seed: int) -> tuple[list[str], np.ndarr
         counts.append(np.array([EXTRA]))
     for path in own:
         rows, truth = labelled(path)
+        shares = ", ".join(f"{(truth == at).sum()} {label}" for at, label in enumerate(LABELS))
+        print(f"{path}: {len(rows)} of your own, {shares}", flush=True)
         texts += rows
         targets.append(one[truth] * (1 - SMOOTHING) + SMOOTHING / len(LABELS))
         counts.append(np.ones(len(truth)))
