@@ -81,6 +81,10 @@ struct Labelled {
 struct Outcome {
     #[serde(flatten)]
     evaluation: Evaluation,
+    /// Texts among them that have nothing but white space; the model answers them with neutral.
+    empty: usize,
+    /// Rows without such stars as stand for a label.
+    left_out: usize,
     texts_per_second: f64,
     workers: usize,
     model_fingerprint: String,
@@ -123,7 +127,7 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     if args.drift {
         return drift::run(args, config);
     }
-    let rows = read(args)?;
+    let (rows, left_out) = read(args)?;
     if rows.is_empty() {
         bail!("{} has no rows", file_name(&args.file));
     }
@@ -156,6 +160,8 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let answers: Vec<_> = truths().zip(answers).collect();
     let outcome = Outcome {
         evaluation: Evaluation::of(&answers),
+        empty: texts().filter(|text| text.trim().is_empty()).count(),
+        left_out,
         texts_per_second: rate,
         workers: config.scoring.workers,
         model_fingerprint: scorer.fingerprint().to_owned(),
@@ -224,7 +230,8 @@ fn by_slice(rows: &[Labelled], answers: &[(Label, Probabilities)]) -> Vec<Slice>
     found.into_iter().map(slice).collect()
 }
 
-fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
+/// The labelled rows, and how many were left out.
+fn read(args: &EvaluateArgs) -> Result<(Vec<Labelled>, usize)> {
     let mut lines = Lines::open(Some(&args.file))?;
     let mut rows = Vec::new();
     let mut left_out = 0_usize;
@@ -260,7 +267,7 @@ fn read(args: &EvaluateArgs) -> Result<Vec<Labelled>> {
         let file = file_name(&args.file);
         bail!("{file}: all {left_out} rows are left out; none has 1, 2, 4 or 5 stars in the field `{field}`");
     }
-    Ok(rows)
+    Ok((rows, left_out))
 }
 
 /// The text of a row.
@@ -292,9 +299,16 @@ fn drift_table(drift: &Drift) -> String {
 }
 
 fn as_table(outcome: &Outcome) -> String {
-    let Outcome { evaluation, texts_per_second: rate, workers, model_fingerprint, .. } = outcome;
+    let Outcome { evaluation, empty, left_out, texts_per_second: rate, workers, model_fingerprint, .. } =
+        outcome;
     let Outcome { distributions: _, drift, slices, against, .. } = outcome;
-    let mut out = format!("{model_fingerprint}  {} texts\n\n", evaluation.rows);
+    let mut out = format!("{model_fingerprint}  {} texts", evaluation.rows);
+    for (rows, what) in [(empty, "of them empty"), (left_out, "rows left out")] {
+        if *rows > 0 {
+            out.push_str(&format!(", {rows} {what}"));
+        }
+    }
+    out.push_str("\n\n");
     let mut line = |text: String| {
         out.push_str(text.trim_end());
         out.push('\n');

@@ -146,6 +146,7 @@ fn evaluate_shows_slices_takes_stars_and_compares_models() {
     let output = stdout(&run(&["evaluate", "--json", "--stars", "rating", "--text", "review", "-"], stars));
     let figures: Value = serde_json::from_str(&output).expect("JSON");
     assert_eq!((&figures["rows"], &figures["micro_f1"]), (&2.into(), &1.0.into()));
+    assert_eq!(figures["left_out"], 2);
 
     let cells = concat!(
         "{\"text\":null,\"label\":\"neutral\"}\n{\"text\":555,\"label\":\"positive\"}\n",
@@ -153,7 +154,9 @@ fn evaluate_shows_slices_takes_stars_and_compares_models() {
     );
     let output = stdout(&run(&["evaluate", "--json", "-"], cells));
     let figures: Value = serde_json::from_str(&output).expect("JSON");
-    assert_eq!(figures["rows"], 3, "texts that are no strings");
+    assert_eq!((&figures["rows"], &figures["empty"]), (&3.into(), &1.into()), "texts that are no strings");
+    let table = stdout(&run(&["evaluate", "-"], cells));
+    assert!(table.contains("3 texts, 1 of them empty\n"), "{table}");
 }
 
 #[test]
