@@ -82,7 +82,7 @@ def seeded(name: str) -> str:
     """What the seeds of a student differ in."""
     if name == "base":
         return "which differ in their seed"
-    return "which differ in their seed, but all begin at layers of the same arom-base and learn from its labels, so they spread less than students of their own"
+    return "which differ in their seed, but all begin at layers of the same arom-base and learn from its labels: their spread is not that of students taught apart"
 
 
 def doubt() -> str:

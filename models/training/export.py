@@ -28,7 +28,7 @@ from train import load, read_tokenizer, tokens
 WIDE = WORK / "wide.npz"
 SAMPLE = 40  # every so-manieth training text sets the scales
 # Of the linear part's logits, what is added to the encoder's. Beside the teacher's members more would be right, but students know part
-# of it from the teacher; and more of it, which six layers gain little by, costs on texts of other kinds.
+# of it from the teacher; and more of it costs six layers on texts of other kinds.
 MIX = {"base": 0.3, "fast": 0.1}
 UNITS = {"fast": 1280}  # inner units of a feed-forward layer, of 1,536: without these it is not twice as fast as base
 
