@@ -4,7 +4,6 @@ mod keys;
 mod layers;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::files::{read_at_most, read_text_at_most};
 use crate::grpc::ServerConfig;
 use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
@@ -26,6 +26,12 @@ pub use layers::{CommonFlags, ServeFlags};
 
 /// The bundle that is used if none is named.
 const DEFAULT_BUNDLE: &str = "arom-base";
+
+/// A catalogue that is larger is none.
+const CATALOGUE_BYTES: u64 = 16 << 20;
+
+/// A key or secret that is longer is none.
+const SECRET_BYTES: u64 = 64 << 10;
 
 /// Settings that have passed every check.
 #[derive(Clone, Debug)]
@@ -64,13 +70,12 @@ pub enum ConfigError {
         cause: io::Error,
     },
     /// The settings file is not TOML.
-    #[error("settings file {}", file.display())]
+    #[error("settings file {}: {problem}", file.display())]
     Parse {
         /// The file.
         file: PathBuf,
         /// The line and what is wrong with it.
-        #[source]
-        cause: Box<toml::de::Error>,
+        problem: String,
     },
     /// Values that cannot be, all of them.
     #[error("settings refused:\n  {}", .0.join("\n  "))]
@@ -213,10 +218,10 @@ impl Config {
         Self { bundle: located(bundle.to_owned()), ..self.clone() }
     }
 
-    /// The settings as a file that says them again, with where each comes from.
+    /// The settings as a file that says them again, with where each comes from. The secrets in URLs are left out.
     pub fn to_toml(&self) -> String {
         keys::as_toml(|key| match self.said.get(key.name) {
-            Some(Said { value, source }) => (Some(value.clone()), Some(source.to_string())),
+            Some(Said { value, source }) => (Some(key.kind.shown(value)), Some(source.to_string())),
             None => (None, self.worked_out(key.name).map(|value| format!("default, here {value}"))),
         })
     }
@@ -262,7 +267,7 @@ impl Values<'_> {
 /// The other names of customers, under the key in a file.
 fn pseudonyms(file: &Path) -> Result<Pseudonyms, String> {
     let fault = |problem: String| format!("profile.pseudonym_key_file: {}: {problem}", file.display());
-    let key = fs::read(file).map_err(|cause| fault(cause.to_string()))?;
+    let key = read_at_most(file, SECRET_BYTES).map_err(|cause| fault(cause.to_string()))?;
     if key.len() < 16 {
         return Err(fault(format!("{} bytes are too few, use 32", key.len())));
     }
@@ -291,7 +296,7 @@ fn sinks(values: &Values<'_>) -> SinkConfig {
 /// The catalogue in a file, or all that is wrong with it.
 fn read_catalogue(file: &Path) -> Result<Catalogue, Vec<String>> {
     let name = file.display();
-    let text = fs::read_to_string(file)
+    let text = read_text_at_most(file, CATALOGUE_BYTES)
         .map_err(|cause| vec![format!("scoring.catalogue: cannot read {name}: {cause}")])?;
     Catalogue::parse(&text).map_err(|error| match error {
         CatalogueError::Parse(cause) => vec![format!("{name}: {cause}")],

@@ -22,6 +22,7 @@
 //! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 9. [`dumps`]: review dumps as they come, read as rows and written again; [`report`]: the scored rows of a dump in figures, in bounded memory, and these on one page
 //! 10. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
+//! 11. [`files`]: files that only their owner reads; [`secret_url`]: URLs that are printed without their secrets
 //!
 //! What stays true:
 //!
@@ -34,6 +35,7 @@
 //! - A dump is scored row by row in its order; a run that was stopped ends with the bytes of one that was not.
 //! - A bundle that does not match its manifest is refused, naming the file and the field.
 //! - No text is logged or kept: the cache holds scores under a keyed hash.
+//! - Nothing leaves the machine that no setting asks for: ONNX Runtime is not loaded while its telemetry is on.
 //! - `text`, `conversation`, `report`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`,
 //!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` and `report/page.rs` alone maud, `grpc/status.rs` alone tonic's codes.
@@ -43,12 +45,14 @@ pub mod cli;
 pub mod config;
 pub mod conversation;
 pub mod dumps;
+pub mod files;
 pub mod grpc;
 pub mod http;
 pub mod model;
 pub mod profile;
 pub mod report;
 pub mod scoring;
+pub mod secret_url;
 pub mod sinks;
 pub mod telemetry;
 pub mod text;

@@ -21,6 +21,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 pub use metrics::Metrics;
 
+use crate::secret_url::SecretUrl;
+
 /// What is logged and traced.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
@@ -29,7 +31,7 @@ pub struct TelemetryConfig {
     /// Shape of the log lines.
     pub format: LogFormat,
     /// Where traces go by OTLP over gRPC, if anywhere.
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<SecretUrl>,
     /// Share of the calls that are traced, of those whose caller has not decided.
     pub sample_ratio: f64,
 }
@@ -64,8 +66,7 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let provider =
-        config.otlp_endpoint.as_deref().map(|url| provider(url, config.sample_ratio)).transpose()?;
+    let provider = config.otlp_endpoint.as_ref().map(|url| provider(url, config.sample_ratio)).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer().with_tracer(provider.tracer("arom")).with_filter(LevelFilter::INFO)
     });
@@ -73,12 +74,12 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
     Ok(Telemetry(provider))
 }
 
-fn provider(url: &str, sample_ratio: f64) -> Result<SdkTracerProvider, String> {
+fn provider(url: &SecretUrl, sample_ratio: f64) -> Result<SdkTracerProvider, String> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(url)
+        .with_endpoint(url.expose())
         .build()
-        .map_err(|error| format!("--otlp-endpoint, trace.otlp_endpoint: {url:?}: {error}"))?;
+        .map_err(|error| url.hide_in(&format!("--otlp-endpoint, trace.otlp_endpoint: {url:?}: {error}")))?;
     let resource = Resource::builder().with_service_name("arom").build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

@@ -7,8 +7,11 @@ that PyTorch's exporter writes, and OUT/plain-int8.onnx, ONNX Runtime's dynamic 
 channel). Checks that the fp32 logits lie near the bundle's own.
 """
 
+import os
 import sys
 from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it while it is imported
 
 import numpy as np
 import onnx

@@ -1,5 +1,9 @@
 """What dump.py and pipeline.py share: texts to class shares with `tokenizers` and `onnxruntime`, on every core."""
 
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it while it is imported
+
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer

@@ -10,7 +10,10 @@ validation split.
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it while it is imported
 
 import numpy as np
 import onnx

@@ -31,6 +31,7 @@ use crate::config::{Config, ServeFlags};
 use crate::dumps::{Columns, DumpError, Ending, Format, Given, Moment, Role, Source, find, from_json_lines};
 use crate::grpc::v1::Channel;
 use crate::scoring::{Features, Scorer};
+use crate::secret_url::SecretUrl;
 use crate::text::Charset;
 use answer::{COLUMNS, TARGETS};
 use checkpoint::{Checkpoint, Identity, Reached};
@@ -466,7 +467,7 @@ fn identity(args: &BatchArgs, config: &Config, files: &Files, inputs: &[Input], 
         Some("") => {
             config.profile_store.as_ref().map_or_else(String::new, |store| store.display().to_string())
         }
-        Some(address) => address.to_owned(),
+        Some(address) => SecretUrl::from(address.to_owned()).to_string(),
     };
     let settings = [
         ("--columns", columns.join("; ")),

@@ -6,7 +6,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,19 @@ use crate::conversation::{
     Analysis, Disguise, Format, Message, ReadError, Role, Roles, Trajectory, Transcript, analyze, is_signed,
     read,
 };
+use crate::files::{
+    self as private, DANGLING, Identity, leads_nowhere, read_at_most, read_text_at_most, take_at_most,
+};
 use crate::scoring::Scorer;
+
+/// A file of a conversation that is larger is none: a hundred years of a busy chat have less.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A secret that is longer is none.
+const SECRET_BYTES: u64 = 64 << 10;
+
+/// A file of roles that is larger is none.
+const ROLES_BYTES: u64 = 1 << 20;
 
 /// Of lines that were skipped, so many are named.
 const NAMED: usize = 10;
@@ -190,6 +202,10 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
     if args.html.is_some() && !single {
         bail!("--html writes one conversation; {} files were given", files.len());
     }
+    if let Some(page) = &args.html {
+        let read = files.iter().chain(&args.roles).chain(&args.line_secret_file);
+        refuse_input(page, read.map(PathBuf::as_path))?;
+    }
     let scorer = open_scorer(config, Arc::default())?;
     let mut out: Box<dyn Write> = if args.json {
         Box::new(BufWriter::new(io::stdout().lock()))
@@ -213,7 +229,7 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
         }
         if let Some(page) = &args.html {
             let text = html::page(&chat);
-            fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
+            write_page(page, &text).with_context(|| format!("cannot write {}", page.display()))?;
         }
         let goes_on = progress.suspend(|| -> Result<bool> {
             if args.json {
@@ -242,6 +258,24 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to write over a file that is read, by whatever path or link.
+fn refuse_input<'a>(page: &Path, mut read: impl Iterator<Item = &'a Path>) -> Result<()> {
+    if leads_nowhere(page) {
+        bail!("--html: {} {DANGLING}", page.display());
+    }
+    let identity = Identity::at(page);
+    if let Some(input) = read.find(|input| identity.is_some() && Identity::at(input) == identity) {
+        bail!("--html: {} is the file that {} is; name another", page.display(), input.display());
+    }
+    Ok(())
+}
+
+fn write_page(page: &Path, text: &str) -> io::Result<()> {
+    let mut file = private::open(page, private::options().write(true))?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())
+}
+
 /// Reads and hears one file.
 fn heard(
     file: &Path,
@@ -255,15 +289,13 @@ fn heard(
         if io::stdin().is_terminal() {
             bail!("no conversation on stdin; name a file, or pipe one in");
         }
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).context("cannot read stdin")?;
-        bytes
+        take_at_most(io::stdin().lock(), MAX_BYTES).context("cannot read stdin")?
     } else {
-        fs::read(file).with_context(|| format!("cannot open {name}"))?
+        read_at_most(file, MAX_BYTES).with_context(|| format!("cannot open {name}"))?
     };
     if let (Some(signature), Some(secret)) = (&args.line_signature, &args.line_secret_file) {
         let from = || format!("cannot open {}", secret.display());
-        let secret = fs::read_to_string(secret).with_context(from)?;
+        let secret = read_text_at_most(secret, SECRET_BYTES).with_context(from)?;
         if !is_signed(secret.trim().as_bytes(), &bytes, signature) {
             bail!(
                 "{name} is not signed by the owner of this channel's secret, or was changed; it is refused"
@@ -301,7 +333,8 @@ fn known_roles(args: &ChatArgs) -> Result<BTreeMap<String, Role>> {
     let mut names = match &args.roles {
         None => Names::default(),
         Some(file) => {
-            let text = fs::read_to_string(file).with_context(|| format!("cannot open {}", file.display()))?;
+            let text = read_text_at_most(file, ROLES_BYTES)
+                .with_context(|| format!("cannot open {}", file.display()))?;
             toml::from_str(&text).with_context(|| {
                 format!("{} is no file of roles such as customer = [\"…\"], agent = [\"…\"]", file.display())
             })?

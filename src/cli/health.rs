@@ -9,6 +9,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::wait;
+use crate::secret_url::SecretUrl;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -25,24 +26,22 @@ pub(super) struct HealthArgs {
 
 pub(super) fn run(args: &HealthArgs) -> Result<()> {
     let address = &args.address;
+    let shown = SecretUrl::from(address.clone());
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .with_context(|| format!("{address:?} is not an address and port such as 127.0.0.1:50051"))?
+        .with_context(|| format!("{shown:?} is not an address and port such as 127.0.0.1:50051"))?
         .timeout(PATIENCE)
         .connect_timeout(PATIENCE);
     let status = wait(async {
-        let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {address}"))?;
+        let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {shown}"))?;
         let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
         anyhow::Ok(
-            answer
-                .with_context(|| format!("{address} did not answer the health check"))?
-                .into_inner()
-                .status(),
+            answer.with_context(|| format!("{shown} did not answer the health check"))?.into_inner().status(),
         )
     })??;
     match status {
         ServingStatus::Serving => Ok(()),
         ServingStatus::Unknown | ServingStatus::NotServing | ServingStatus::ServiceUnknown => {
-            bail!("{address} is up but not serving: {}", status.as_str_name())
+            bail!("{shown} is up but not serving: {}", status.as_str_name())
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use crate::secret_url::{HIDDEN, SecretUrl};
+
 /// One setting.
 #[derive(Debug)]
 pub(super) struct Key {
@@ -42,6 +44,8 @@ pub(super) enum Kind {
     Path(&'static str),
     /// Any text.
     Text(&'static str),
+    /// A URL, which may hold a password or a token.
+    Url,
 }
 
 impl Kind {
@@ -53,6 +57,7 @@ impl Kind {
             Self::Address => "ADDRESS",
             Self::Choice(_) => "FORMAT",
             Self::Path(name) | Self::Text(name) => name,
+            Self::Url => "URL",
         }
     }
 
@@ -60,8 +65,18 @@ impl Kind {
     pub(super) fn is_quoted(self) -> bool {
         match self {
             Self::Count { .. } | Self::Number { .. } => false,
-            Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) => true,
+            Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) | Self::Url => true,
         }
+    }
+
+    /// Whether its value may hold a secret, so that it is never printed whole.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::Url)
+    }
+
+    /// A value as it may be printed.
+    pub(super) fn shown(self, value: &str) -> String {
+        if self.is_secret() { SecretUrl::from(value.to_owned()).to_string() } else { value.to_owned() }
     }
 
     /// What is wrong with a value, if anything.
@@ -82,8 +97,13 @@ impl Kind {
             },
             Self::Choice(words) if words.contains(&value) => return None,
             Self::Choice(words) => format!("{value:?} is not one of {}", words.join(", ")),
-            Self::Path(_) | Self::Text(_) if !value.is_empty() => return None,
-            Self::Path(_) | Self::Text(_) => "is empty".to_owned(),
+            Self::Url if value.contains(HIDDEN) => {
+                format!(
+                    "holds {HIDDEN}, which stands for a secret that arom does not print; write the whole URL"
+                )
+            }
+            Self::Path(_) | Self::Text(_) | Self::Url if !value.is_empty() => return None,
+            Self::Path(_) | Self::Text(_) | Self::Url => "is empty".to_owned(),
         };
         Some(fault)
     }
@@ -405,7 +425,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "sink.webhook_url",
         ("sink-webhook-url", "AROM_SINK_WEBHOOK_URL"),
-        Kind::Text("URL"),
+        Kind::Url,
         "",
         "Where every change of a profile is posted, as https://cdp.example/hook; by default nowhere",
     ),
@@ -463,7 +483,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "trace.otlp_endpoint",
         ("otlp-endpoint", "AROM_OTLP_ENDPOINT"),
-        Kind::Text("URL"),
+        Kind::Url,
         "",
         "Where to send traces by OTLP over gRPC, such as http://127.0.0.1:4317; by default nowhere",
     ),

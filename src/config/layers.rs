@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -11,6 +10,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 use super::keys::{KEYS, Key, Scope};
+use crate::files::read_text_at_most;
+use crate::secret_url::hide_urls;
+
+/// A settings file that is larger is none.
+const SETTINGS_BYTES: u64 = 1 << 20;
 
 /// Where a value was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +36,17 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value as somebody wrote it.
-#[derive(Clone, Debug)]
+/// A value as somebody wrote it. Debug leaves it out: it may be a URL with a password.
+#[derive(Clone)]
 pub(super) struct Said {
     pub(super) value: String,
     pub(super) source: Source,
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Said").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 /// The flags and environment variables of every command, and `--config`.
@@ -62,6 +72,7 @@ fn arguments(command: Command, scope: Scope) -> Command {
             Arg::new(key.name)
                 .long(key.flag)
                 .env(key.variable)
+                .hide_env_values(key.kind.is_secret())
                 .value_name(key.kind.value_name())
                 .help(format!("{}{default}", key.meaning))
                 .global(scope == Scope::Common)
@@ -168,10 +179,13 @@ pub(super) fn gather(
 }
 
 fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said)>, ConfigError> {
-    let text =
-        fs::read_to_string(file).map_err(|cause| ConfigError::Read { file: file.to_owned(), cause })?;
-    let tables = DeTable::parse(&text)
-        .map_err(|cause| ConfigError::Parse { file: file.to_owned(), cause: Box::new(cause) })?;
+    let text = read_text_at_most(file, SETTINGS_BYTES)
+        .map_err(|cause| ConfigError::Read { file: file.to_owned(), cause })?;
+    // The library shows the line that it cannot read, and there may be a URL in it.
+    let tables = DeTable::parse(&text).map_err(|cause| ConfigError::Parse {
+        file: file.to_owned(),
+        problem: hide_urls(&cause.to_string()),
+    })?;
     let line = |start: usize| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     let mut said = Vec::new();
     for (table, entries) in tables.get_ref() {

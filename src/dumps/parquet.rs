@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use super::read::Reading;
 use super::{Cells, DumpError, Item, Row};
+use crate::files;
 
 /// Most rows of a row group, and most bytes of their JSON.
 const GROUP_ROWS: usize = 65_536;
@@ -251,7 +252,7 @@ pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> 
         Ok(())
     })?;
     let failed = failed(to);
-    let file = File::create(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
+    let file = files::create(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(concat!("arom ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -4,6 +4,7 @@ mod bundle;
 mod calibration;
 mod drift;
 mod runtime;
+mod runtime_telemetry;
 mod session;
 mod tokenizer;
 mod weights;
@@ -12,6 +13,7 @@ pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, Manifest, Measured, Origin}
 pub use calibration::{Calibration, Probabilities};
 pub use drift::{Distributions, Drift, Observation};
 pub use runtime::{RuntimeError, locate_runtime};
+pub use runtime_telemetry::{TELEMETRY_OFF, restart_without_telemetry};
 pub use session::{Logits, Model, Runtime, Session, SessionError};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError, Tokens};
 

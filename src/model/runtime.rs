@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::TELEMETRY_OFF;
+
 /// Why no ONNX Runtime library could be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -15,6 +17,13 @@ pub enum RuntimeError {
         .0.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     NotFound(Vec<PathBuf>),
+    /// The library would send telemetry, since nothing in the environment keeps it from that.
+    #[error(
+        "ONNX Runtime is not loaded, for it would send telemetry to Microsoft: set {}={} before the program starts, or \
+         call arom::model::restart_without_telemetry() first in its main",
+        TELEMETRY_OFF.0, TELEMETRY_OFF.1
+    )]
+    Telemetry,
     /// It is there, but is no ONNX Runtime, or too old.
     #[error("{} is no ONNX Runtime library of version 1.24 or later", library.display())]
     Unusable {

@@ -10,7 +10,7 @@ use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::weights::{Values, Weight, large_weights};
-use super::{Bundle, Label, RuntimeError, TokenId, locate_runtime};
+use super::{Bundle, Label, RuntimeError, TokenId, locate_runtime, runtime_telemetry};
 
 /// The logits of one row, in the order of the bundle's labels.
 pub type Logits = [f32; Label::COUNT];
@@ -74,12 +74,19 @@ pub enum SessionError {
 impl Runtime {
     /// Loads the library, once per process; later calls give the first one's result.
     ///
+    /// ONNX Runtime sends telemetry unless the environment says otherwise before it is loaded, so this refuses where
+    /// the variable [`TELEMETRY_OFF`](super::TELEMETRY_OFF) is not set. A program that embeds Arom calls
+    /// [`restart_without_telemetry`](super::restart_without_telemetry) first in its `main`.
+    ///
     /// # Errors
     ///
-    /// If there is no library, or it is no ONNX Runtime of a version that fits.
+    /// If the library would send telemetry, if there is none, or it is no ONNX Runtime of a version that fits.
     pub fn load(library: Option<&Path>) -> Result<Self, RuntimeError> {
         // ONNX Runtime allows one environment per process, so it is kept for ever.
         static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+        if !runtime_telemetry::is_off() {
+            return Err(RuntimeError::Telemetry);
+        }
         let library = locate_runtime(library)?;
         if let Some(environment) = ENVIRONMENT.get() {
             return Ok(Self { environment: environment.clone() });
@@ -94,6 +101,7 @@ impl Runtime {
         // worker's own thread: the shared pool stays empty.
         let builder = ort::init_from(library)?;
         let threads = GlobalThreadPoolOptions::default().with_intra_threads(1)?.with_spin_control(false)?;
+        // The variable keeps all telemetry off; this alone would come after the first event.
         Ok(builder.with_telemetry(false).with_global_thread_pool(threads).build()?)
     }
 }

@@ -1,6 +1,6 @@
 //! What a webhook would not take, one event in a line, until somebody replays it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::webhook::{PostError, Webhook};
 use super::{BATCH, SinkError};
+use crate::files;
 use crate::profile::Key;
 
 /// The file of a webhook's dead letters.
@@ -36,7 +37,7 @@ impl DeadLetters {
     /// If the folder of the file cannot be made.
     pub fn open(path: &Path) -> Result<Self, SinkError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(SinkError::io(folder))?;
+            files::create_folder(folder).map_err(SinkError::io(folder))?;
         }
         Ok(Self { path: path.to_owned() })
     }
@@ -111,7 +112,7 @@ impl DeadLetters {
 fn append(path: &Path, letters: impl Iterator<Item = Value>) -> Result<(), SinkError> {
     let lines: String = letters.map(|letter| format!("{letter}\n")).collect();
     let write = || {
-        let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+        let mut file = files::open(path, files::options().append(true))?;
         file.write_all(lines.as_bytes())?;
         file.sync_all()
     };
@@ -137,7 +138,7 @@ fn replace(path: &Path, letters: &[&Value]) -> Result<(), SinkError> {
     let new = path.with_added_extension("new");
     let lines: String = letters.iter().map(|letter| format!("{letter}\n")).collect();
     let write = || {
-        let mut file = File::create(&new)?;
+        let mut file = files::create(&new)?;
         file.write_all(lines.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)

@@ -1,6 +1,6 @@
 //! A folder of JSON Lines: one event in a line, each batch on the disk before it counts as delivered.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{JsonLinesConfig, SinkError};
+use crate::files;
 
 /// The file that is written.
 const CURRENT: &str = "profiles.jsonl";
@@ -26,8 +27,9 @@ pub(super) struct JsonLines {
 impl JsonLines {
     pub(super) fn open(config: &JsonLinesConfig) -> Result<Self, SinkError> {
         let path = config.folder.join(CURRENT);
-        fs::create_dir_all(&config.folder).map_err(SinkError::io(&config.folder))?;
+        files::create_folder(&config.folder).map_err(SinkError::io(&config.folder))?;
         let (file, length) = open(&path).map_err(SinkError::io(&path))?;
+        close_to_others(&config.folder);
         Ok(Self { folder: config.folder.clone(), rotate_bytes: config.rotate_bytes, file, length })
     }
 
@@ -62,10 +64,26 @@ impl JsonLines {
     }
 }
 
+/// Takes the rights of others from what an older version wrote.
+fn close_to_others(folder: &Path) {
+    let tighten = || -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(b"profiles") {
+                files::tighten_alone(&entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = tighten() {
+        tracing::warn!(folder = %folder.display(), %error, "others may be able to read what the sink wrote before");
+    }
+}
+
 /// Opens a file, without the line that a crash cut off; with how long it is.
 fn open(path: &Path) -> io::Result<(File, u64)> {
     const CHUNK: usize = 4096;
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let file = files::open(path, files::options().read(true).write(true))?;
     let mut end = file.metadata()?.len();
     let mut chunk = [0; CHUNK];
     // Back to after the last end of a line.

@@ -6,7 +6,6 @@
 //! back-off and full jitter; any other status is final.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,17 +19,26 @@ use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::SinkError;
+use crate::files::read_at_most;
+use crate::secret_url::SecretUrl;
+use crate::telemetry::chain;
 
 /// The first wait; each later one may be twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// A secret that is longer is none.
+const SECRET_BYTES: u64 = 64 << 10;
+
+/// Certificates that are larger are none; those of all public authorities are 220 KB.
+const CERTIFICATES_BYTES: u64 = 16 << 20;
+
 /// Where events are posted.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
     /// An https URL; http is taken to this machine only.
-    pub url: String,
+    pub url: SecretUrl,
     /// The file that holds the secret: its bytes, or `whsec_` and their base64.
     pub secret_file: PathBuf,
     /// Certificates in PEM that are trusted instead of the usual ones.
@@ -45,7 +53,7 @@ pub struct WebhookConfig {
 
 /// A webhook that is posted to.
 pub struct Webhook {
-    url: String,
+    url: SecretUrl,
     secret: Vec<u8>,
     attempts: u32,
     agent: Agent,
@@ -69,9 +77,9 @@ pub enum PostError {
         /// When it asked to come back.
         retry_after: Option<Duration>,
     },
-    /// There was no answer.
+    /// There was no answer, and what the library says of that, without the secrets of the URL.
     #[error("{0}")]
-    Transport(#[source] Box<ureq::Error>),
+    Transport(String),
 }
 
 impl Webhook {
@@ -81,13 +89,14 @@ impl Webhook {
     ///
     /// If its URL, secret or certificates cannot be used.
     pub fn new(config: &WebhookConfig) -> Result<Self, SinkError> {
-        if !is_safe(&config.url) {
+        if !is_safe(config.url.expose()) {
             let url = &config.url;
             return Err(SinkError::Webhook(format!(
                 "sink.webhook_url: {url:?} is no https URL; http is taken to 127.0.0.1, [::1] and localhost only"
             )));
         }
-        let secret = fs::read(&config.secret_file).map_err(SinkError::io(&config.secret_file))?;
+        let secret =
+            read_at_most(&config.secret_file, SECRET_BYTES).map_err(SinkError::io(&config.secret_file))?;
         let secret = secret.trim_ascii();
         let secret = match secret.strip_prefix(b"whsec_") {
             Some(coded) => STANDARD.decode(coded).map_err(|_| {
@@ -101,7 +110,7 @@ impl Webhook {
         }
         let mut tls = TlsConfig::builder();
         if let Some(file) = &config.ca_file {
-            let pem = fs::read(file).map_err(SinkError::io(file))?;
+            let pem = read_at_most(file, CERTIFICATES_BYTES).map_err(SinkError::io(file))?;
             let certificates = parse_pem(&pem).filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
@@ -138,13 +147,13 @@ impl Webhook {
         let time = Timestamp::now().as_second();
         let response = self
             .agent
-            .post(&self.url)
+            .post(self.url.expose())
             .header("content-type", "application/cloudevents-batch+json; charset=utf-8")
             .header("webhook-id", &id)
             .header("webhook-timestamp", time.to_string())
             .header("webhook-signature", self.signature(&id, time, &body))
             .send(&body)
-            .map_err(|error| PostError::Transport(Box::new(error)))?;
+            .map_err(|error| PostError::Transport(self.url.hide_in(&chain(&error))))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());

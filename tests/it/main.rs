@@ -22,6 +22,7 @@ mod grpc;
 mod layering;
 mod observe;
 mod overload;
+mod privacy;
 mod profile;
 mod python;
 mod readme;

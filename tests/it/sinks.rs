@@ -317,7 +317,7 @@ fn posts_go_over_tls_to_whom_the_certificates_name() {
         }
     });
     let config = |host: &str, ca: bool| WebhookConfig {
-        url: format!("https://{host}:{port}/hook"),
+        url: format!("https://{host}:{port}/hook").into(),
         secret_file: folder.path().join("secret"),
         ca_file: ca.then(|| folder.path().join("ca.pem")),
         attempts: 1,
@@ -331,7 +331,7 @@ fn posts_go_over_tls_to_whom_the_certificates_name() {
     assert_eq!(post("localhost", true), Ok(()));
     assert!(post("localhost", false).is_err(), "nobody vouches for it");
     assert!(post("127.0.0.1", true).is_err(), "the certificate names another");
-    let clear = WebhookConfig { url: "http://cdp.example/".to_owned(), ..config("x", true) };
+    let clear = WebhookConfig { url: "http://cdp.example/".to_owned().into(), ..config("x", true) };
     let refused = Webhook::new(&clear).expect_err("refused").to_string();
     assert!(refused.contains("sink.webhook_url") && refused.contains("https"), "{refused}");
 }

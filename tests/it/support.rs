@@ -1,5 +1,6 @@
 //! What the tests share: paths, the shipped bundle, a scorer, servers in this process and in another.
 
+use std::fs;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -235,18 +236,32 @@ impl Process {
         Self::run(shell, args)
     }
 
-    fn run(mut command: Command, args: &[&str]) -> Self {
-        let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(args)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+    /// By a command that takes the arguments of `arom`.
+    pub fn run(mut command: Command, args: &[&str]) -> Self {
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]).args(args);
+        Self::run_plain(command)
+    }
+
+    /// By a command that needs no more arguments.
+    pub fn run_plain(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let line = wait_for_line(&mut log, "listening");
         let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
         let (address, http_address) = (field("address").expect("an address"), field("http_address"));
         Self { child, address, http_address, log }
+    }
+
+    /// As [`stop`](Self::stop), where a tracer runs the server.
+    pub fn stop_child_of_tracer(mut self) {
+        let tracer = self.child.id().to_string();
+        let children = fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children"));
+        let children = children.expect("the tracer runs");
+        let server = children.split_whitespace().next().expect("it has a child");
+        assert!(Command::new("kill").args(["-TERM", server]).status().expect("kill runs").success());
+        let mut logged = String::new();
+        self.log.read_to_string(&mut logged).expect("the log is readable");
+        assert!(self.child.wait().expect("it ends").success(), "{logged}");
     }
 
     pub fn wait_for(&mut self, message: &str) -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! How far a run is, on the disk: what a run that is begun again goes on from.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
+use crate::files as private;
 
 use super::files::{beside, remove_if_there, sync_folder};
 
@@ -98,7 +99,7 @@ impl Checkpoint {
     pub(super) fn note(&self, reached: Reached) -> io::Result<()> {
         let written = Written { identity: self.identity.clone(), reached };
         let next = beside(&self.path, ".next");
-        let mut file = File::create(&next)?;
+        let mut file = private::create(&next)?;
         file.write_all(&serde_json::to_vec(&written)?)?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;

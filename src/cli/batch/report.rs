@@ -2,7 +2,7 @@
 //! same report as one that was not.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use super::steps::Input;
 use crate::dumps::{
     Cells, Compression, DumpError, Ending, Format, Given, Item, Reading, Role, Source, customary_rating,
 };
+use crate::files as private;
 use crate::model::Label;
 use crate::report::{Collector, Entry, Quality, Rejected, Spoken, page};
 use crate::scoring::Catalogue;
@@ -63,7 +64,7 @@ pub(super) fn write(
 
 /// A report is there whole or not at all.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = |next: &Path| fs::write(next, bytes);
+    let write = |next: &Path| private::create(next)?.write_all(bytes);
     replace(path, |next| write(next).map_err(|cause| DumpError::File { path: path.to_owned(), cause }))
 }
 

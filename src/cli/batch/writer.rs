@@ -3,7 +3,7 @@
 //! A block is of a fixed number of rows, whatever the time, so that a run that was stopped and begun again writes the
 //! same bytes as one that was not: also where each block is a member of gzip or a frame of Zstandard of its own.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::files::{remove_if_there, sync_folder};
 use super::record::Recorder;
 use super::steps::{Content, Input, Step};
 use crate::dumps::{Cells, Compression, Ending, encode_rows};
+use crate::files as private;
 
 /// Rows of the dumps in a block.
 pub(super) const BLOCK: usize = 1024;
@@ -64,7 +65,7 @@ pub(super) struct Output {
 impl Output {
     /// Opens a file, or makes it; nothing of it changes yet.
     pub(super) fn lock(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let file = private::open(path, private::options().write(true));
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), file }),

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::super::progress::Progress;
 use super::{Client, print_json, refused};
+use crate::files;
 use crate::grpc::v1::{self, BackUpProfilesRequest, ListErasuresRequest};
 use crate::grpc::{sealed, to_json};
 use crate::profile::{BackedUp, BackupError, Book, Disk, Erasure, LONGEST_PART, MAGIC, Restoration, Terms};
@@ -69,6 +70,9 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
         return Ok(());
     }
     let name = args.file.display();
+    if files::leads_nowhere(&args.file) {
+        bail!("{name} {}", files::DANGLING);
+    }
     if !args.force && args.file.exists() {
         bail!("{name} is there; name another file, or say --force");
     }
@@ -78,7 +82,7 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
     partial.push(".partial");
     let partial = args.file.with_file_name(partial);
     let cannot = || format!("cannot write {}", partial.display());
-    let mut file = File::create(&partial).with_context(cannot)?;
+    let mut file = files::create(&partial).with_context(cannot)?;
     let received = receive(client, &mut file, &partial.display().to_string()).await;
     let written = match received {
         Ok(bytes) => file.sync_all().map(|()| bytes).with_context(cannot),
@@ -117,7 +121,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     let erasures = args.erasures.as_deref().map(read_erasures).transpose()?.unwrap_or_default();
     let is_new = !args.profile_store.exists();
     let cannot = || format!("cannot write {store}");
-    fs::create_dir_all(&args.profile_store).with_context(cannot)?;
+    files::create_folder(&args.profile_store).with_context(cannot)?;
     // In the folder itself, which may be all that there is of its disk.
     let partial = args.profile_store.join("restoring");
     for entry in fs::read_dir(&args.profile_store).with_context(|| format!("cannot read {store}"))? {

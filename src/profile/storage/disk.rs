@@ -5,7 +5,7 @@
 //! after a power cut, never run ahead.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
 use super::{Order, Row, See, Storage, StorageError, Table, Write};
+use crate::files;
 
 /// Memory for what was read.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -37,6 +38,9 @@ const SCRUBBED: &[u8] = b"scrubbed";
 const MARK: &str = "high-water";
 
 const ROWS: &str = "rows";
+
+/// How the names of what lies in the folder of a store begin.
+const OWN: [&str; 4] = [ROWS, MARK, "restoring", "webhook-dead-letters"];
 
 /// A store in a folder of its own. One process has it open.
 pub struct Disk {
@@ -88,7 +92,8 @@ impl Disk {
         let failed = |cause: fjall::Error| failure(folder, cause);
         let refused =
             |cause: std::io::Error| StorageError::Io { folder: folder.to_owned(), cause: Box::new(cause) };
-        fs::create_dir_all(folder).map_err(refused)?;
+        files::create_folder(folder).map_err(refused)?;
+        close_to_others(folder);
         let database = Database::builder(folder.join(ROWS))
             .cache_size(CACHE_BYTES)
             .worker_threads(1)
@@ -103,13 +108,7 @@ impl Disk {
         let found =
             found.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0);
         let path = folder.join(MARK);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(refused)?;
+        let mut file = files::open(&path, files::options().read(true).write(true)).map_err(refused)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(refused)?;
         let wanted = marked(&bytes);
@@ -187,6 +186,39 @@ impl Mark {
         self.commits = commits;
         Ok(())
     }
+}
+
+/// Takes the rights of others from a store that an older version made, or somebody loosened. The store opens also where
+/// only another user could do that, as with a volume that belongs to root: then the log says so.
+fn close_to_others(folder: &Path) {
+    match tighten(folder) {
+        Ok(0) => {}
+        Ok(files) => {
+            tracing::warn!(folder = %folder.display(), files, "others could read the profile store; now they cannot");
+        }
+        Err(error) => {
+            tracing::warn!(
+                folder = %folder.display(), %error,
+                "others may be able to read the profile store; make the folder the server's own, with mode 0700"
+            );
+        }
+    }
+}
+
+/// The files of a store, and its folder where nothing else is in it: it may be one of the system's, named by mistake.
+fn tighten(folder: &Path) -> std::io::Result<usize> {
+    let (mut tightened, mut shared) = (0, false);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_own = OWN.iter().any(|own| name.as_encoded_bytes().starts_with(own.as_bytes()));
+        tightened += if is_own { files::tighten(&entry.path())? } else { 0 };
+        shared |= !is_own && name != "lost+found";
+    }
+    if !shared {
+        tightened += usize::from(files::tighten_alone(folder)?);
+    }
+    Ok(tightened)
 }
 
 #[expect(

@@ -1,0 +1,190 @@
+//! Files and folders that hold texts, scores of people or secrets: only the user who runs Arom may read them.
+//!
+//! The program's umask covers what libraries create, such as the files of the store. What Arom creates itself also has
+//! its mode from the first moment, so a program that embeds Arom is as safe.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::Mode;
+
+/// Read and write, for the owner alone.
+const PRIVATE_FILE: u32 = 0o600;
+/// The same of a folder, which is also entered.
+const PRIVATE_FOLDER: u32 = 0o700;
+/// What the group and others may do.
+const FOREIGN: u32 = 0o077;
+
+/// Has everything that this process creates from now on belong to its user alone, whatever the umask was.
+pub fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Options to open a file that is private if it is created.
+pub(crate) fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(PRIVATE_FILE);
+    options
+}
+
+/// Creates a private file, in place of one that is there.
+///
+/// It never writes through a link: who can write to the folder may have put one there.
+///
+/// # Errors
+///
+/// If the old file cannot be removed or the new one not be created.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    options().write(true).create_new(true).open(path)
+}
+
+/// Opens a file that is there, or creates it; nothing in it changes yet, but others may no longer read it.
+///
+/// A symbolic link to a file is followed, one that leads nowhere is refused.
+///
+/// # Errors
+///
+/// If it cannot be opened or created.
+pub(crate) fn open(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let created = options.clone().create_new(true).open(path);
+            created.map_err(|error| if leads_nowhere(path) { dangling() } else { error })?
+        }
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    if meta.is_file() && is_loose(&meta) && owned(&meta) {
+        file.set_permissions(tight(&meta))?;
+    }
+    Ok(file)
+}
+
+/// Whether a path is a symbolic link to nothing.
+pub(crate) fn leads_nowhere(path: &Path) -> bool {
+    path.is_symlink() && !path.exists()
+}
+
+/// What is said of an output that is a symbolic link to nothing.
+pub(crate) const DANGLING: &str =
+    "is a symbolic link to a file that does not exist; remove the link, or name another file";
+
+fn dangling() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("it {DANGLING}"))
+}
+
+/// Creates a private folder and those above it that are missing.
+///
+/// # Errors
+///
+/// If one cannot be created.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)
+}
+
+/// Takes the rights of the group and of others from a file, or from a folder and all that is in it; gives how many had any.
+///
+/// Links are not followed. What is removed meanwhile needs no care.
+///
+/// # Errors
+///
+/// If something cannot be looked at, or its rights not be changed: only its owner may.
+pub(crate) fn tighten(path: &Path) -> io::Result<usize> {
+    let mut tightened = usize::from(tighten_alone(path)?);
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path)? {
+            tightened += tighten(&entry?.path())?;
+        }
+    }
+    Ok(tightened)
+}
+
+/// As [`tighten`], of a file, or of a folder without what is in it.
+///
+/// # Errors
+///
+/// The same.
+pub(crate) fn tighten_alone(path: &Path) -> io::Result<bool> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        meta => meta?,
+    };
+    if meta.is_symlink() || !is_loose(&meta) {
+        return Ok(false);
+    }
+    fs::set_permissions(path, tight(&meta)).map(|()| true)
+}
+
+fn is_loose(meta: &Metadata) -> bool {
+    meta.mode() & FOREIGN != 0
+}
+
+fn owned(meta: &Metadata) -> bool {
+    meta.uid() == rustix::process::geteuid().as_raw()
+}
+
+fn tight(meta: &Metadata) -> Permissions {
+    Permissions::from_mode(meta.mode() & !FOREIGN)
+}
+
+/// What a file is, whatever path leads to it: a hard link, a symbolic link and a bind mount give the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Of what is at a path, if anything is.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|meta| Self::of(&meta))
+    }
+
+    /// Of what was looked at.
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino() }
+    }
+}
+
+/// Reads a file of at most so many bytes. Devices and pipes that never end are cut off there, too.
+///
+/// # Errors
+///
+/// If it cannot be read, or is larger.
+pub(crate) fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    take_at_most(File::open(path)?, most)
+}
+
+/// As [`read_at_most`], of text in UTF-8.
+///
+/// # Errors
+///
+/// The same; or if it is not UTF-8.
+pub(crate) fn read_text_at_most(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read_at_most(path, most)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// As [`read_at_most`], of something that is open.
+///
+/// # Errors
+///
+/// The same.
+pub(crate) fn take_at_most(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let problem = format!("it has more than the {most} bytes that are taken");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! URLs that may hold passwords and tokens: they are printed without them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What stands for a secret where a URL is printed.
+pub(crate) const HIDDEN: &str = "***";
+
+/// A segment of a path that has so many characters, letters and digits among them, is taken for a token.
+const TOKEN_CHARS: usize = 16;
+
+/// A segment of a path that has so many characters is taken for a token, whatever they are.
+const LONG_CHARS: usize = 40;
+
+/// A URL whose secrets are not printed: the user and password, the values of the query, the fragment, and what looks like a
+/// token in the path.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The URL as it was written, for whoever connects to it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// A text of somebody else's about this URL, without the secrets of it or of any other.
+    pub fn hide_in(&self, text: &str) -> String {
+        hide_urls(&text.replace(&self.0, &self.to_string()))
+    }
+}
+
+impl From<String> for SecretUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl FromStr for SecretUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hidden(&self.0))
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", hidden(&self.0))
+    }
+}
+
+/// A text with every URL in it printed without its secrets.
+pub(crate) fn hide_urls(text: &str) -> String {
+    const ENDS: [char; 8] = ['"', '\'', '`', '<', '>', '{', '}', '|'];
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|ch: char| ch.is_whitespace() || ENDS.contains(&ch)).unwrap_or(after.len());
+        let (url, following) = after.split_at(end);
+        shown.push_str(before);
+        shown.push_str("://");
+        shown.push_str(&hidden(url));
+        rest = following;
+    }
+    shown + rest
+}
+
+/// A URL, with or without its scheme, without its secrets.
+fn hidden(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let host = after_user(rest);
+    let user = if host.len() < rest.len() { "***@" } else { "" };
+    let (rest, fragment) = host.split_once('#').map_or((host, ""), |(rest, _)| (rest, "#***"));
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path: Vec<&str> =
+        path.split('/').map(|segment| if is_token(segment) { HIDDEN } else { segment }).collect();
+    let query = query.map(hidden_query).unwrap_or_default();
+    format!("{scheme}{user}{host}{}{query}{fragment}", path.join("/"))
+}
+
+/// What follows the user and password. A password may hold an `@`, `/`, `?` or `#` that should have been escaped: then what is
+/// before it has a port that is no number, or there is another `@` behind it.
+fn after_user(rest: &str) -> &str {
+    let mut left = rest;
+    loop {
+        let authority = left.split(['/', '?', '#']).next().unwrap_or_default();
+        let path = left.split(['?', '#']).next().unwrap_or_default();
+        let is_host = is_host(authority);
+        let was_cut = left.len() < rest.len();
+        let at = authority.rfind('@').or_else(|| if is_host { None } else { left.find('@') });
+        let at = at.or_else(|| path.find('@').filter(|_| was_cut));
+        match at.and_then(|at| left.get(at + 1..)) {
+            Some(after) => left = after,
+            None => return left,
+        }
+    }
+}
+
+/// Whether it may be a host, with a port or without.
+fn is_host(authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, port),
+        _ => (authority, "0"),
+    };
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_port && !host.is_empty() && (host.starts_with('[') || !host.contains(':'))
+}
+
+fn hidden_query(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if !is_token(name) && name.chars().all(is_plain) => format!("{name}={HIDDEN}"),
+        _ => HIDDEN.to_owned(),
+    });
+    format!("?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// What names of parameters are made of; anything else may be of a password that was not escaped.
+fn is_plain(ch: char) -> bool {
+    ch.is_ascii_alphanumeric() || "-_.[]".contains(ch)
+}
+
+fn is_token(segment: &str) -> bool {
+    let chars = segment.chars().count();
+    let has = |kind: fn(char) -> bool| segment.chars().any(kind);
+    chars >= LONG_CHARS
+        || chars >= TOKEN_CHARS && has(|ch| ch.is_ascii_digit()) && has(|ch| ch.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+
+fn check(url: &str, shown: &str) {
+    let secret = SecretUrl::from(url.to_owned());
+    assert_eq!(secret.to_string(), shown);
+    assert_eq!(format!("{secret:?}"), format!("{shown:?}"));
+    assert_eq!(secret.expose(), url);
+    // Shown again it is the same.
+    assert_eq!(SecretUrl::from(shown.to_owned()).to_string(), shown);
+}
+
+#[test]
+fn a_url_is_shown_without_its_secrets() {
+    for (url, shown) in [
+        ("https://cdp.example/hook", "https://cdp.example/hook"),
+        ("http://127.0.0.1:4317", "http://127.0.0.1:4317"),
+        ("http://[::1]:8080/hook", "http://[::1]:8080/hook"),
+        ("https://arom:pa55@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("https://tokenalone@cdp.example", "https://***@cdp.example"),
+        ("https://a:b@c@cdp.example/x", "https://***@cdp.example/x"),
+        ("https://arom:pa/ss@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("https://arom:pa?ss@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("https://arom:p@a/ss@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("https://cdp.example/@shop/hook", "https://cdp.example/@shop/hook"),
+        ("https://arom:pa#ss@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("https://cdp.example/h?token=abc&key=&plain", "https://cdp.example/h?token=***&key=***&***"),
+        ("https://cdp.example/h?X-Amz-Signature=0a#frag", "https://cdp.example/h?X-Amz-Signature=***#***"),
+        ("https://cdp.example/h#access_token=abc", "https://cdp.example/h#***"),
+        (
+            "https://hooks.example/services/T0/B0/a1b2c3d4e5f6a7b8c9d0",
+            "https://hooks.example/services/T0/B0/***",
+        ),
+        (
+            "https://cdp.example/customer-feedback-events/v1",
+            "https://cdp.example/customer-feedback-events/v1",
+        ),
+        ("arom:pa55@cdp.example/hook?token=abc", "***@cdp.example/hook?token=***"),
+        ("", ""),
+    ] {
+        check(url, shown);
+    }
+}
+
+#[test]
+fn what_others_say_of_a_url_is_shown_without_its_secrets() {
+    let url = SecretUrl::from("https://u:it's \"p\"@cdp.example/h?token=abc".to_owned());
+    let said = "bad uri: https://u:it's \"p\"@cdp.example/h?token=abc see http://k:v@other.example/?key=1 (os error 2)";
+    assert_eq!(
+        url.hide_in(said),
+        "bad uri: https://***@cdp.example/h?token=*** see http://***@other.example/?key=*** (os error 2)"
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_part_of_a_password_is_shown(password in "[a-zA-Z0-9/?#:@&= \"'é]{0,12}") {
+        let secret = format!("Zq{password}qZ");
+        let url = SecretUrl::from(format!("https://arom:{secret}@cdp.example/hook?signature={secret}"));
+        let shown = url.hide_in(&format!("cannot reach {}", url.expose()));
+        proptest::prop_assert!(!shown.contains("Zq") && !shown.contains("qZ"), "{}", shown);
+        proptest::prop_assert!(shown.contains("***"), "{}", shown);
+    }
+}
