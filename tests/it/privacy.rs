@@ -498,11 +498,18 @@ fn what_a_server_keeps_is_for_its_user_alone_also_where_it_was_not() {
     );
 
     // As an older version left it.
-    for (path, mode) in modes(&kept) {
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o055)).expect("loosened");
-    }
-    let log = serve(&event.replace("p-1", "p-2"));
-    assert!(log.contains("others could read the profile store"), "{log}");
+    let loosen = || {
+        for (path, mode) in modes(&kept) {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o055)).expect("loosened");
+        }
+    };
+    loosen();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = run_command(arom().args(["serve", "--listen", &address]).args(flags), "");
+    assert!(stderr(&ended).contains("others could read the profile store"), "{}", stderr(&ended));
+    loosen();
+    serve(&event.replace("p-1", "p-2"));
     assert_private(&kept, &["store/high-water"]);
     let restored = run_command(
         open_handed().args([
