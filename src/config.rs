@@ -180,6 +180,7 @@ impl Config {
                     mood_clear: values.get("signal.mood_clear"),
                     run_raise: values.get("signal.run_raise"),
                     cool_down: SignedDuration::from_mins(values.get("signal.cool_down_minutes")),
+                    silence: SignedDuration::from_mins(values.get("signal.silence_minutes")),
                 },
                 ..Terms::default()
             },

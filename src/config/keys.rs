@@ -409,6 +409,13 @@ pub(super) const KEYS: &[Key] = &[
         "A signal is not raised again within this time",
     ),
     key(
+        "signal.silence_minutes",
+        ("signal-silence-minutes", "AROM_SIGNAL_SILENCE_MINUTES"),
+        count(1, 100_000, "MINUTES"),
+        "60",
+        "A customer's signal is cleared after this time without events of theirs",
+    ),
+    key(
         "sink.jsonl_folder",
         ("sink-jsonl-folder", "AROM_SINK_JSONL_FOLDER"),
         Kind::Path("FOLDER"),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use prost::Message;
 use tonic::{Request, Response, Status};
 use tonic_types::FieldViolation;
 
@@ -58,13 +57,9 @@ impl Profiles {
         let keeper = self.keeper()?;
         self.within("events", events.len())?;
         let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
-        let checked = events.into_iter().map(|event| {
-            let content = event.encode_to_vec();
-            Ok((convert::event(event, &self.shared.config)?, content))
-        });
-        let checked: Vec<Result<_, Failure>> = checked.collect();
-        let texts: Vec<String> =
-            checked.iter().flatten().filter_map(|(event, _)| event.text().cloned()).collect();
+        let checked: Vec<Result<convert::Checked, Failure>> =
+            events.into_iter().map(|event| convert::event(event, &self.shared.config)).collect();
+        let texts: Vec<String> = checked.iter().flatten().filter_map(|event| event.text().cloned()).collect();
         // Whoever sends only scores needs no model.
         let mut scores = Vec::new();
         if !texts.is_empty() {
@@ -72,8 +67,8 @@ impl Profiles {
             scores = scorer.score_all(texts.into_iter().map(|text| (text, Asked::default()))).collect().await;
         }
         let mut scores = scores.into_iter();
-        let mut command = |item: Result<(convert::Checked, Vec<u8>), Failure>| {
-            let (event, content) = item?;
+        let mut command = |item: Result<convert::Checked, Failure>| {
+            let event = item?;
             let felt = match &event.felt {
                 Felt::Scored(label, score) => (*label, *score),
                 Felt::Text(_) => {
@@ -82,8 +77,7 @@ impl Profiles {
                     (scored.sentiment.label, scored.sentiment.score)
                 }
             };
-            let (event, replaces) = event.into_event(felt);
-            Ok(Command::Record { event, content, replaces })
+            Ok(event.into_command(felt))
         };
         let items: Vec<Result<Command, Failure>> = checked.into_iter().map(&mut command).collect();
         let commands: Vec<Command> = items.iter().flatten().cloned().collect();

@@ -1,6 +1,5 @@
 //! Texts that are recorded for a profile as they are scored.
 
-use prost::Message;
 use tonic_types::FieldViolation;
 
 use super::profile::convert::{self, Checked};
@@ -12,10 +11,7 @@ use crate::telemetry;
 
 /// What is to be recorded, once there is a score.
 #[derive(Debug)]
-pub(super) struct Recording {
-    event: Checked,
-    content: Vec<u8>,
-}
+pub(super) struct Recording(Checked);
 
 impl Recording {
     /// Checks every field of it. What is recorded is what RecordEvents would take with the same text: sent both ways, it counts once.
@@ -33,9 +29,8 @@ impl Recording {
             felt: Some(v1::profile_event::Felt::Text(request.text.clone())),
             replaces_event_id: given.replaces_event_id,
         };
-        let content = event.encode_to_vec();
         match convert::event(event, config) {
-            Ok(event) => Ok(Some(Self { event, content })),
+            Ok(event) => Ok(Some(Self(event))),
             Err(Failure::Invalid(violations)) => {
                 let inside = |fault: FieldViolation| {
                     let own = ["channel", "text"].contains(&fault.field.as_str());
@@ -50,8 +45,7 @@ impl Recording {
 
     /// The command that records it with its score.
     pub(super) fn command(self, scored: &Scored) -> Command {
-        let (event, replaces) = self.event.into_event((scored.sentiment.label, scored.sentiment.score));
-        Command::Record { event, content: self.content, replaces }
+        self.0.into_command((scored.sentiment.label, scored.sentiment.score))
     }
 }
 
@@ -67,14 +61,12 @@ pub(crate) fn record_blocking(
 ) -> Result<Vec<v1::RecordEventResult>, String> {
     let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
     let command = |event: v1::ProfileEvent| {
-        let content = event.encode_to_vec();
         let event = convert::event(event, config)?;
         let felt = match &event.felt {
             convert::Felt::Scored(label, score) => (*label, *score),
             convert::Felt::Text(_) => return Err(Failure::NotReady),
         };
-        let (event, replaces) = event.into_event(felt);
-        Ok(Command::Record { event, content, replaces })
+        Ok(event.into_command(felt))
     };
     let items: Vec<Result<Command, Failure>> = events.into_iter().map(command).collect();
     let commands: Vec<Command> = items.iter().flatten().cloned().collect();

@@ -193,6 +193,11 @@ fn not_recorded(outcome: Outcome) -> Status {
             "EVENT_CONFLICT",
             "another event of this id is there; give this one an id of its own, and replaces_event_id to correct that one",
         ),
+        Outcome::Superseded => (
+            Code::AlreadyExists,
+            "EVENT_CONFLICT",
+            "the event of replaces_event_id was corrected or taken back already; correct its correction, or send this one without replaces_event_id",
+        ),
         Outcome::NotFound => {
             (Code::NotFound, "EVENT_NOT_FOUND", "the event of replaces_event_id is not there")
         }

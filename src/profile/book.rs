@@ -8,6 +8,8 @@ mod erasures;
 mod migrate;
 mod page;
 mod sheet;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::sync::Arc;
@@ -21,7 +23,8 @@ use super::change::Change;
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, VERSION, decode, event_time, hash, prefix, sequence, span, tile_of, time,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, event_time, events_from, hash, prefix, sequence, span,
+    tile_of, time,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -70,7 +73,7 @@ pub enum Command {
     Record {
         /// The event.
         event: Event,
-        /// All that the caller said of it, by which the same is told from another of that id.
+        /// The words that were scored; empty if it came with its score.
         content: Vec<u8>,
         /// The id of an event that is taken back as this one is taken.
         replaces: Option<String>,
@@ -86,6 +89,8 @@ pub enum Command {
     },
     /// Forget what is older than is kept, of these rows: see [`Book::overdue`].
     Expire(Vec<Overdue>),
+    /// Clear the signals of these keys that are over: see [`Book::over`].
+    Judge(Vec<Key>),
     /// Forget changes up to this sequence.
     Trim(u64),
     /// All that is older than is kept was forgotten, and there was some of it.
@@ -125,6 +130,8 @@ pub enum Outcome {
     Duplicate,
     /// Another event of that id is in the book.
     Conflict,
+    /// The event that it corrects was corrected or taken back already.
+    Superseded,
     /// It is older than events are kept.
     TooOld,
     /// It is ahead of the clock by more than is let pass.
@@ -221,8 +228,9 @@ impl<S: Storage> Book<S> {
             Some(version) => {
                 let found = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
                 let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
-                migrate::up(&storage, found)?;
-                salt.try_into().map_err(|_| damaged())?
+                let salt = salt.try_into().map_err(|_| damaged())?;
+                migrate::up(&storage, found, &salt)?;
+                salt
             }
             None => {
                 let version = VERSION.to_be_bytes();
@@ -356,10 +364,7 @@ impl<S: Storage> Book<S> {
         if kept.state == State::default() {
             return Ok(None);
         }
-        let tail = match kept.tail {
-            Some(tail) => tail,
-            None => Tail::of(self.newest(key)?),
-        };
+        let tail = self.tail(key, &kept, now)?;
         let features = Features::of(&kept.state, &tail, now);
         let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
         Ok(Some(Profile { key: key.clone(), revision: kept.revision, features, raised }))
@@ -374,7 +379,7 @@ impl<S: Storage> Book<S> {
         self.rows_of(start, after, most)?.into_iter().map(|(key, _)| Ok(key)).collect()
     }
 
-    /// As [`names`](Self::names), with what is known of them; not the last events of what was written before version 4.
+    /// As [`names`](Self::names), with what is known of them; of the last events only what needs no look.
     ///
     /// # Errors
     ///
@@ -391,7 +396,8 @@ impl<S: Storage> Book<S> {
                 Key::Brand(_) => self.kept(&key)?,
                 Key::Customer(_) | Key::Pair { .. } => Arc::new(Kept::decode(&value)?),
             };
-            Ok((key, Features::of(&kept.state, &kept.tail.unwrap_or_default(), now)))
+            let tail = kept.tail.and_then(|tail| tail.kept_since(self.horizon(now))).unwrap_or_default();
+            Ok((key, Features::of(&kept.state, &tail, now)))
         };
         self.rows_of(start, after, most)?.into_iter().map(known).collect()
     }
@@ -456,9 +462,23 @@ impl<S: Storage> Book<S> {
         Ok(())
     }
 
-    /// The events of a key, the newest first, up to the last of the run of negatives that they begin with.
-    fn newest(&self, key: &Key) -> Result<Vec<Contribution>, StorageError> {
-        newest(key, |from, to, most| self.storage.scan(Table::Events, from, to, Order::Descending, most))
+    /// What came last for a key, of the events that are kept at a moment.
+    fn tail(&self, key: &Key, kept: &Kept, now: Timestamp) -> Result<Tail, StorageError> {
+        let horizon = self.horizon(now);
+        if let Some(tail) = kept.tail.and_then(|tail| tail.kept_since(horizon)) {
+            return Ok(tail);
+        }
+        let scan = |from: &[u8], to: &[u8], most| {
+            self.storage.scan(Table::Events, from, to, Order::Descending, most)
+        };
+        Ok(Tail::of(newest(key, horizon, scan)?))
+    }
+
+    /// The time of the oldest events that are kept at a moment, in milliseconds. Older ones count as forgotten, whether they were
+    /// cleared away already or not.
+    fn horizon(&self, now: Timestamp) -> i64 {
+        let kept = (self.terms.retention + self.terms.skew).as_millis();
+        now.as_millisecond().saturating_sub(i64::try_from(kept).unwrap_or(i64::MAX))
     }
 
     /// All that is held of a customer, the oldest first.
@@ -533,6 +553,11 @@ impl<S: Storage> Book<S> {
         self.storage.scan(table, from, to, Order::Ascending, usize::MAX)
     }
 
+    /// By which the words of an event are told from others.
+    fn content(&self, words: &[u8]) -> Hash {
+        if words.is_empty() { NO_WORDS } else { hash(&self.salt, &[words]) }
+    }
+
     fn hash(&self, text: &str) -> Hash {
         hash(&self.salt, &[text.as_bytes()])
     }
@@ -549,17 +574,18 @@ fn contribution(row: &[u8], felt: &Felt) -> Result<Contribution, StorageError> {
     Ok(Contribution { time, label: felt.label, score: felt.score, channel: felt.channel })
 }
 
-/// The events of a key, the newest first, up to the last of the run of negatives that they begin with. Those of a pair are
-/// among its customer's.
+/// The events of a key since a moment in milliseconds, the newest first, up to the last of the run of negatives that they begin
+/// with. Those of a pair are among its customer's.
 fn newest(
     key: &Key,
+    horizon: i64,
     scan: impl Fn(&[u8], &[u8], usize) -> Result<Vec<Row>, StorageError>,
 ) -> Result<Vec<Contribution>, StorageError> {
     let (owner, of) = match key {
         Key::Customer(_) | Key::Brand(_) => (key.clone(), None),
         Key::Pair { customer, brand } => (Key::Customer(customer.clone()), Some(brand)),
     };
-    let (from, mut to) = span(&owner);
+    let (from, (_, mut to)) = (events_from(&owner, horizon), span(&owner));
     let (mut events, mut most) = (Vec::new(), 4);
     loop {
         let rows = scan(&from, &to, most)?;

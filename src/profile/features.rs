@@ -61,7 +61,8 @@ impl State {
 /// The last events of a key.
 ///
 /// Kept as events come, so that nobody has to look for them; what is taken back, or comes late between negative ones, may need a
-/// look. Times are in milliseconds; of two events at the same time it takes a look to know which is later.
+/// look. Times are in milliseconds; of two events at the same time it takes a look to know which is later: the one with the greater
+/// id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tail {
     /// The last: when, and its score.
@@ -139,6 +140,25 @@ impl Tail {
     /// Whether an event may be the last, or in the run.
     pub fn may_hold(&self, event: &Contribution) -> bool {
         self.broken.is_none_or(|broken| broken <= event.time.as_millisecond())
+    }
+
+    /// This without what happened before a moment, in milliseconds; nothing if it takes a look to know.
+    pub fn kept_since(self, horizon: i64) -> Option<Self> {
+        match (self.last, self.since) {
+            (Some((last, _)), _) if last < horizon => Some(Self::default()),
+            (Some(_), Some(since)) if since < horizon => None,
+            (_, _) => Some(self),
+        }
+    }
+
+    /// Whether features say the same of both.
+    pub fn shows_as(&self, other: &Self) -> bool {
+        (self.last, self.run) == (other.last, other.run)
+    }
+
+    /// When the last event happened, in milliseconds.
+    pub fn last_millis(&self) -> Option<i64> {
+        self.last.map(|(millis, _)| millis)
     }
 
     /// How many of the last events are negative, one after the other.
@@ -270,7 +290,9 @@ impl Features {
         });
         let decayed = decayed(state, now);
         let [short, .., long] = decayed;
-        let negative = state.days.all().iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
+        // What is not kept any more may still be there: when it was cleared away must not tell.
+        let kept = state.days.since(Resolution::Day.first_kept(now));
+        let negative = kept.iter().rev().find(|(_, day)| day.sums.of(Label::Negative) > 0);
         let days = daily_means(state, now);
         Self {
             windows: Window::ALL.map(|window| of_window(window, state, now, was)),
@@ -280,7 +302,8 @@ impl Features {
             volatility: Known::of(volatility(&days), false),
             last: Known::of(last, was),
             days_since_negative: Known::of(
-                negative.map(|(day, _)| Resolution::Day.tile(now) - day),
+                // An event may be ahead of the clock, and its day ahead of today.
+                negative.map(|(day, _)| (Resolution::Day.tile(now) - day).max(0)),
                 state.lifetime.of(Label::Negative) > 0,
             ),
             negative_run: tail.run,

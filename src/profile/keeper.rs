@@ -37,6 +37,9 @@ const SWEPT: [Table; 4] = [Table::Ledger, Table::Events, Table::Profiles, Table:
 /// A sweep goes on for so long each second: it reads every row, and who records must not feel it.
 const SWEEP_SLICE: Duration = Duration::from_millis(100);
 
+/// Keys with raised signals that are looked at each second, whether these are over.
+const JUDGED: usize = 1024;
+
 /// How far a sweep has come.
 #[derive(Debug, Default)]
 struct Sweep {
@@ -361,12 +364,14 @@ impl<S: Storage> Inner<S> {
         const REST: Duration = Duration::from_secs(60);
         let (mut swept, mut sweep): (Option<Instant>, Option<Sweep>) = (None, None);
         let mut scrubbed: Option<Instant> = None;
+        let mut judged = Vec::new();
         let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
         let mut pause = GLANCE;
         while goes_on(pause) {
             // One that fails keeps no other from its turn.
             let trimmed = self.trim(inbox, clock, upkeep);
+            let cleared = self.clear_signals(inbox, clock, &mut judged);
             if sweep.is_none() && due(swept, upkeep.sweep) {
                 (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
             }
@@ -383,7 +388,7 @@ impl<S: Storage> Inner<S> {
                 });
             }
             pause = GLANCE;
-            for result in [trimmed, done.map(|_| ()), scrub] {
+            for result in [trimmed, cleared, done.map(|_| ()), scrub] {
                 match result {
                     Ok(()) => {}
                     Err(KeepError::WriterLost) => return,
@@ -405,6 +410,21 @@ impl<S: Storage> Inner<S> {
             tracing::debug!("what was forgotten has left the disk");
         }
         Ok(true)
+    }
+
+    /// Clears signals that are over because time passed. Goes through all that are raised, some at a time.
+    fn clear_signals(
+        &self,
+        inbox: &mpsc::Sender<Asked>,
+        clock: &Clock,
+        after: &mut Vec<u8>,
+    ) -> Result<(), KeepError> {
+        let (over, next) = self.book.over(after, JUDGED, clock()).map_err(failed)?;
+        *after = next.unwrap_or_default();
+        if !over.is_empty() {
+            ask(inbox, vec![Command::Judge(over)])?;
+        }
+        Ok(())
     }
 
     fn trim(&self, inbox: &mpsc::Sender<Asked>, clock: &Clock, upkeep: Upkeep) -> Result<(), KeepError> {

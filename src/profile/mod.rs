@@ -46,7 +46,7 @@ pub use series::Series;
 pub use signals::{Alarm, Figures, Rules, Signal, SignalKind};
 pub use storage::{Disk, Order, Row, See, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
-pub use watch::{Anew, Interest, Position, Step, Update, Watcher};
+pub use watch::{Anew, Interest, Position, Shown, Step, Update, Watcher};
 
 #[cfg(test)]
 mod tests;

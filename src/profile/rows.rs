@@ -2,15 +2,16 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed` | 4, 32, 16 and 16 or no bytes, two sequences, a number |
+//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `moving` | 4, 32, 16 and 16 or no bytes, two sequences, a number, no bytes |
 //! | ledger | event id | [`Entry`] |
-//! | events | customer or brand, 0, time, salted hash of the event id | [`Felt`] |
+//! | events | customer or brand, 0, 1, time, [`Rank`] | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |
 //! | tiles | brand, 0, resolution, tile | [`Sums`] or [`Day`] |
 //! | changes | sequence | [`Change`](super::change::Change) |
 //! | cursors | name of a sink | the sequence it has delivered |
 //! | notices | sequence | customers who were erased with it, until every sink has said so |
-//! | erased | salted hash of a customer | when, in milliseconds |
+//! | raised | key with a raised signal | nothing |
+//! | erased | salted hash of a customer | up to when their events are refused, in milliseconds |
 //! | audit | time, salted hash of a customer | [`Audit`] |
 //!
 //! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's. A customer's tiles are few and lie in
@@ -19,12 +20,14 @@
 //! [`Sums`]: super::tiles::Sums
 //! [`Day`]: super::tiles::Day
 
+use std::collections::BTreeSet;
+
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::event::{Channel, Contribution, Key, Micros};
+use super::event::{Channel, Contribution, Event, Key, Micros};
 use super::features::{State, Tail};
 use super::signals::Alarm;
 use super::storage::{StorageError, Table};
@@ -32,10 +35,13 @@ use super::tiles::Resolution;
 use crate::model::Label;
 
 /// The version of all this.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 /// A salted hash.
 pub(super) type Hash = [u8; 16];
+
+/// Stands for the words of an event that came without any.
+pub(super) const NO_WORDS: Hash = [0; 16];
 
 /// HMAC-SHA-256 under the store's salt, cut to 128 bits: who has not the salt cannot find out what was hashed by trying.
 pub(super) fn hash(salt: &[u8; 32], parts: &[&[u8]]) -> Hash {
@@ -63,12 +69,26 @@ pub(super) struct Entry {
     pub(super) channel: Channel,
     pub(super) customer: Option<String>,
     pub(super) brands: Vec<String>,
-    /// Of all that the caller said of it.
+    /// Of the words, if it came as words.
     pub(super) content: Hash,
     pub(super) retracted: bool,
 }
 
 impl Entry {
+    /// Whether this is the event, however it was said: brands in any order, times to the millisecond, scores to the
+    /// millionth. Of one that came as words the words are the same, or the score is: an export has no words, and another model
+    /// gives the same words another score.
+    pub(super) fn is(&self, event: &Event, content: &Hash) -> bool {
+        let Contribution { time, label, score, channel } = event.contribution;
+        let brands = |brands: &[String]| brands.iter().cloned().collect::<BTreeSet<String>>();
+        let felt = (self.label, self.score) == (label, score);
+        let words = *content != NO_WORDS && self.content == *content;
+        (felt || words)
+            && (self.millis, self.channel) == (time.as_millisecond(), channel)
+            && self.customer == event.customer
+            && brands(&self.brands) == brands(&event.brands)
+    }
+
     pub(super) fn contribution(&self) -> Contribution {
         Contribution { time: time(self.millis), label: self.label, score: self.score, channel: self.channel }
     }
@@ -105,6 +125,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Whether a signal of it is raised.
+    pub(super) fn has_raised(&self) -> bool {
+        self.alarms.iter().any(|alarm| alarm.raised)
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, StorageError> {
         #[derive(Deserialize)]
         struct Before4 {
@@ -132,6 +157,18 @@ pub(super) struct Audit {
     pub(super) events: u64,
     /// Whether brands lost them as well.
     pub(super) from_brands: bool,
+    /// Up to when events of the customer are refused, in milliseconds.
+    pub(super) through: i64,
+}
+
+impl Audit {
+    /// Reads one. What was written before version 5 does not say how far it reaches: to its own time.
+    pub(super) fn decode(bytes: &[u8], millis: i64) -> Result<Self, StorageError> {
+        decode(Table::Audit, bytes).or_else(|_: StorageError| {
+            let (events, from_brands) = decode(Table::Audit, bytes)?;
+            Ok(Self { events, from_brands, through: millis })
+        })
+    }
 }
 
 /// A moment, to the millisecond.
@@ -170,8 +207,51 @@ pub(super) fn prefix(start: &str) -> (Vec<u8>, Vec<u8>) {
     (start.as_bytes().to_vec(), [start.as_bytes(), &[0xFF; 9]].concat())
 }
 
-pub(super) fn event_row(key: &Key, millis: i64, id: &Hash) -> Vec<u8> {
-    [key.name().as_bytes(), &[0], &ordered(millis), id].concat()
+/// The order of events of one key at one millisecond.
+///
+/// It must be the same in every store that has the same events, so it depends neither on their arrival nor on the salt.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rank<'a> {
+    /// Events of erased customers come first: their ids are gone. Among these what was felt decides; the hash only keeps
+    /// two of the same apart.
+    Nameless(&'a Felt, Hash),
+    /// The others follow in the order of the bytes of their ids.
+    Id(&'a str),
+}
+
+/// Stands before the time in a row of an event. Up to version 4 the time came first, and no time begins with this byte.
+const EVENT_MARK: u8 = 1;
+
+pub(super) fn event_row(key: &Key, millis: i64, rank: Rank<'_>) -> Vec<u8> {
+    let mut row = events_from(key, millis);
+    match rank {
+        Rank::Nameless(Felt { label, score, channel, .. }, hash) => {
+            row.push(0);
+            row.extend(encode(&(label, score, channel)));
+            row.extend(hash);
+        }
+        Rank::Id(id) => {
+            row.push(1);
+            row.extend(id.as_bytes());
+        }
+    }
+    row
+}
+
+/// Where the events of a key begin that happened at a moment or later.
+pub(super) fn events_from(key: &Key, millis: i64) -> Vec<u8> {
+    [key.name().as_bytes(), &[0, EVENT_MARK], &ordered(millis)].concat()
+}
+
+/// What follows the name and the mark in a row of an event; nothing if it is of a version before 5.
+fn event_tail(row: &[u8]) -> Option<&[u8]> {
+    let end = row.iter().position(|byte| *byte == 0)?;
+    row.get(end + 1..)?.strip_prefix(&[EVENT_MARK])
+}
+
+/// Whether a row of an event is one of version 5.
+pub(super) fn is_event_row(row: &[u8]) -> bool {
+    event_tail(row).is_some()
 }
 
 /// Whose event such a row is.
@@ -182,8 +262,12 @@ pub(super) fn owner(row: &[u8]) -> Option<Key> {
 
 /// When the event of such a row happened.
 pub(super) fn event_time(row: &[u8]) -> Option<Timestamp> {
-    let tail = row.get(row.len().checked_sub(8 + size_of::<Hash>())?..)?;
-    Timestamp::from_millisecond(number(tail.get(..8)?)?).ok()
+    Timestamp::from_millisecond(number(event_tail(row)?.get(..8)?)?).ok()
+}
+
+/// When the erasure of such a row was done.
+pub(super) fn erasure_time(row: &[u8]) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number(row.get(..8)?)?).ok()
 }
 
 /// A tile of a key.

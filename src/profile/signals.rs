@@ -3,8 +3,8 @@
 //! | signal | of | statistic | raised | cleared |
 //! | --- | --- | --- | --- | --- |
 //! | negative share | brands | signed root of the G-test of two shares, in standard deviations | at `share_raise`, if the share rose by `share_rise` and enough events say so | below `share_clear` |
-//! | mood fell | customers | trend: decayed mean of 1 day less that of 30 days | at −`mood_raise` by a negative event, with at least 3 events in 7 days | above −`mood_clear` |
-//! | negative run | customers | the last events that are negative, one after the other | at `run_raise` | at 0 |
+//! | mood fell | customers | trend: decayed mean of 1 day less that of 30 days | at −`mood_raise` by a negative event, with at least 3 events in 7 days | above −`mood_clear`, or after `silence` |
+//! | negative run | customers | the last events that are negative, one after the other | at `run_raise` by a negative event | at 0, or after `silence` |
 //!
 //! The shares are those of the last minutes and of the seven days before them. The G-test is the likelihood-ratio test of a 2×2 table,
 //! `G = 2 Σ observed · ln(observed / expected)`, one degree of freedom, so that its root is normal where nothing changed (Sokal
@@ -12,13 +12,14 @@
 //! times a day: hence the high bar.
 //!
 //! A signal is raised once and stays raised until it is cleared, which needs less than raising it (hysteresis); then it rests
-//! for the cool-down.
+//! for the cool-down. Time alone clears, too: the upkeep looks at what is raised, and a customer who has not written for `silence` since
+//! the last event and since the signal was raised is over with it, though its statistic stays as it is.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::event::Key;
-use super::features::{State, Window, decayed};
+use super::features::{State, Tail, Window, decayed};
 use super::rows::time;
 use super::tiles::{Resolution, Sums};
 use crate::model::Label;
@@ -61,6 +62,8 @@ pub struct Rules {
     pub run_raise: usize,
     /// How long a signal rests after it was raised.
     pub cool_down: SignedDuration,
+    /// A customer's signal is over after this time without events of theirs.
+    pub silence: SignedDuration,
 }
 
 impl Default for Rules {
@@ -75,6 +78,7 @@ impl Default for Rules {
             mood_clear: 0.25,
             run_raise: 3,
             cool_down: SignedDuration::from_hours(1),
+            silence: SignedDuration::from_hours(1),
         }
     }
 }
@@ -156,8 +160,10 @@ pub(super) struct Case<'a> {
     pub(super) state: &'a State,
     /// Whether a negative event came.
     pub(super) negative: bool,
-    /// The run of negatives; asked for only where it matters.
-    pub(super) run: usize,
+    /// Whether nothing came and only time passed: then nothing is raised.
+    pub(super) silent: bool,
+    /// What came last.
+    pub(super) tail: &'a Tail,
     pub(super) now: Timestamp,
 }
 
@@ -168,6 +174,8 @@ struct Reading {
     figures: Figures,
     raise: Option<f64>,
     clear: Option<f64>,
+    /// Where it is cleared.
+    bar: f64,
 }
 
 impl Rules {
@@ -184,8 +192,11 @@ impl Rules {
             let found = alarms.iter().position(|alarm| alarm.kind == reading.kind);
             let alarm = found.and_then(|at| alarms.get(at).copied());
             let raised = alarm.is_some_and(|alarm| alarm.raised);
-            let rests = alarm.is_some_and(|alarm| case.now.duration_since(alarm.since()) < self.cool_down);
-            let (threshold, after) = match (raised, reading.raise, reading.clear) {
+            let rests = case.silent
+                || alarm.is_some_and(|alarm| case.now.duration_since(alarm.since()) < self.cool_down);
+            let over = alarm.is_some_and(|alarm| self.is_over(case, &alarm));
+            let clear = reading.clear.or(over.then_some(reading.bar));
+            let (threshold, after) = match (raised, reading.raise, clear) {
                 (false, Some(threshold), _) if !rests => {
                     (threshold, Alarm { kind: reading.kind, raised: true, millis: now })
                 }
@@ -224,6 +235,7 @@ impl Rules {
             figures: Figures::Share { recent, recent_negative, baseline, baseline_negative },
             raise: high.then_some(self.share_raise),
             clear: (statistic < self.share_clear).then_some(self.share_clear),
+            bar: self.share_clear,
         })
     }
 
@@ -239,18 +251,30 @@ impl Rules {
             figures: Figures::Mood { short, long },
             raise: low.then_some(-self.mood_raise),
             clear: (statistic > -self.mood_clear).then_some(-self.mood_clear),
+            bar: -self.mood_clear,
         })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count of events")]
     fn run(&self, case: &Case<'_>) -> Option<Reading> {
+        let run = case.tail.negative_run();
+        // Without a negative event a run is not longer than it was.
+        let long = case.negative && run >= self.run_raise;
         Some(Reading {
             kind: SignalKind::NegativeRun,
-            statistic: case.run as f64,
-            figures: Figures::Run { length: u64::try_from(case.run).ok()? },
-            raise: (case.run >= self.run_raise).then_some(self.run_raise as f64),
-            clear: (case.run == 0).then_some(0.0),
+            statistic: run as f64,
+            figures: Figures::Run { length: u64::try_from(run).ok()? },
+            raise: long.then_some(self.run_raise as f64),
+            clear: (run == 0).then_some(0.0),
+            bar: 0.0,
         })
+    }
+
+    /// Whether a customer has been silent for so long that a signal of theirs is over. The figures of a brand's fall by themselves
+    /// as time passes; a mean and a run stay as they are until somebody writes.
+    fn is_over(&self, case: &Case<'_>, alarm: &Alarm) -> bool {
+        let last = case.tail.last_millis().map_or(alarm.millis, |last| last.max(alarm.millis));
+        matches!(case.key, Key::Customer(_)) && case.now.duration_since(time(last)) >= self.silence
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Table {
     Cursors,
     /// Who was erased, for as long as a sink has yet to say so.
     Notices,
+    /// Keys with a raised signal.
+    Raised,
     /// Who was erased, as salted hashes.
     Erased,
     /// What was erased, when and by which request.
@@ -39,7 +41,7 @@ pub enum Table {
 
 impl Table {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Ledger,
         Self::Events,
@@ -48,6 +50,7 @@ impl Table {
         Self::Changes,
         Self::Cursors,
         Self::Notices,
+        Self::Raised,
         Self::Erased,
         Self::Audit,
     ];
@@ -63,6 +66,7 @@ impl Table {
             Self::Changes => "changes",
             Self::Cursors => "cursors",
             Self::Notices => "notices",
+            Self::Raised => "raised",
             Self::Erased => "erased",
             Self::Audit => "audit",
         }

@@ -484,6 +484,7 @@ mod books {
                     self.erased.insert(customer.clone());
                 }
                 Command::Expire(_)
+                | Command::Judge(_)
                 | Command::Swept
                 | Command::Trim(_)
                 | Command::Scrubbed(_)

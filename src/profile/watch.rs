@@ -142,9 +142,20 @@ pub struct Watcher<S> {
     patient: bool,
 }
 
+/// A part of a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown {
+    /// What is known of a key.
+    Profile(Box<Profile>),
+    /// A signal that was not said before, with the sequence of its change.
+    Signal(u64, Signal),
+}
+
 #[derive(Debug)]
 struct Snapshot {
     began: u64,
+    /// From where on signals are still to be said. Profiles replace what they were; a signal that is left out is lost.
+    signals: Position,
     keys: VecDeque<Key>,
     starts: VecDeque<String>,
     after: Option<Key>,
@@ -309,8 +320,10 @@ impl<S: Storage + 'static> Watcher<S> {
 
     fn anew(&mut self, why: Anew) -> Step {
         let interest = self.interest.clone();
+        let began = self.keeper.book().sequence();
         self.snapshot = Some(Snapshot {
-            began: self.keeper.book().sequence(),
+            began,
+            signals: self.position.unwrap_or(Position::after(began)),
             keys: interest.keys.into_iter().collect(),
             starts: interest.starts.into(),
             after: None,
@@ -321,13 +334,16 @@ impl<S: Storage + 'static> Watcher<S> {
         Step::Anew(why)
     }
 
-    /// The next profiles of the snapshot; none after the last of them.
+    /// The next part of the snapshot; none after the last of them. First come the signals that were not said yet.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub fn page(&mut self, now: Timestamp) -> Result<Option<Vec<Profile>>, StorageError> {
+    pub fn page(&mut self, now: Timestamp) -> Result<Option<Vec<Shown>>, StorageError> {
         let Some(snapshot) = &mut self.snapshot else { return Ok(None) };
+        if snapshot.signals.next <= snapshot.began {
+            return signals(&self.keeper, &self.interest, snapshot).map(Some);
+        }
         let book = self.keeper.book();
         let keys: Vec<Key> = if snapshot.keys.is_empty() {
             let Some(start) = snapshot.starts.front() else {
@@ -346,14 +362,43 @@ impl<S: Storage + 'static> Watcher<S> {
             let most = snapshot.keys.len().min(PAGE);
             snapshot.keys.drain(..most).collect()
         };
-        let mut profiles = Vec::with_capacity(keys.len());
+        let mut shown = Vec::with_capacity(keys.len());
         for key in keys {
             let Some(profile) = book.profile(&key, now)? else { continue };
             if profile.revision > snapshot.began {
                 self.said.insert(key, profile.revision);
             }
-            profiles.push(profile);
+            shown.push(Shown::Profile(Box::new(profile)));
         }
-        Ok(Some(profiles))
+        Ok(Some(shown))
     }
+}
+
+/// The signals of the next changes that a snapshot leaves out otherwise.
+fn signals<S: Storage + 'static>(
+    keeper: &Keeper<S>,
+    interest: &Interest,
+    snapshot: &mut Snapshot,
+) -> Result<Vec<Shown>, StorageError> {
+    let Position { next, parts } = snapshot.signals;
+    let changes = match keeper.changes(next - 1, CHUNK)? {
+        Since::Changes(changes) => changes,
+        Since::Forgotten => {
+            // What is forgotten cannot be said any more: on with what is not.
+            snapshot.signals = Position::after(keeper.book().trimmed().max(next));
+            return Ok(Vec::new());
+        }
+    };
+    let mut shown = Vec::new();
+    let last = changes.last().map_or(snapshot.began, |change| change.sequence);
+    for change in changes.iter().take_while(|change| change.sequence <= snapshot.began) {
+        let skip = if change.sequence == next { parts } else { 0 };
+        let first = u32::try_from(change.keys.len()).unwrap_or(u32::MAX);
+        let due = (first..).zip(&change.signals).filter(|(part, _)| *part >= skip);
+        let due = due.filter_map(|(_, signal)| signal.as_ref());
+        let watched = due.filter(|signal| interest.has(&signal.key)).cloned();
+        shown.extend(watched.map(|signal| Shown::Signal(change.sequence, signal)));
+    }
+    snapshot.signals = Position::after(last);
+    Ok(shown)
 }

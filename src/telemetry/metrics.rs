@@ -423,7 +423,7 @@ impl Metrics {
             let outcome = match outcome {
                 profile::Outcome::Recorded => "recorded",
                 profile::Outcome::Duplicate => "duplicate",
-                profile::Outcome::Conflict => "conflict",
+                profile::Outcome::Conflict | profile::Outcome::Superseded => "conflict",
                 profile::Outcome::TooOld => "too_old",
                 profile::Outcome::TooNew => "in_future",
                 profile::Outcome::Erased => "erased",

@@ -13,8 +13,8 @@ use arom::grpc::v1::{
 };
 use arom::model::Label;
 use arom::profile::{
-    Book, Channel as Written, Command, Contribution, Disk, Event as Happened, Interest, Keeper, Key, Micros,
-    Outcome, Step, Terms, Update, Upkeep, Watcher,
+    Anew, Book, Channel as Written, Command, Contribution, Disk, Event as Happened, Interest, Keeper, Key,
+    Micros, Outcome, Shown, Step, Terms, Update, Upkeep, Watcher,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
@@ -43,6 +43,86 @@ fn numbered(number: u64) -> Command {
     let event =
         Happened { id: format!("e{number}"), customer: Some(customer), brands: vec![brand], contribution };
     Command::Record { content: event.id.clone().into_bytes(), event, replaces: None }
+}
+
+/// Whoever gets a fresh snapshot in the middle gets the signals that were not said before it, each once.
+#[test]
+fn a_snapshot_in_the_middle_loses_no_signal() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let keeper = keeper(folder.path(), Upkeep::default());
+    let now = jiff::Timestamp::now();
+    let negative = |id: String, customer: &str| {
+        let contribution = Contribution {
+            time: now - Duration::from_secs(60),
+            label: Label::Negative,
+            score: Micros::of(-0.5),
+            channel: Written::Social,
+        };
+        let customer = Some(customer.to_owned());
+        let event = Happened { id, customer, brands: Vec::new(), contribution };
+        Command::Record { content: Vec::new(), event, replaces: None }
+    };
+    // The signals that are said from here on, up to where nothing is left, and why snapshots began.
+    let follow = |watcher: &mut Watcher<Disk>| {
+        let (mut signals, mut why) = (Vec::new(), Vec::new());
+        loop {
+            match watcher.step(now).expect("readable") {
+                Step::Updates(updates) => {
+                    if updates.is_empty() && watcher.is_level() {
+                        return (signals, why);
+                    }
+                    signals.extend(updates.into_iter().filter_map(|(_, update)| match update {
+                        Update::Signal(signal) => Some(signal.key.to_string()),
+                        Update::Profile(_) | Update::Gone { .. } => None,
+                    }));
+                }
+                Step::Anew(reason) => {
+                    why.push(reason);
+                    while let Some(shown) = watcher.page(now).expect("readable") {
+                        signals.extend(shown.into_iter().filter_map(|shown| match shown {
+                            Shown::Signal(_, signal) => Some(signal.key.to_string()),
+                            Shown::Profile(_) => None,
+                        }));
+                    }
+                }
+                Step::Lost => panic!("nothing is forgotten"),
+            }
+        }
+    };
+    keeper.apply_blocking(vec![negative("begin".to_owned(), "begin")]).expect("written");
+    let mut slow = Watcher::from_now(Arc::clone(&keeper), Interest::default());
+    let only = Interest::new([], ["customer/c1".to_owned()]);
+    let mut some = Watcher::from_now(Arc::clone(&keeper), only.clone());
+    let before = slow.position().expect("a position");
+    assert!(matches!(slow.step(now), Ok(Step::Updates(updates)) if updates.is_empty()));
+    assert!(matches!(some.step(now), Ok(Step::Updates(updates)) if updates.is_empty()));
+    assert!(slow.is_level() && some.is_level());
+    keeper.apply_blocking(vec![negative("first".to_owned(), "begin")]).expect("written");
+    for watcher in [&mut slow, &mut some] {
+        assert_eq!(follow(watcher), (Vec::new(), Vec::new()));
+    }
+    let mut wanted = Vec::new();
+    for number in 0..1500 {
+        let customer = format!("c{number}");
+        for turn in 0..3 {
+            keeper.apply_blocking(vec![negative(format!("{number}-{turn}"), &customer)]).expect("written");
+        }
+        wanted.push(format!("customer/{customer}"));
+    }
+    let of_some: Vec<String> = wanted.iter().filter(|key| key.starts_with("customer/c1")).cloned().collect();
+    assert_eq!(follow(&mut slow), (wanted.clone(), vec![Anew::Behind]));
+    assert_eq!(follow(&mut some), (of_some, vec![Anew::Behind]));
+    // Away while somebody was erased, and the memory of who it was is gone with the process.
+    let erase = Command::Erase { customer: "c7".to_owned(), from_brands: false };
+    keeper.apply_blocking(vec![erase]).expect("written");
+    drop((slow, some));
+    drop(Arc::into_inner(keeper).expect("nobody else has it"));
+    let keeper = self::keeper(folder.path(), Upkeep::default());
+    let mut back = Watcher::new(Arc::clone(&keeper), Interest::default(), Some(before));
+    wanted.retain(|key| key != "customer/c7");
+    let (said, why) = follow(&mut back);
+    assert_eq!((said, why), (wanted, vec![Anew::Erased]));
+    assert_eq!(follow(&mut back), (Vec::new(), Vec::new()), "once");
 }
 
 /// A writer commits as fast as it can; the watcher is cut off at random and goes on from the last position it has. It ends

@@ -44,10 +44,16 @@ impl Checked {
         }
     }
 
-    pub(in crate::grpc) fn into_event(self, (label, score): (Label, f32)) -> (Event, Option<String>) {
+    /// The command that records it with this label and score. Its words, if it has some, are known again by their hash.
+    pub(in crate::grpc) fn into_command(self, (label, score): (Label, f32)) -> Command {
         let contribution =
             Contribution { time: self.time, label, score: Micros::of(score), channel: self.channel };
-        (Event { id: self.id, customer: self.customer, brands: self.brands, contribution }, self.replaces)
+        let content = match self.felt {
+            Felt::Text(text) => text.into_bytes(),
+            Felt::Scored(..) => Vec::new(),
+        };
+        let event = Event { id: self.id, customer: self.customer, brands: self.brands, contribution };
+        Command::Record { event, content, replaces: self.replaces }
     }
 }
 
@@ -228,6 +234,7 @@ pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
         | Outcome::Recorded
         | Outcome::Duplicate
         | Outcome::Conflict
+        | Outcome::Superseded
         | Outcome::TooOld
         | Outcome::TooNew
         | Outcome::Erased

@@ -47,6 +47,7 @@ fn message(erasure: &Erasure) -> v1::Erasure {
         subject_hash: hex(erasure),
         event_count: i64::try_from(erasure.events).unwrap_or(i64::MAX),
         erased_from_brands: erasure.from_brands,
+        refused_through_time: Some(timestamp(erasure.through)),
     }
 }
 
@@ -56,9 +57,12 @@ fn hex(erasure: &Erasure) -> String {
 
 /// An erasure that a message says, as long as it is one.
 pub(in super::super) fn read(message: &v1::Erasure) -> Option<Erasure> {
-    let time = message.erase_time.as_ref()?;
+    let moment = |time: &prost_types::Timestamp| jiff::Timestamp::new(time.seconds, time.nanos).ok();
+    let time = moment(message.erase_time.as_ref()?)?;
     Some(Erasure {
-        time: jiff::Timestamp::new(time.seconds, time.nanos).ok()?,
+        time,
+        // Reports of earlier versions do not say.
+        through: message.refused_through_time.as_ref().map_or(Some(time), moment)?,
         subject: subject(&message.subject_hash)?,
         events: u64::try_from(message.event_count).ok()?,
         from_brands: message.erased_from_brands,
@@ -77,7 +81,7 @@ fn read_token(token: &str) -> Result<Erasure, Failure> {
     let read = || {
         let (subject, millis) = token.split_once('-')?;
         let time = jiff::Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
-        Some(Erasure { time, subject: self::subject(subject)?, events: 0, from_brands: false })
+        Some(Erasure { time, subject: self::subject(subject)?, events: 0, from_brands: false, through: time })
     };
     read().ok_or_else(|| {
         let problem = "is no token of ListErasures; send the last one as it came, or none";

@@ -19,7 +19,7 @@ use super::super::stream::halt;
 use super::super::v1::watch_profiles_response::Event;
 use super::super::{ServerConfig, Shared, v1};
 use super::convert;
-use crate::profile::{Anew, Disk, Interest, Keeper, Position, Profile, Step, StorageError, Update, Watcher};
+use crate::profile::{Anew, Disk, Interest, Keeper, Position, Shown, Step, StorageError, Update, Watcher};
 use crate::telemetry::Metrics;
 
 /// The messages of one stream.
@@ -53,7 +53,7 @@ struct Watching {
 
 /// What the watcher found.
 enum Found {
-    Page(Option<Vec<Profile>>),
+    Page(Option<Vec<Shown>>),
     Step(Step, Option<Position>),
 }
 
@@ -156,10 +156,18 @@ impl Watching {
     fn take(&mut self, found: Found) -> Result<(), Failure> {
         let now = Timestamp::now();
         match found {
-            Found::Page(Some(profiles)) => {
-                for profile in profiles {
-                    self.sent += 1;
-                    self.say(None, Event::Profile(convert::profile(&profile, now)));
+            Found::Page(Some(shown)) => {
+                for shown in shown {
+                    match shown {
+                        Shown::Profile(profile) => {
+                            self.sent += 1;
+                            self.say(None, Event::Profile(convert::profile(&profile, now)));
+                        }
+                        // Without a token: who is cut off here has the snapshot still to come.
+                        Shown::Signal(sequence, signal) => {
+                            self.put(Vec::new(), sequence, Event::Signal(convert::signal(&signal)));
+                        }
+                    }
                 }
             }
             Found::Page(None) => {
@@ -202,11 +210,13 @@ impl Watching {
 
     fn say(&mut self, position: Option<Position>, event: Event) {
         let sequence = position.map_or(0, |position| position.next - u64::from(position.parts == 0));
-        self.queue.push_back(v1::WatchProfilesResponse {
-            resume_token: position.map(|position| token(position, self.identity)).unwrap_or_default(),
-            sequence: convert::number(sequence),
-            event: Some(event),
-        });
+        let token = position.map(|position| token(position, self.identity)).unwrap_or_default();
+        self.put(token, sequence, event);
+    }
+
+    fn put(&mut self, resume_token: Vec<u8>, sequence: u64, event: Event) {
+        let (sequence, event) = (convert::number(sequence), Some(event));
+        self.queue.push_back(v1::WatchProfilesResponse { resume_token, sequence, event });
     }
 
     /// Waits for something to say: at once for the first time and within a snapshot; else for a change, if all is said, and until it has

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 
 use super::super::event::Key;
-use super::super::rows::{Audit, Hash, decode, encode, event_time, everything, ordered, owner};
+use super::super::rows::{Audit, Hash, decode, encode, erasure_time, everything, ordered, owner, time};
 use super::super::storage::{Order, OwnWrite, Row, Storage, StorageError, Table, borrowed};
 use super::{Book, Command};
 
@@ -21,6 +21,8 @@ pub struct Erasure {
     pub events: u64,
     /// Whether brands lost them as well.
     pub from_brands: bool,
+    /// Events of the customer up to this moment are refused: that of the erasure, or of the latest event that went.
+    pub through: Timestamp,
 }
 
 impl Erasure {
@@ -47,10 +49,10 @@ impl<S: Storage> Book<S> {
         }
         let erasure = |(row, value): Row| {
             let damaged = || StorageError::Row { table: Table::Audit };
-            let time = event_time(&row).ok_or_else(damaged)?;
+            let when = erasure_time(&row).ok_or_else(damaged)?;
             let subject = *row.last_chunk().ok_or_else(damaged)?;
-            let Audit { events, from_brands } = decode(Table::Audit, &value)?;
-            Ok(Erasure { time, subject, events, from_brands })
+            let Audit { events, from_brands, through } = Audit::decode(&value, when.as_millisecond())?;
+            Ok(Erasure { time: when, subject, events, from_brands, through: time(through) })
         };
         let wanted = customer.map(|customer| self.hash(customer));
         let read = if wanted.is_some() { usize::MAX } else { most };
@@ -62,6 +64,12 @@ impl<S: Storage> Book<S> {
         rows.into_iter().map(erasure).filter(of).take(most).collect()
     }
 
+    /// Up to when events of a customer are refused, in milliseconds; nothing if they were not erased.
+    fn refused_through(&self, subject: &Hash) -> Result<Option<i64>, StorageError> {
+        let found = self.storage.get(Table::Erased, subject)?;
+        found.map(|bytes| decode(Table::Erased, &bytes)).transpose()
+    }
+
     /// Erases again whom this store does not know to be erased, since it came out of a backup that is older. How many of
     /// them it had. Those who came back meanwhile are not in it; nothing may change it at the same time.
     ///
@@ -70,7 +78,10 @@ impl<S: Storage> Book<S> {
     /// If it cannot be read or written.
     pub fn erase_again(&self, erasures: &[Erasure]) -> Result<usize, StorageError> {
         let mut missing: BTreeMap<Hash, &Erasure> = BTreeMap::new();
+        let mut reach: BTreeMap<Hash, Timestamp> = BTreeMap::new();
         for erasure in erasures {
+            let through = reach.entry(erasure.subject).or_insert(erasure.through);
+            *through = erasure.through.max(*through);
             if self.storage.get(Table::Audit, &erasure.row())?.is_none() {
                 // The last of several stands for all.
                 let last = missing.entry(erasure.subject).or_insert(erasure);
@@ -98,12 +109,13 @@ impl<S: Storage> Book<S> {
         // What is noted is what was noted then.
         let mut writes: Vec<OwnWrite> = Vec::new();
         for erasure in erasures {
-            let Erasure { events, from_brands, .. } = *erasure;
-            writes.push((Table::Audit, erasure.row(), Some(encode(&Audit { events, from_brands }))));
+            let Erasure { events, from_brands, through, .. } = *erasure;
+            let audit = Audit { events, from_brands, through: through.as_millisecond() };
+            writes.push((Table::Audit, erasure.row(), Some(encode(&audit))));
         }
-        for erasure in missing.values() {
-            let time = encode(&erasure.time.as_millisecond());
-            writes.push((Table::Erased, erasure.subject.to_vec(), Some(time)));
+        for (subject, through) in reach {
+            let through = through.as_millisecond().max(self.refused_through(&subject)?.unwrap_or(i64::MIN));
+            writes.push((Table::Erased, subject.to_vec(), Some(encode(&through))));
         }
         self.storage.commit(&borrowed(&writes))?;
         Ok(found.len())

@@ -1,7 +1,9 @@
-//! Books of older versions, brought up to this one. Each step is one commit, so that a crash leaves the one or the other.
+//! Books of older versions, brought up to this one. Each step but the last is one commit, so that a crash leaves the one or the other.
+//! The last goes in chunks, whatever the size of the book: begun again after a crash, it goes on with the rows that are left.
 //!
 //! | from | what changed |
 //! | --- | --- |
+//! | 4 | events of one millisecond lay in the order of a salted hash, which differs from store to store; keys with raised signals were not listed |
 //! | 3 | what is kept of the last events of a key did not say between which times a run lies; it does when the key next changes |
 //! | 2 | what is kept of a key did not say what its last events were; it does when the key next changes |
 //! | 1 | each tile was a row of its own, each lifetime too, and pairs had events of their own; changes were not kept |
@@ -11,20 +13,107 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::event::{Channel, Key, Micros};
-use super::super::rows::{Entry, Felt, Kept, Own, VERSION, decode, encode, everything};
-use super::super::storage::{Order, OwnWrite, Storage, StorageError, Table, borrowed};
+use super::super::rows::{
+    Entry, Felt, Kept, Own, Rank, VERSION, decode, encode, event_row, everything, hash, is_event_row,
+    ordered, owner,
+};
+use super::super::storage::{Order, OwnWrite, Row, Storage, StorageError, Table, borrowed};
 use crate::model::Label;
 
+/// Rows that are moved in one commit.
+const CHUNK: usize = 4096;
+
+/// In a book whose events are being moved to where they lie in version 5.
+const MOVING: &[u8] = b"moving";
+
 /// Brings a storage of some version up to this one.
-pub(super) fn up<S: Storage>(storage: &S, found: u32) -> Result<(), StorageError> {
+pub(super) fn up<S: Storage>(storage: &S, found: u32, salt: &[u8; 32]) -> Result<(), StorageError> {
     let mut writes = match found {
-        VERSION => return Ok(()),
+        VERSION => Vec::new(),
         1 => from_1(storage)?,
-        2 | 3 => Vec::new(),
+        2..=4 => Vec::new(),
         _ => return Err(StorageError::Version { found, wanted: VERSION }),
     };
-    writes.push((Table::Meta, b"version".to_vec(), Some(VERSION.to_be_bytes().to_vec())));
-    storage.commit(&borrowed(&writes))
+    if found != VERSION {
+        // An older program must not open it once the first row is moved.
+        writes.push((Table::Meta, b"version".to_vec(), Some(VERSION.to_be_bytes().to_vec())));
+        writes.push((Table::Meta, MOVING.to_vec(), Some(Vec::new())));
+        storage.commit(&borrowed(&writes))?;
+    }
+    if storage.get(Table::Meta, MOVING)?.is_none() {
+        return Ok(());
+    }
+    move_events(storage, salt)?;
+    move_nameless(storage)?;
+    list_raised(storage)?;
+    storage.commit(&[(Table::Meta, MOVING, None)])
+}
+
+/// Works on the rows of a table chunk by chunk, each in a commit of its own.
+fn in_chunks<S: Storage>(
+    storage: &S,
+    table: Table,
+    mut work: impl FnMut(Row, &mut Vec<OwnWrite>) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let (mut from, to) = everything();
+    loop {
+        let rows = storage.scan(table, &from, &to, Order::Ascending, CHUNK)?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        from = [last.as_slice(), &[0]].concat();
+        let mut writes = Vec::new();
+        for row in rows {
+            work(row, &mut writes)?;
+        }
+        if !writes.is_empty() {
+            storage.commit(&borrowed(&writes))?;
+        }
+    }
+}
+
+/// Events that the ledger knows: to where their ids put them.
+fn move_events<S: Storage>(storage: &S, salt: &[u8; 32]) -> Result<(), StorageError> {
+    in_chunks(storage, Table::Ledger, |(id, value), writes| {
+        let damaged = || StorageError::Row { table: Table::Ledger };
+        let Entry { millis, customer, brands, .. } = decode(Table::Ledger, &value)?;
+        let hash = hash(salt, &[&id]);
+        let id = std::str::from_utf8(&id).map_err(|_| damaged())?;
+        for key in customer.map(Key::Customer).into_iter().chain(brands.into_iter().map(Key::Brand)) {
+            let old = [key.name().as_bytes(), &[0], &ordered(millis), &hash].concat();
+            if let Some(felt) = storage.get(Table::Events, &old)? {
+                writes.push((Table::Events, event_row(&key, millis, Rank::Id(id)), Some(felt)));
+                writes.push((Table::Events, old, None));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The events that are left are those of erased customers.
+fn move_nameless<S: Storage>(storage: &S) -> Result<(), StorageError> {
+    in_chunks(storage, Table::Events, |(row, value), writes| {
+        if is_event_row(&row) {
+            return Ok(());
+        }
+        let damaged = || StorageError::Row { table: Table::Events };
+        let felt: Felt = decode(Table::Events, &value)?;
+        let key = owner(&row).ok_or_else(damaged)?;
+        let (_, tail) = split(&row).ok_or_else(damaged)?;
+        let (millis, hash) = tail.split_first_chunk().ok_or_else(damaged)?;
+        let millis = i64::from_be_bytes(*millis) ^ i64::MIN;
+        let hash = hash.try_into().map_err(|_| damaged())?;
+        writes.push((Table::Events, event_row(&key, millis, Rank::Nameless(&felt, hash)), Some(value)));
+        writes.push((Table::Events, row, None));
+        Ok(())
+    })
+}
+
+fn list_raised<S: Storage>(storage: &S) -> Result<(), StorageError> {
+    in_chunks(storage, Table::Profiles, |(name, value), writes| {
+        if Kept::decode(&value)?.has_raised() {
+            writes.push((Table::Raised, name, Some(Vec::new())));
+        }
+        Ok(())
+    })
 }
 
 #[derive(Deserialize)]

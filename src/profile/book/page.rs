@@ -11,8 +11,8 @@ use super::super::change::{Change, Erased};
 use super::super::event::{Contribution, Event, Key};
 use super::super::features::{State, Tail};
 use super::super::rows::{
-    Audit, Entry, Felt, Kept, Own, decode, encode, event_row, everything, hash, ordered, owner, prefix,
-    sequence, span, tile_row, time,
+    Audit, Entry, Felt, Hash, Kept, Own, Rank, decode, encode, event_row, everything, hash, ordered, owner,
+    prefix, sequence, span, tile_row, time,
 };
 use super::super::series::Series;
 use super::super::signals::Case;
@@ -31,6 +31,8 @@ pub(super) struct Loaded {
     changed: bool,
     /// Whether a negative event came.
     negative: bool,
+    /// Whether its signals are looked at although nothing came.
+    judged: bool,
     /// Whether the events must be looked at to know the last of them.
     stale: bool,
 }
@@ -41,7 +43,7 @@ impl Loaded {
         if is.state == State::default() && is.tail.is_none() {
             Arc::make_mut(&mut is).tail = Some(Tail::default());
         }
-        Self { was, is, changed: false, negative: false, stale: false }
+        Self { was, is, changed: false, negative: false, judged: false, stale: false }
     }
 
     fn change(&mut self) -> &mut Kept {
@@ -55,6 +57,11 @@ impl Loaded {
         // What needs a look anyway is not kept up any more.
         self.stale = self.stale || !is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
         self.changed = true;
+    }
+
+    /// Whether its signals are looked at.
+    fn is_looked_at(&self) -> bool {
+        self.changed || self.judged
     }
 
     /// Has the last events looked for if this may be one of them: it is not there any more, or goes by another name.
@@ -182,6 +189,7 @@ impl<'a, S: Storage> Page<'a, S> {
             Command::Retract(id) => self.retract(id),
             Command::Erase { customer, from_brands } => self.erase(customer, *from_brands),
             Command::Expire(overdue) => self.expire(overdue),
+            Command::Judge(keys) => self.judge(keys),
             Command::Trim(through) => self.trim(*through),
             Command::Swept => {
                 self.mark_unscrubbed();
@@ -197,15 +205,22 @@ impl<'a, S: Storage> Page<'a, S> {
         self.get(Table::Ledger, id.as_bytes())?.map(|bytes| decode(Table::Ledger, &bytes)).transpose()
     }
 
+    /// Up to when events of a customer are refused, in milliseconds; nothing if they were not erased.
+    fn refused_through(&self, subject: &Hash) -> Result<Option<i64>, StorageError> {
+        let found = self.get(Table::Erased, subject)?;
+        found.map(|bytes| decode(Table::Erased, &bytes)).transpose()
+    }
+
     fn record(
         &mut self,
         event: &Event,
         content: &[u8],
         replaces: Option<&str>,
     ) -> Result<Outcome, StorageError> {
-        let content = hash(&self.book.salt, &[content, replaces.unwrap_or_default().as_bytes()]);
+        let content = self.book.content(content);
         if let Some(entry) = self.entry(&event.id)? {
-            return Ok(if entry.content == content { Outcome::Duplicate } else { Outcome::Conflict });
+            let known = entry.is(event, &content) && self.is_void(replaces)?;
+            return Ok(if known { Outcome::Duplicate } else { Outcome::Conflict });
         }
         let millis = event.contribution.time.as_millisecond();
         let age = self.now.duration_since(time(millis));
@@ -216,15 +231,18 @@ impl<'a, S: Storage> Page<'a, S> {
             return Ok(Outcome::TooNew);
         }
         if let Some(customer) = &event.customer
-            && let Some(erased) = self.get(Table::Erased, &self.book.hash(customer))?
-            && millis <= decode::<i64>(Table::Erased, &erased)?
+            && self.refused_through(&self.book.hash(customer))?.is_some_and(|through| millis <= through)
         {
             return Ok(Outcome::Erased);
         }
-        if let Some(old) = replaces
-            && self.retract(old)? == Outcome::NotFound
-        {
-            return Ok(Outcome::NotFound);
+        if let Some(old) = replaces {
+            let retracted = self.retract(old)?;
+            if retracted == Outcome::AlreadyRetracted {
+                return Ok(Outcome::Superseded);
+            }
+            if retracted != Outcome::Retracted {
+                return Ok(retracted);
+            }
         }
         let entry = Entry {
             millis,
@@ -240,6 +258,12 @@ impl<'a, S: Storage> Page<'a, S> {
         self.note(&event.id, &entry, false);
         self.put(Table::Ledger, event.id.clone().into_bytes(), Some(encode(&entry)));
         Ok(Outcome::Recorded)
+    }
+
+    /// Whether no event of this id counts: it was taken back or forgotten, or none is named.
+    fn is_void(&self, id: Option<&str>) -> Result<bool, StorageError> {
+        let entry = id.map(|id| self.entry(id)).transpose()?.flatten();
+        Ok(entry.is_none_or(|entry| entry.retracted))
     }
 
     fn retract(&mut self, id: &str) -> Result<Outcome, StorageError> {
@@ -267,14 +291,13 @@ impl<'a, S: Storage> Page<'a, S> {
     /// Notes an event among those of its customer and brands. Of a customer one that was taken back stays, so that erasing
     /// finds it.
     fn note(&mut self, id: &str, entry: &Entry, retracted: bool) {
-        let hash = self.book.hash(id);
         let felt = Felt { label: entry.label, score: entry.score, channel: entry.channel, own: None };
         for brand in &entry.brands {
-            let row = event_row(&Key::Brand(brand.clone()), entry.millis, &hash);
+            let row = event_row(&Key::Brand(brand.clone()), entry.millis, Rank::Id(id));
             self.put(Table::Events, row, (!retracted).then(|| encode(&felt)));
         }
         if let Some(customer) = &entry.customer {
-            let row = event_row(&Key::Customer(customer.clone()), entry.millis, &hash);
+            let row = event_row(&Key::Customer(customer.clone()), entry.millis, Rank::Id(id));
             let own = Own { id: id.to_owned(), brands: entry.brands.clone(), retracted };
             self.put(Table::Events, row, Some(encode(&Felt { own: Some(own), ..felt })));
         }
@@ -282,10 +305,14 @@ impl<'a, S: Storage> Page<'a, S> {
 
     fn erase(&mut self, customer: &str, from_brands: bool) -> Result<Outcome, StorageError> {
         let key = Key::Customer(customer.to_owned());
+        let (subject, now) = (self.book.hash(customer), self.now.as_millisecond());
         let mut count = 0;
+        // Events may be ahead of the clock, and their replays are refused as well.
+        let mut through = now;
         for (row, value) in self.all(Table::Events, &span(&key))? {
             let felt: Felt = decode(Table::Events, &value)?;
             let event = super::contribution(&row, &felt)?;
+            through = through.max(event.time.as_millisecond());
             if let Some(own) = felt.own {
                 for brand in own.brands.iter().filter(|_| !own.retracted).cloned() {
                     let (brand, now) = (Key::Brand(brand), self.now);
@@ -311,7 +338,7 @@ impl<'a, S: Storage> Page<'a, S> {
         keys.insert(key);
         for key in keys {
             let loaded = self.key(&key)?;
-            (loaded.is, loaded.changed) = (Arc::default(), false);
+            *loaded = Loaded { is: Arc::default(), ..Loaded::new(Arc::clone(&loaded.was)) };
         }
         for (row, value) in self.all(Table::Changes, &everything())? {
             let mut change: Change = decode(Table::Changes, &value)?;
@@ -319,10 +346,10 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Changes, row, Some(encode(&change)));
             }
         }
-        let (hash, now) = (self.book.hash(customer), self.now.as_millisecond());
-        self.put(Table::Erased, hash.to_vec(), Some(encode(&now)));
-        let audit = Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands };
-        self.put(Table::Audit, [ordered(now).as_slice(), &hash].concat(), Some(encode(&audit)));
+        let refused = self.refused_through(&subject)?.map_or(through, |before| before.max(through));
+        self.put(Table::Erased, subject.to_vec(), Some(encode(&refused)));
+        let audit = Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands, through };
+        self.put(Table::Audit, [ordered(now).as_slice(), &subject].concat(), Some(encode(&audit)));
         self.mark_unscrubbed();
         self.erased.push(customer.to_owned());
         Ok(Outcome::Forgotten(count))
@@ -337,20 +364,29 @@ impl<'a, S: Storage> Page<'a, S> {
         from_brands: bool,
     ) -> Result<(), StorageError> {
         let millis = event.time.as_millisecond();
-        let row = event_row(brand, millis, &self.book.hash(id));
+        let row = event_row(brand, millis, Rank::Id(id));
         let value = self.get(Table::Events, &row)?.filter(|_| !from_brands);
         self.put(Table::Events, row, None);
-        if value.is_some() {
-            for turn in 0_u64.. {
-                let nobodys = hash(&self.book.salt, &[id.as_bytes(), &turn.to_be_bytes()]);
-                let row = event_row(brand, millis, &nobodys);
-                if self.get(Table::Events, &row)?.is_none() {
-                    self.put(Table::Events, row, value);
-                    break;
-                }
+        let Some(value) = value else { return Ok(()) };
+        let felt: Felt = decode(Table::Events, &value)?;
+        // The same id may have been given to an event that was forgotten as well.
+        for turn in 0_u64.. {
+            let rank = hash(&self.book.salt, &[id.as_bytes(), &turn.to_be_bytes()]);
+            let row = event_row(brand, millis, Rank::Nameless(&felt, rank));
+            if self.get(Table::Events, &row)?.is_none() {
+                self.put(Table::Events, row, Some(value));
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Looks at the signals of keys to which nothing came.
+    fn judge(&mut self, keys: &[Key]) -> Result<Outcome, StorageError> {
+        for key in keys {
+            self.key(key)?.judged = true;
+        }
+        Ok(Outcome::Done)
     }
 
     fn expire(&mut self, overdue: &[Overdue]) -> Result<Outcome, StorageError> {
@@ -359,13 +395,12 @@ impl<'a, S: Storage> Page<'a, S> {
             match one {
                 Overdue::Event(id) => {
                     let Some(entry) = self.entry(id)? else { continue };
-                    let hash = self.book.hash(id);
                     if !entry.retracted {
                         self.forget_last(id, &entry)?;
                     }
                     let owners = entry.customer.iter().cloned().map(Key::Customer);
                     for owner in owners.chain(entry.brands.iter().cloned().map(Key::Brand)) {
-                        self.put(Table::Events, event_row(&owner, entry.millis, &hash), None);
+                        self.put(Table::Events, event_row(&owner, entry.millis, Rank::Id(id)), None);
                     }
                     self.put(Table::Ledger, id.as_bytes().to_vec(), None);
                     count += 1;
@@ -404,11 +439,28 @@ impl<'a, S: Storage> Page<'a, S> {
         let stale: Vec<Key> =
             self.keys.iter().filter(|(_, loaded)| loaded.stale).map(|(key, _)| key.clone()).collect();
         for key in stale {
-            let newest =
-                newest(&key, |from, to, most| self.scan(Table::Events, from, to, Order::Descending, most))?;
-            self.key(&key)?.change().tail = Some(Tail::of(newest));
+            let tail = self.look(&key)?;
+            let loaded = self.key(&key)?;
+            // A profile that says otherwise what came last is another one: whoever watches is told.
+            loaded.changed |= loaded.is.tail.is_some_and(|before| !before.shows_as(&tail));
+            loaded.change().tail = Some(tail);
         }
         Ok(())
+    }
+
+    /// The last events of a key, out of those that are kept.
+    fn look(&self, key: &Key) -> Result<Tail, StorageError> {
+        let scan = |from: &[u8], to: &[u8], most| self.scan(Table::Events, from, to, Order::Descending, most);
+        Ok(Tail::of(newest(key, self.book.horizon(self.now), scan)?))
+    }
+
+    /// What came last for each key whose signals are looked at, as of now.
+    fn tails(&self) -> Result<Vec<Tail>, StorageError> {
+        let tail = |(key, loaded): (&Key, &Loaded)| {
+            let known = loaded.is.tail.and_then(|tail| tail.kept_since(self.book.horizon(self.now)));
+            known.map_or_else(|| self.look(key), Ok)
+        };
+        self.keys.iter().filter(|(_, loaded)| loaded.is_looked_at()).map(tail).collect()
     }
 
     fn trim(&mut self, through: u64) -> Result<Outcome, StorageError> {
@@ -476,17 +528,21 @@ impl<'a, S: Storage> Page<'a, S> {
     pub(super) fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Prepared, StorageError> {
         let sequence = self.sequence() + 1;
         self.look_for_last()?;
+        let tails = self.tails()?;
         let (mut changed, mut signals) = (Vec::new(), Vec::new());
-        for (key, loaded) in self.keys.iter_mut().filter(|(_, loaded)| loaded.changed) {
+        let looked_at = self.keys.iter_mut().filter(|(_, loaded)| loaded.is_looked_at());
+        for ((key, loaded), tail) in looked_at.zip(&tails) {
+            let (silent, negative) = (!loaded.changed, loaded.negative);
+            let case = Case { key, state: &loaded.is.state, negative, silent, tail, now: self.now };
+            let mut alarms = loaded.is.alarms.clone();
+            let found = self.book.terms.rules.judge(&case, &mut alarms);
+            if silent && found.is_empty() {
+                continue;
+            }
             let is = Arc::make_mut(&mut loaded.is);
             is.state.prune(self.now);
-            is.revision = sequence;
-            let run = match key {
-                Key::Customer(_) => is.tail.map_or(0, |tail| tail.negative_run()),
-                Key::Brand(_) | Key::Pair { .. } => 0,
-            };
-            let case = Case { key, state: &is.state, negative: loaded.negative, run, now: self.now };
-            signals.extend(self.book.terms.rules.judge(&case, &mut is.alarms));
+            (is.alarms, is.revision) = (alarms, sequence);
+            signals.extend(found);
             changed.push(Some(key.clone()));
         }
         let keys = std::mem::take(&mut self.keys);
@@ -530,6 +586,10 @@ impl<'a, S: Storage> Page<'a, S> {
         }
         let name = key.name().into_bytes();
         let empty = is.state == State::default();
+        let is_raised = !empty && is.has_raised();
+        if is_raised != was.has_raised() {
+            self.put(Table::Raised, name.clone(), is_raised.then(Vec::new));
+        }
         if !matches!(key, Key::Brand(_)) {
             return self.put(Table::Profiles, name, (!empty).then(|| encode(&**is)));
         }

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::event::Key;
-use super::super::rows::{Entry, Felt, Kept, decode, event_time, everything, sequence, time};
+use super::super::rows::{Entry, Felt, Kept, decode, event_time, everything, sequence};
+use super::super::signals::Case;
 use super::super::storage::{Order, Storage, StorageError, Table};
 use super::{Book, Overdue, UNSCRUBBED, weigh};
 
@@ -43,6 +44,38 @@ impl<S: Storage> Book<S> {
         Ok(old.last().map_or(trimmed, |change| change.sequence).min(said))
     }
 
+    /// The keys after a row whose raised signals are over because time passed, of so many that have some; and the row to go on
+    /// from, if there are more.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn over(
+        &self,
+        after: &[u8],
+        most: usize,
+        now: Timestamp,
+    ) -> Result<(Vec<Key>, Option<Vec<u8>>), StorageError> {
+        let (_, to) = everything();
+        let from = [after, &[0]].concat();
+        let rows = self.storage.scan(Table::Raised, &from, &to, Order::Ascending, most)?;
+        let next = (rows.len() == most).then(|| rows.last().map(|(row, _)| row.clone())).flatten();
+        let mut over = Vec::new();
+        for (row, _) in rows {
+            let name = String::from_utf8(row).ok();
+            let key =
+                name.as_deref().and_then(Key::parse).ok_or(StorageError::Row { table: Table::Raised })?;
+            let kept = self.kept(&key)?;
+            let tail = self.tail(&key, &kept, now)?;
+            let case =
+                Case { key: &key, state: &kept.state, negative: false, silent: true, tail: &tail, now };
+            if !self.terms.rules.judge(&case, &mut kept.alarms.clone()).is_empty() {
+                over.push(key);
+            }
+        }
+        Ok((over, next))
+    }
+
     /// What is older than is kept among some rows of a table after a row, and the last of these rows, if there are more.
     ///
     /// # Errors
@@ -72,7 +105,8 @@ impl<S: Storage> Book<S> {
         value: &[u8],
         now: Timestamp,
     ) -> Result<Option<Overdue>, StorageError> {
-        let old = |millis: i64| now.duration_since(time(millis)) > self.terms.retention + self.terms.skew;
+        let horizon = self.horizon(now);
+        let old = |millis: i64| millis < horizon;
         let name = |row| String::from_utf8(row).map_err(|_| StorageError::Row { table });
         Ok(match table {
             Table::Ledger => {
@@ -92,9 +126,13 @@ impl<S: Storage> Book<S> {
                 let of_brand = || Ok(decode::<Felt>(table, value)?.own.is_none());
                 (old(time.as_millisecond()) && of_brand()?).then_some(Overdue::Nobodys(row))
             }
-            Table::Meta | Table::Tiles | Table::Changes | Table::Cursors | Table::Notices | Table::Audit => {
-                None
-            }
+            Table::Meta
+            | Table::Tiles
+            | Table::Changes
+            | Table::Cursors
+            | Table::Notices
+            | Table::Raised
+            | Table::Audit => None,
         })
     }
 }

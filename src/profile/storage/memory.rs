@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     pub(crate) rows: Mutex<Tables>,
     /// Whether the disk is full.
     pub(crate) full: AtomicBool,
+    /// After so many commits the disk is full.
+    pub(crate) commits_left: Mutex<Option<usize>>,
 }
 
 impl Storage for Memory {
@@ -39,10 +41,12 @@ impl Storage for Memory {
     }
 
     fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError> {
-        if self.full.load(Ordering::Relaxed) {
+        let mut left = self.commits_left.lock().expect("whole");
+        if self.full.load(Ordering::Relaxed) || *left == Some(0) {
             let cause = Box::from("no space is left");
             return Err(StorageError::Io { folder: PathBuf::from("memory"), cause });
         }
+        *left = left.map(|left| left - 1);
         let mut rows = self.rows.lock().expect("whole");
         for (table, key, value) in writes {
             match value {

@@ -1,0 +1,461 @@
+//! What a book refuses, forgets and counts: erasure, conflicts, corrections, ties, and features that no sweep changes.
+
+use std::sync::Mutex;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::event::{Channel, Contribution, Event, Key, Micros};
+use super::super::features::{Features, Known};
+use super::super::rows::everything;
+use super::super::storage::Table;
+use super::super::storage::memory::Memory;
+use super::{Book, Command, Outcome, Terms};
+use crate::model::Label;
+
+/// The present of these tests: 2026-11-23 04:30 UTC.
+const NOW: i64 = 1_795_408_200;
+
+const MINUTE: i64 = 60_000;
+const DAY: i64 = 86_400_000;
+
+/// So many milliseconds after the present.
+fn after(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(NOW * 1000 + millis).expect("a time")
+}
+
+fn book() -> Book<Memory> {
+    Book::open(Memory::default(), Terms::default(), [7; 32]).expect("an empty storage")
+}
+
+/// An event at so many milliseconds after the present; one with a score below 0 is negative.
+fn event(id: &str, customer: &str, brands: &[&str], millis: i64, score: f32) -> Event {
+    let label = if score < 0.0 { Label::Negative } else { Label::Positive };
+    Event {
+        id: id.to_owned(),
+        customer: (!customer.is_empty()).then(|| customer.to_owned()),
+        brands: brands.iter().map(|brand| (*brand).to_owned()).collect(),
+        contribution: Contribution {
+            time: after(millis),
+            label,
+            score: Micros::of(score),
+            channel: Channel::Social,
+        },
+    }
+}
+
+fn scored(event: Event) -> Command {
+    Command::Record { event, content: Vec::new(), replaces: None }
+}
+
+fn correcting(event: Event, old: &str) -> Command {
+    Command::Record { event, content: Vec::new(), replaces: Some(old.to_owned()) }
+}
+
+fn erase(customer: &str) -> Command {
+    Command::Erase { customer: customer.to_owned(), from_brands: false }
+}
+
+fn at(book: &Book<Memory>, millis: i64, command: Command) -> Outcome {
+    let applied = book.apply(&[command], after(millis)).expect("written");
+    *applied.outcomes.first().expect("one outcome")
+}
+
+fn features(book: &Book<Memory>, key: &Key, millis: i64) -> Features {
+    book.profile(key, after(millis)).expect("readable").expect("it is there").features
+}
+
+fn count(book: &Book<Memory>, key: &Key) -> i64 {
+    let profile = book.profile(key, after(0)).expect("readable");
+    profile.map_or(0, |profile| profile.features.windows.last().expect("lifetime").sums.count())
+}
+
+fn customer(id: &str) -> Key {
+    Key::Customer(id.to_owned())
+}
+
+fn brand(id: &str) -> Key {
+    Key::Brand(id.to_owned())
+}
+
+/// A copy of a book as another program would open it.
+fn reopened(book: &Book<Memory>) -> Book<Memory> {
+    let rows = book.storage().rows.lock().expect("whole").clone();
+    let copy = Memory { rows: Mutex::new(rows), ..Memory::default() };
+    Book::open(copy, Terms::default(), [0; 32]).expect("it opens")
+}
+
+/// Clears away what is old, as upkeep does.
+fn sweep(book: &Book<Memory>, millis: i64) {
+    for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased] {
+        let (overdue, _) = book.overdue(table, &[], usize::MAX, after(millis)).expect("readable");
+        if !overdue.is_empty() {
+            at(book, millis, Command::Expire(overdue));
+        }
+    }
+}
+
+/// Clocks of devices may be ahead: what was erased does not come back because it was dated later than its erasure.
+#[test]
+fn an_erased_event_that_was_ahead_of_the_clock_is_refused_when_it_comes_again() {
+    let (book, ahead) = (book(), event("ahead", "c", &["b"], 9 * MINUTE, 0.5));
+    assert_eq!(at(&book, 0, scored(ahead.clone())), Outcome::Recorded);
+    assert_eq!(at(&book, 1, erase("c")), Outcome::Forgotten(1));
+    for millis in [2, 5 * MINUTE, 9 * MINUTE + 1] {
+        assert_eq!(at(&book, millis, scored(ahead.clone())), Outcome::Erased, "{millis}");
+    }
+    let later = event("later", "c", &["b"], 9 * MINUTE + 1, 0.5);
+    assert_eq!(at(&book, 9 * MINUTE + 1, scored(later)), Outcome::Recorded);
+    // Erased again, the tombstone does not reach less far than before.
+    let book = self::book();
+    at(&book, 0, scored(ahead.clone()));
+    at(&book, 1, erase("c"));
+    at(&book, 2, erase("c"));
+    assert_eq!(at(&book, 3, scored(ahead.clone())), Outcome::Erased);
+    // One that was taken back is among what was erased.
+    let book = self::book();
+    at(&book, 0, scored(ahead.clone()));
+    at(&book, 1, Command::Retract("ahead".to_owned()));
+    at(&book, 2, erase("c"));
+    assert_eq!(at(&book, 3, scored(ahead)), Outcome::Erased);
+}
+
+/// A backup holds neither the erasure nor the event that it took, so the report of erasures says how far the tombstone reaches.
+#[test]
+fn a_restored_book_refuses_what_was_erased_ahead_of_the_clock() {
+    let live = book();
+    at(&live, 0, scored(event("early", "c", &["b"], 0, 0.5)));
+    let restored = reopened(&live);
+    let ahead = event("ahead", "c", &["b"], 9 * MINUTE, 0.5);
+    at(&live, 1, scored(ahead.clone()));
+    at(&live, 2, erase("c"));
+    let erasures = live.erasures(None, None, 10).expect("readable");
+    assert_eq!(restored.erase_again(&erasures).expect("written"), 1);
+    assert_eq!(at(&restored, 3, scored(ahead)), Outcome::Erased);
+    assert_eq!(restored.erasures(None, None, 10).expect("readable"), erasures);
+}
+
+/// Records and erasures of one commit, in either order and with the commit before still on its way.
+#[test]
+fn an_erasure_among_commits_on_their_way_forgets_what_came_before_it() {
+    let book = book();
+    let (old, new) = (event("old", "c", &["b"], -5, -0.5), event("new", "c", &["b"], 5, 0.5));
+    let first = book.prepare(&[scored(old.clone())], after(0), None).expect("readable");
+    let commands = [erase("c"), scored(old.clone()), scored(new)];
+    let second = book.prepare(&commands, after(0), Some(&first)).expect("readable");
+    assert_eq!(second.outcomes, [Outcome::Forgotten(1), Outcome::Erased, Outcome::Recorded]);
+    book.commit(&first).expect("written");
+    book.commit(&second).expect("written");
+    let found = features(&book, &customer("c"), 10);
+    assert_eq!((found.negative_run, count(&book, &customer("c"))), (0, 1));
+    assert_eq!(at(&book, 20, scored(old)), Outcome::Erased);
+}
+
+#[test]
+fn the_same_event_said_otherwise_is_the_same_event() {
+    let book = book();
+    let first = event("x", "c", &["b1", "b2"], -1000, 0.5);
+    assert_eq!(at(&book, 0, scored(first.clone())), Outcome::Recorded);
+    let with = |change: &dyn Fn(&mut Event)| {
+        let mut event = first.clone();
+        change(&mut event);
+        at(&book, 0, scored(event))
+    };
+    let rows = book.storage().rows.lock().expect("whole").clone();
+    assert_eq!(with(&|_| {}), Outcome::Duplicate);
+    assert_eq!(with(&|event| event.brands.reverse()), Outcome::Duplicate);
+    let finer = SignedDuration::from_micros(900);
+    assert_eq!(with(&|event| event.contribution.time += finer), Outcome::Duplicate, "kept to a millisecond");
+    assert_eq!(
+        with(&|event| event.contribution.score = Micros::of(0.500_000_4)),
+        Outcome::Duplicate,
+        "kept to a millionth"
+    );
+    assert_eq!(*book.storage().rows.lock().expect("whole"), rows, "nothing is written");
+    for (what, outcome) in [
+        ("score", with(&|event| event.contribution.score = Micros::of(0.500_002))),
+        ("label", with(&|event| event.contribution.label = Label::Neutral)),
+        ("time", with(&|event| event.contribution.time = after(-999))),
+        ("channel", with(&|event| event.contribution.channel = Channel::Review)),
+        ("customer", with(&|event| event.customer = Some("d".to_owned()))),
+        ("no customer", with(&|event| event.customer = None)),
+        ("fewer brands", with(&|event| drop(event.brands.pop()))),
+        ("other brands", with(&|event| event.brands = vec!["b1".to_owned(), "b3".to_owned()])),
+    ] {
+        assert_eq!(outcome, Outcome::Conflict, "{what}");
+    }
+}
+
+/// Another model scores the same words otherwise; an export has the score and no words.
+#[test]
+fn an_event_of_words_is_known_by_its_words_or_by_its_score() {
+    let book = book();
+    let words = |score: f32, text: &str| Command::Record {
+        event: event("x", "c", &["b"], -1000, score),
+        content: text.as_bytes().to_vec(),
+        replaces: None,
+    };
+    assert_eq!(at(&book, 0, words(0.5, "ดี")), Outcome::Recorded);
+    assert_eq!(at(&book, 0, words(0.5, "ดี")), Outcome::Duplicate);
+    assert_eq!(at(&book, 0, words(0.25, "ดี")), Outcome::Duplicate, "another model");
+    assert_eq!(at(&book, 0, words(-0.25, "แย่")), Outcome::Conflict, "other words");
+    assert_eq!(at(&book, 0, scored(event("x", "c", &["b"], -1000, 0.5))), Outcome::Duplicate, "exported");
+    assert_eq!(at(&book, 0, scored(event("x", "c", &["b"], -1000, 0.25))), Outcome::Conflict);
+}
+
+/// One event has one correction: whoever corrects it again corrects the correction.
+#[test]
+fn two_corrections_of_one_event_never_count_both() {
+    let book = book();
+    let (key, taken) = (customer("c"), event("first", "c", &["b"], -10, 0.25));
+    at(&book, 0, scored(event("x", "c", &["b"], -10, -0.5)));
+    assert_eq!(at(&book, 0, correcting(taken.clone(), "x")), Outcome::Recorded);
+    let second = event("second", "c", &["b"], -10, 0.75);
+    assert_eq!(at(&book, 0, correcting(second.clone(), "x")), Outcome::Superseded);
+    assert_eq!(count(&book, &key), 1);
+    assert_eq!(at(&book, 0, correcting(taken, "x")), Outcome::Duplicate, "the first comes again");
+    assert_eq!(at(&book, 0, correcting(second, "first")), Outcome::Recorded);
+    let found = features(&book, &key, 0);
+    assert!(matches!(found.last, Known::Present(last) if last.score == Micros::of(0.75)));
+    assert_eq!((count(&book, &key), count(&book, &brand("b"))), (1, 1));
+    // What was taken back is not corrected, nor what never was.
+    at(&book, 0, Command::Retract("second".to_owned()));
+    let third = event("third", "c", &["b"], -10, 0.75);
+    assert_eq!(at(&book, 0, correcting(third.clone(), "second")), Outcome::Superseded);
+    assert_eq!(at(&book, 0, correcting(third, "never")), Outcome::NotFound);
+    assert_eq!(count(&book, &key), 0);
+}
+
+/// The same correction may come again after what it corrected is forgotten, and into a store that was filled from an export.
+#[test]
+fn a_correction_that_comes_again_is_known_if_what_it_corrects_does_not_count() {
+    let book = book();
+    at(&book, 0, scored(event("x", "c", &["b"], -10, -0.5)));
+    let correction = event("y", "d", &["b"], -10, 0.5);
+    at(&book, 0, correcting(correction.clone(), "x"));
+    at(&book, 1, erase("c"));
+    assert_eq!(at(&book, 2, correcting(correction.clone(), "x")), Outcome::Duplicate);
+    assert_eq!(at(&book, 2, scored(correction.clone())), Outcome::Duplicate, "as it is exported");
+    at(&book, 2, scored(event("z", "d", &["b"], -10, -0.5)));
+    assert_eq!(at(&book, 2, correcting(correction, "z")), Outcome::Conflict, "z counts, and would go on so");
+    // A correction of what was erased, and taking that back, find nothing.
+    assert_eq!(at(&book, 3, correcting(event("w", "d", &["b"], -10, 0.5), "x")), Outcome::NotFound);
+    assert_eq!(at(&book, 3, Command::Retract("x".to_owned())), Outcome::NotFound);
+    // An erased correction is refused as any event of that customer.
+    at(&book, 4, erase("d"));
+    assert_eq!(at(&book, 5, correcting(event("y", "d", &["b"], -10, 0.5), "x")), Outcome::Erased);
+}
+
+/// Features are of the events and of the moment; when somebody wrote, and when it was swept, is not among these.
+#[test]
+fn days_since_the_last_negative_do_not_depend_on_who_wrote_when() {
+    let since = |book: &Book<Memory>, millis| features(book, &customer("c"), millis).days_since_negative;
+    let (quiet, busy) = (book(), book());
+    for book in [&quiet, &busy] {
+        at(book, 0, scored(event("neg", "c", &["b"], -2 * DAY, -0.5)));
+        at(book, 0, scored(event("pos", "c", &["b"], 0, 0.5)));
+    }
+    assert_eq!(since(&quiet, 87 * DAY), Known::Present(89));
+    let later = 89 * DAY;
+    at(&busy, later, scored(event("new", "c", &["b"], later, 0.5)));
+    at(&busy, later, Command::Retract("new".to_owned()));
+    assert_eq!(since(&quiet, later), Known::OutsideRetention, "91 days ago");
+    assert_eq!(since(&quiet, later), since(&busy, later));
+    sweep(&quiet, later);
+    assert_eq!(since(&quiet, later), since(&busy, later));
+}
+
+#[test]
+fn an_event_of_tomorrow_was_no_day_before_today() {
+    let book = book();
+    // 23:59 UTC, and 9 minutes later.
+    let night = 19 * 3_600_000 + 29 * MINUTE;
+    at(&book, night, scored(event("x", "c", &[], night + 9 * MINUTE, -0.5)));
+    assert_eq!(features(&book, &customer("c"), night).days_since_negative, Known::Present(0));
+}
+
+/// Last event and run are of the events that are kept: whether what is older was swept already does not tell.
+#[test]
+fn a_sweep_changes_no_feature() {
+    let book = book();
+    let keys = [customer("c"), brand("b"), Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() }];
+    for (id, days) in [("e1", 89), ("e2", 88), ("e3", 1)] {
+        at(&book, 0, scored(event(id, "c", &["b"], -days * DAY, -0.5)));
+    }
+    let all = |book: &Book<Memory>, millis| keys.clone().map(|key| features(book, &key, millis));
+    let mut runs = Vec::new();
+    for days in [0, 1, 2, 3, 60, 89, 90, 120] {
+        let later = days * DAY + 30 * MINUTE;
+        let before = all(&book, later);
+        sweep(&book, later);
+        assert_eq!(before, all(&book, later), "day {days}");
+        runs.push(before.map(|features| features.negative_run));
+    }
+    assert_eq!(runs, [3, 2, 1, 1, 1, 0, 0, 0].map(|run| [run; 3]));
+    assert_eq!(all(&book, 120 * DAY).map(|features| features.last), [Known::OutsideRetention; 3]);
+}
+
+/// Whoever watches is told that an event is the last no more.
+#[test]
+fn a_sweep_that_takes_the_last_event_is_a_change() {
+    let book = book();
+    at(&book, 0, scored(event("x", "c", &["b"], -89 * DAY, -0.5)));
+    let before = book.sequence();
+    sweep(&book, 2 * DAY);
+    let changes = book.changes(before, 10).expect("readable");
+    let keys: Vec<String> =
+        changes.iter().flat_map(|change| change.keys.iter().flatten()).map(Key::to_string).collect();
+    assert_eq!(keys, ["customer/c", "brand/b", "customer/c/brand/b"]);
+    let profile = book.profile(&customer("c"), after(2 * DAY)).expect("readable").expect("it is there");
+    assert!(profile.revision > before);
+}
+
+/// Events of one millisecond: the same events in another order, in a store with another salt, give the same features.
+#[test]
+fn ties_of_time_are_decided_by_id_in_every_store() {
+    let ids = ["e9", "e10", "Z", "ก", "e1", "a/b"];
+    let events: Vec<Event> = ids
+        .iter()
+        .zip(1_i16..)
+        .map(|(id, number)| {
+            let score = f32::from(number) / 10.0 * if *id == "ก" || *id == "e9" { -1.0 } else { 1.0 };
+            event(id, "c", &["b"], -MINUTE, score)
+        })
+        .collect();
+    let keys = [customer("c"), brand("b"), Key::Pair { customer: "c".to_owned(), brand: "b".to_owned() }];
+    for (turn, salt) in (0..ids.len()).zip([1, 2, 3, 4, 5, 6]) {
+        let book = Book::open(Memory::default(), Terms::default(), [salt; 32]).expect("an empty storage");
+        let mut events = events.clone();
+        events.rotate_left(turn);
+        if turn % 2 == 1 {
+            events.reverse();
+        }
+        // One that is taken back leaves nothing.
+        at(&book, 0, scored(event("zz", "c", &["b"], -MINUTE, 0.9)));
+        for event in events {
+            at(&book, 0, scored(event));
+        }
+        at(&book, 0, Command::Retract("zz".to_owned()));
+        for key in &keys {
+            let found = features(&book, key, 0);
+            let Known::Present(last) = found.last else { panic!("{:?}", found.last) };
+            assert_eq!(
+                (last.score, found.negative_run),
+                (Micros::of(-0.4), 2),
+                "ก and e9 are the last: {key}"
+            );
+        }
+        // Without its name an event comes before those that have one.
+        let other = event("~", "d", &["b"], -MINUTE, -0.9);
+        at(&book, 0, scored(other));
+        assert_eq!(features(&book, &brand("b"), 0).negative_run, 3, "~ comes after e9 and before ก");
+        at(&book, 0, erase("d"));
+        assert_eq!(features(&book, &brand("b"), 0).negative_run, 2);
+        at(&book, 0, erase("c"));
+        let nameless = features(&book, &brand("b"), 0);
+        assert_eq!(nameless, features(&reopened(&book), &brand("b"), 0));
+    }
+}
+
+/// As version 4 had it: a salted hash in the place of the id, and no list of what is raised.
+fn as_version_4(book: &Book<Memory>) -> Memory {
+    let mut rows = book.storage().rows.lock().expect("whole").clone();
+    let events: Vec<(Vec<u8>, Vec<u8>)> = rows
+        .iter()
+        .filter(|((table, _), _)| *table == Table::Events)
+        .map(|((_, row), value)| (row.clone(), value.clone()))
+        .collect();
+    for (row, value) in events {
+        rows.remove(&(Table::Events, row.clone()));
+        let end = row.iter().position(|byte| *byte == 0).expect("a name");
+        let (name, tail) = row.split_at(end);
+        let (time, rank) = tail.get(2..).expect("0 and the mark").split_at(8);
+        let hash = match rank.split_first().expect("a rank") {
+            (0, felt) => felt.last_chunk::<16>().expect("a hash").to_vec(),
+            (_, id) => book.hash(std::str::from_utf8(id).expect("UTF-8")).to_vec(),
+        };
+        rows.insert((Table::Events, [name, &[0], time, &hash].concat()), value);
+    }
+    rows.retain(|(table, _), _| *table != Table::Raised);
+    rows.insert((Table::Meta, b"version".to_vec()), 4_u32.to_be_bytes().to_vec());
+    Memory { rows: Mutex::new(rows), ..Memory::default() }
+}
+
+/// Brought up, a book of version 4 has the very rows that this version writes; a crash after any commit of it changes nothing.
+#[test]
+fn a_book_of_version_4_is_brought_up_even_if_it_crashes_on_the_way() {
+    let book = book();
+    for number in 0..60_i64 {
+        let (id, of) = (format!("e{number}"), format!("c{}", number % 4));
+        let score = if number % 5 == 0 { 0.5 } else { -0.5 };
+        at(&book, 0, scored(event(&id, &of, &["b", "b2"], -MINUTE * (number % 6), score)));
+    }
+    at(&book, 0, Command::Retract("e7".to_owned()));
+    at(&book, 0, erase("c2"));
+    assert!(!book.all(Table::Raised, &everything()).expect("readable").is_empty(), "runs are raised");
+    let wanted = book.storage().rows.lock().expect("whole").clone();
+    let crashes = (0..20).take_while(|commits| {
+        let old = as_version_4(&book);
+        *old.commits_left.lock().expect("whole") = Some(*commits);
+        let crashed = super::migrate::up(&old, 4, &book.salt).is_err();
+        *old.commits_left.lock().expect("whole") = None;
+        let opened = Book::open(old, Terms::default(), [0; 32]).expect("it opens");
+        assert_eq!(*opened.storage().rows.lock().expect("whole"), wanted, "after {commits} commits");
+        crashed
+    });
+    assert_eq!(crashes.count(), 5, "the version, three steps, the end");
+}
+
+/// Time passes without events: what was raised is over, is said to be, and is another revision.
+#[test]
+fn signals_are_over_when_nobody_writes_any_more() {
+    const HOUR: i64 = 60 * MINUTE;
+    let book = book();
+    for number in 0..200 {
+        let mut calm = event(&format!("calm{number}"), "", &["b"], -3 * DAY + number, 0.0);
+        calm.contribution.label = Label::Neutral;
+        at(&book, 0, scored(calm));
+    }
+    for number in 0..40 {
+        at(&book, 0, scored(event(&format!("storm{number}"), "", &["b"], -MINUTE + number, -0.8)));
+    }
+    for number in 0..4 {
+        at(&book, 0, scored(event(&format!("run{number}"), "c", &[], -MINUTE + number, -0.8)));
+    }
+    for number in 0..20 {
+        at(&book, 0, scored(event(&format!("glad{number}"), "d", &[], -20 * DAY + number, 0.9)));
+    }
+    at(&book, 0, scored(event("fair", "d", &[], -2 * MINUTE, 0.1)));
+    for number in 0..2 {
+        at(&book, 0, scored(event(&format!("sad{number}"), "d", &[], -MINUTE + number, -0.9)));
+    }
+    let keys = [brand("b"), customer("c"), customer("d")];
+    let raised = |millis| {
+        keys.clone().map(|key| {
+            let profile = book.profile(&key, after(millis)).expect("readable").expect("it is there");
+            (profile.raised.len(), profile.revision)
+        })
+    };
+    let before = raised(0);
+    assert_eq!(before.map(|(count, _)| count), [1, 1, 1], "a share, a run, a mood");
+    let over = |millis| book.over(&[], 100, after(millis)).expect("readable").0;
+    assert_eq!(over(5 * MINUTE), []);
+    assert_eq!(over(30 * MINUTE), [brand("b")], "its figures fell by themselves");
+    let at_hour = over(HOUR);
+    assert_eq!(at_hour, keys);
+    let applied = book.apply(&[Command::Judge(at_hour)], after(HOUR)).expect("written");
+    let change = applied.change.expect("something changed");
+    let said: Vec<(Key, bool)> =
+        change.signals.iter().flatten().map(|signal| (signal.key.clone(), signal.raised)).collect();
+    assert_eq!(said, keys.clone().map(|key| (key, false)));
+    assert_eq!(raised(HOUR), keys.clone().map(|_| (0, change.sequence)));
+    assert_eq!(over(2 * HOUR), []);
+    assert!(book.all(Table::Raised, &everything()).expect("readable").is_empty());
+    // Asked again, nothing changes; the next negative event raises the run anew.
+    let again = book.apply(&[Command::Judge(keys.clone().into())], after(HOUR)).expect("written");
+    assert_eq!(again.change, None);
+    at(&book, 2 * HOUR, scored(event("run4", "c", &[], 2 * HOUR, -0.8)));
+    assert_eq!(raised(2 * HOUR).map(|(count, _)| count), [0, 1, 0]);
+    // Who is erased has no signal that could be cleared.
+    at(&book, 2 * HOUR, erase("c"));
+    assert_eq!(over(9 * HOUR), []);
+}
