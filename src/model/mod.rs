@@ -3,6 +3,7 @@
 mod bundle;
 mod calibration;
 mod drift;
+mod inference;
 mod runtime;
 mod runtime_telemetry;
 mod session;
@@ -12,6 +13,7 @@ mod weights;
 pub use bundle::{BUNDLE_FORMAT, Bundle, BundleError, Manifest, Measured, Origin};
 pub use calibration::{Calibration, Probabilities};
 pub use drift::{Distributions, Drift, Observation};
+pub use inference::Inference;
 pub use runtime::{RuntimeError, locate_runtime};
 pub use runtime_telemetry::{TELEMETRY_OFF, restart_without_telemetry};
 pub use session::{Logits, Model, Runtime, Session, SessionError};

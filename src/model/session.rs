@@ -1,5 +1,6 @@
 //! ONNX Runtime: the only file that names `ort`.
 
+use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -65,9 +66,9 @@ pub enum SessionError {
         rows: usize,
         /// Tokens in each row, padding included.
         length: usize,
-        /// What it said.
+        /// Why.
         #[source]
-        cause: ort::Error,
+        cause: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -96,7 +97,7 @@ impl Runtime {
         Ok(Self { environment: ENVIRONMENT.get_or_init(|| environment).clone() })
     }
 
-    fn environment(library: &Path) -> Result<Environment, Box<dyn std::error::Error + Send + Sync>> {
+    fn environment(library: &Path) -> Result<Environment, Box<dyn Error + Send + Sync>> {
         // The thread options are made by the library, so it is loaded first. Every session runs on its
         // worker's own thread: the shared pool stays empty.
         let builder = ort::init_from(library)?;
@@ -225,7 +226,7 @@ impl Session {
         self.infer([rows.len(), length], &ids, &mask).map_err(|cause| SessionError::Infer {
             rows: rows.len(),
             length,
-            cause,
+            cause: cause.into(),
         })
     }
 

@@ -21,8 +21,8 @@ use super::sentiment::{
 use super::window::Windows;
 use super::workers::{Inferred, Ticket, Workers};
 use crate::model::{
-    Bundle, Calibration, Distributions, Label, Model, Probabilities, Runtime, SessionError, TokenId,
-    Tokenizer, TokenizerError,
+    Bundle, Calibration, Distributions, Inference, Label, Model, Probabilities, Runtime, SessionError,
+    TokenId, Tokenizer, TokenizerError,
 };
 use crate::telemetry::Metrics;
 use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
@@ -157,20 +157,48 @@ impl Scorer {
         cache: Option<Cache>,
     ) -> Result<Self, OpenError> {
         let tokenizer = Tokenizer::open(bundle)?;
+        let padding = tokenizer.padding();
+        let model = Model::load(runtime, bundle)?;
+        let warm = |_| {
+            let mut session = model.session()?;
+            session.run(&[tokenizer.window(&[])], padding)?;
+            Ok(Box::new(session) as Box<dyn Inference>)
+        };
+        let sessions = (0..config.workers.max(1)).map(warm).collect::<Result<Vec<_>, SessionError>>()?;
+        Ok(Self::assemble(bundle, tokenizer, sessions, config, metrics, cache))
+    }
+
+    /// A scorer of a bundle's tokenizer and calibration whose model is run by the given sessions, one a worker;
+    /// `config.workers` does not count. For tests and for other engines; [`Scorer::open`] runs the bundle's own graph.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer does not fit the manifest.
+    pub fn with_sessions(
+        bundle: &Bundle,
+        sessions: Vec<Box<dyn Inference>>,
+        config: &ScoringConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, TokenizerError> {
+        let cache = (config.cache_bytes > 0).then(|| Cache::new(config.cache_bytes));
+        Ok(Self::assemble(bundle, Tokenizer::open(bundle)?, sessions, config, metrics, cache))
+    }
+
+    fn assemble(
+        bundle: &Bundle,
+        tokenizer: Tokenizer,
+        sessions: Vec<Box<dyn Inference>>,
+        config: &ScoringConfig,
+        metrics: Arc<Metrics>,
+        cache: Option<Cache>,
+    ) -> Self {
         let special = tokenizer.window(&[]).len();
         let windows = Windows {
             size: bundle.manifest.max_tokens - special,
             overlap: bundle.manifest.window_overlap.min(bundle.manifest.max_tokens / 2 - special),
         };
         let padding = tokenizer.padding();
-        let model = Model::load(runtime, bundle)?;
-        let warm = |_| {
-            let mut session = model.session()?;
-            session.run(&[tokenizer.window(&[])], padding)?;
-            Ok(session)
-        };
-        let workers = config.workers.max(1);
-        let sessions = (0..workers).map(warm).collect::<Result<Vec<_>, SessionError>>()?;
+        let preparing = Semaphore::new(sessions.len().max(1));
         let workers =
             Workers::start(sessions, config.inbox_tokens, config.max_wait, padding, Arc::clone(&metrics));
         let engine = Engine {
@@ -179,7 +207,7 @@ impl Scorer {
             calibration: bundle.manifest.calibration.clone(),
             reference: bundle.manifest.reference.clone(),
             callers: AtomicU64::new(0),
-            preparing: Semaphore::new(config.workers.max(1)),
+            preparing,
             config: config.clone(),
             tokenizer,
             windows,
@@ -187,7 +215,7 @@ impl Scorer {
             cache,
             metrics,
         };
-        Ok(Self { engine: Arc::new(engine) })
+        Self { engine: Arc::new(engine) }
     }
 
     /// Name and fingerprint of the bundle behind the scores.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::queue::{CallerId, Place, Queue, Waiting};
 use super::scorer::ScoreError;
-use crate::model::{Logits, Session, TokenId};
+use crate::model::{Inference, Logits, TokenId};
 use crate::telemetry::Metrics;
 
 /// What a worker answers for one window.
@@ -116,7 +116,7 @@ impl Drop for Ticket {
 impl Workers {
     /// Starts one thread for each session.
     pub(super) fn start(
-        sessions: Vec<Session>,
+        sessions: Vec<Box<dyn Inference>>,
         inbox_tokens: usize,
         max_wait: Duration,
         padding: TokenId,
@@ -129,11 +129,11 @@ impl Workers {
         let shared =
             Shared { state: Mutex::new(state), changed: Condvar::new(), metrics, max_wait, padding, workers };
         let shared = Arc::new(shared);
-        let spawn = |(number, session): (usize, Session)| {
+        let spawn = |(number, mut session): (usize, Box<dyn Inference>)| {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("arom-worker-{number}"))
-                .spawn(move || work(&shared, session))
+                .spawn(move || work(&shared, &mut *session))
                 .expect("the system has a thread left at start")
         };
         let threads = sessions.into_iter().enumerate().map(spawn).collect();
@@ -194,12 +194,13 @@ impl Drop for Presence<'_> {
         state.alive -= 1;
         if state.alive == 0 {
             state.queue.clear();
+            self.0.show_level(&state.queue);
         }
     }
 }
 
 /// Answers jobs until the queue is closed and empty.
-fn work(shared: &Shared, mut session: Session) {
+fn work(shared: &Shared, session: &mut dyn Inference) {
     let _presence = Presence(shared);
     yield_to_sockets();
     let mut free = Instant::now();
@@ -219,7 +220,7 @@ fn work(shared: &Shared, mut session: Session) {
         let others_wait = state.queue.len() > 0;
         shared.show_level(&state.queue);
         drop(state);
-        run(shared, &mut session, batch);
+        run(shared, session, batch);
         let took = free.elapsed();
         free += took;
         if others_wait {
@@ -242,7 +243,7 @@ fn yield_to_sockets() {
 
 /// Runs jobs of like length together. Neither company nor padding moves a score (`scoring/tests.rs`), so how they
 /// are grouped is a matter of speed alone.
-fn run(shared: &Shared, session: &mut Session, batch: Vec<Job>) {
+fn run(shared: &Shared, session: &mut dyn Inference, batch: Vec<Job>) {
     let (mut rows, mut callers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for Job { row, queued, reply } in batch {
         rows.push(row);

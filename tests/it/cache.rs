@@ -7,7 +7,8 @@ use arom::scoring::{Features, Scored, Scorer, ScoringConfig, Timings};
 use arom::telemetry::Metrics;
 use futures_util::future::join_all;
 
-use crate::support::{metric, open_scorer, uncached, until};
+use crate::scripted::{Script, Turn};
+use crate::support::{metric, open_scorer, uncached};
 
 fn cached() -> (Scorer, Arc<Metrics>) {
     let metrics = Arc::<Metrics>::default();
@@ -68,22 +69,24 @@ async fn many_who_ask_the_same_at_once_share_one_inference() {
 
 #[tokio::test]
 async fn who_gives_up_first_takes_nothing_from_the_others() {
-    let (scorer, metrics) = cached();
-    // Something to wait for.
-    let busy = scorer.clone();
-    let texts: Vec<String> = (0..60).map(|id| format!("{id} {}", "รอนานมาก ".repeat(60))).collect();
-    let batch = tokio::spawn(async move {
-        use futures_util::StreamExt;
-        busy.score_all(texts.into_iter().map(|text| (text, Features::default()))).collect::<Vec<_>>().await
-    });
-    until(|| metric(&metrics, "arom_queue_windows") > 20.0).await;
+    let script = Script::new(Turn::Hold);
+    let config = ScoringConfig { cache_bytes: 1 << 20, workers: 2, ..uncached() };
+    let scorer = script.scorer(&config, Arc::default());
     let text = "ของแท้ไหมคะ ".repeat(20);
-    // The first to ask leads the flight, and leaves at once.
-    let leader = tokio::time::timeout(Duration::from_millis(3), scorer.score(&text, Features::default()));
-    let (leader, follower) = tokio::join!(leader, scorer.score(&text, Features::default()));
-    assert!(leader.is_err(), "its deadline passed");
-    follower.expect("scored");
-    assert!(batch.await.expect("no panic").iter().all(Result::is_ok));
+    // The first to ask leads the flight.
+    let mut leader = Box::pin(scorer.score(&text, Features::default()));
+    let led = script.begun(1);
+    tokio::select! {
+        _ = &mut leader => panic!("the model answers nothing"),
+        () = led => {}
+    }
+    let mut follower = Box::pin(scorer.score(&text, Features::default()));
+    assert!(futures_util::poll!(&mut follower).is_pending(), "it waits for the leader");
+    assert_eq!(script.runs(), 1);
+    drop(leader);
+    assert!(futures_util::poll!(&mut follower).is_pending(), "it leads now");
+    script.all(Turn::Answer);
+    follower.await.expect("scored");
 }
 
 #[tokio::test]

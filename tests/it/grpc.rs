@@ -1,7 +1,7 @@
 //! The server as gRPC clients see it.
 
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::batch_analyze_sentiment_result::Outcome;
@@ -17,11 +17,18 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::example_client;
+use crate::scripted::{Script, Turn};
 use crate::support::{
-    Process, Server, open_scorer, repository, scorer, server_config, uncached, wait_for_serving,
+    PATIENCE, Process, Server, count, eventually, http_get, repository, scorer, server_config, uncached,
+    until, wait_for_serving,
 };
 
 type Client = SentimentServiceClient<Channel>;
+
+/// Settings of a scripted model.
+fn scripted(workers: usize) -> ScoringConfig {
+    ScoringConfig { workers, ..uncached() }
+}
 
 fn text(text: &str) -> AnalyzeSentimentRequest {
     AnalyzeSentimentRequest { text: text.to_owned(), ..AnalyzeSentimentRequest::default() }
@@ -328,118 +335,114 @@ async fn a_model_that_cannot_be_loaded_ends_the_server() {
 
 #[tokio::test]
 async fn a_deadline_is_kept() {
-    let server = Server::start().await;
+    let script = Script::new(Turn::Hold);
+    let (server, _) = Server::scripted(server_config(), &scripted(2), &script).await;
     let mut client = Client::new(server.ready().await);
-    let mut request = Request::new(text(&"รอนานมากกว่าจะได้กิน ".repeat(1000)));
-    request.set_timeout(Duration::from_millis(20));
-    let status = server.patient_client().analyze_sentiment(request).await.expect_err("too late");
-    assert_eq!((status.code(), blame(&status).0.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
-    // What was left of it is not scored for nobody: the next text does not wait for it.
+    loop {
+        let mut request = Request::new(text("รอนานมากกว่าจะได้กิน"));
+        request.set_timeout(Duration::from_millis(20));
+        let status = server.patient_client().analyze_sentiment(request).await.expect_err("too late");
+        // On a machine with more work than cores tonic's own timer may run before ours; it gives no details.
+        if !status.details().is_empty() {
+            let (reason, _) = blame(&status);
+            assert_eq!((status.code(), reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+            break;
+        }
+        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()), "{status:?}");
+    }
+    script.all(Turn::Answer);
     one(&mut client, text("ดี")).await.expect("scored");
     server.stop().await.expect("a clean stop");
 }
 
 #[tokio::test]
 async fn a_large_batch_keeps_nobody_waiting() {
-    let server = Server::start().await;
-    let channel = server.ready().await;
-    let (mut many, mut few) = (Client::new(channel), Client::new(server.channel().await));
-    let started = Instant::now();
-    let batch = tokio::spawn(async move {
-        let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(100));
-        batch(&mut many, vec![long; 24]).await.expect("answered");
-        started.elapsed()
-    });
-    let (mut alone, mut calls) = (Duration::ZERO, 0);
-    while !batch.is_finished() {
-        let asked = Instant::now();
-        one(&mut few, text("ดีมาก")).await.expect("scored");
-        alone = alone.max(asked.elapsed());
-        calls += 1;
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scripted(1), &script).await;
+    let (mut many, few) = (Client::new(server.ready().await), Client::new(server.channel().await));
+    let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(30));
+    let requests = vec![long; 200];
+    let work = tokio::spawn(async move { batch(&mut many, requests).await });
+    let waiting = || count(&metrics, "arom_queue_windows");
+    until(|| waiting() + script.rows() == 200).await;
+    for _ in 0..5 {
+        let before = waiting();
+        let mut few = few.clone();
+        let alone = tokio::spawn(async move { one(&mut few, text("ดีมาก")).await });
+        until(|| waiting() == before + 1).await;
+        // The run under way ends, at most one other goes before the single text, and then comes its own.
+        script.release(3);
+        alone.await.expect("no panic").expect("scored");
     }
-    let whole = batch.await.expect("no panic");
-    assert!(calls > 5 && alone < whole / 3, "{calls} calls, {alone:?} at worst, beside a batch of {whole:?}");
+    assert!(!work.is_finished() && waiting() > 100, "single texts go before most of the batch");
+    script.all(Turn::Answer);
+    work.await.expect("no panic").expect("answered");
     server.stop().await.expect("a clean stop");
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_the_server_at_once() {
-    let mut server = Process::start(&["--cache-bytes", "0"]);
+    let mut server = Process::start(&["--cache-bytes", "0", "--http-listen", "127.0.0.1:0"]);
     server.wait_for("ready");
-    let address = format!("http://{}", server.address);
-    let mut client = Client::connect(address).await.expect("it listens");
-    let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(1000));
-    let call = tokio::spawn(async move { batch(&mut client, vec![long; 200]).await });
+    let http = server.http_address.clone().expect("it says where");
+    // Minutes of work on two cores of any machine: the test never waits for it.
+    let long = text(&"รอนานมาก พนักงานไม่สนใจ ".repeat(900));
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(format!("http://{}", server.address)).await.expect("it listens");
+        let requests = vec![long.clone(); 60];
+        calls.push(tokio::spawn(async move { batch(&mut client, requests).await }));
+    }
     let signal = |server: &Process| {
         let sent = std::process::Command::new("kill").arg(server.child.id().to_string()).status();
         assert!(sent.expect("kill runs").success());
     };
-    wait_until_busy(&server.address).await;
+    eventually(async || !http_get(&http, "/metrics").await.1.contains("\narom_queue_windows 0\n")).await;
     signal(&server);
     server.wait_for("stopping");
     signal(&server);
     let ended = server.child.wait().expect("it ends");
     assert_eq!(ended.code(), Some(1));
-    call.await.expect("no panic").expect_err("what was being answered is dropped");
-}
-
-/// Asks until a text has to wait for a worker.
-async fn wait_until_busy(address: &str) {
-    let mut client = Client::connect(format!("http://{address}")).await.expect("it listens");
-    loop {
-        let timings = one(&mut client, text("ดี")).await.expect("scored").timings.expect("timings");
-        if timings.queue_duration.is_some_and(|waited| waited.nanos > 2_000_000) {
-            return;
-        }
+    for call in calls {
+        call.await.expect("no panic").expect_err("what was being answered is dropped");
     }
 }
 
 #[tokio::test]
 async fn a_silent_connection_does_not_hold_up_the_end() {
-    let server = Server::start().await;
+    // Nothing else ends the connection while the test waits.
+    let hour = Duration::from_secs(3600);
+    let config =
+        ServerConfig { keepalive: hour, keepalive_timeout: hour, shutdown_grace: hour, ..server_config() };
+    let server = Server::with(config, |_| Ok(scorer())).await;
     let mut client = Client::new(server.ready().await);
     let address = server.address.strip_prefix("http://").expect("a URI").to_owned();
     let silent = tokio::net::TcpStream::connect(address).await.expect("it listens");
     one(&mut client, text("ดี")).await.expect("scored");
-    let started = Instant::now();
-    server.stop().await.expect("a clean stop");
-    assert!(started.elapsed() < Duration::from_secs(10), "it waited {:?}", started.elapsed());
+    let stopped = tokio::time::timeout(PATIENCE, server.stop()).await;
+    stopped.expect("it does not wait for the silent one").expect("a clean stop");
     drop(silent);
 }
 
 #[tokio::test]
 async fn a_full_queue_says_when_to_come_back() {
-    let server = Server::with(server_config(), |_| {
-        Ok(open_scorer(&ScoringConfig { inbox_tokens: 600, workers: 2, ..uncached() }, Arc::default()))
-    })
-    .await;
+    let script = Script::new(Turn::Hold);
+    let config = ScoringConfig { inbox_tokens: 600, ..scripted(1) };
+    let (server, metrics) = Server::scripted(server_config(), &config, &script).await;
     let channel = server.ready().await;
     let long = text(&"คิวยาวมากแต่คุ้มค่าที่รอ ".repeat(400));
-    let calls: Vec<_> = (0..8)
-        .map(|_| {
-            let (mut client, request) = (Client::new(channel.clone()), long.clone());
-            tokio::spawn(async move { one(&mut client, request).await })
-        })
-        .collect();
-    let mut refused = 0;
-    let mut scored = 0;
-    for call in calls {
-        match call.await.expect("no panic") {
-            Ok(_) => scored += 1,
-            Err(status) => {
-                assert_eq!(
-                    (status.code(), blame(&status).0.as_str()),
-                    (Code::ResourceExhausted, "QUEUE_FULL")
-                );
-                let details = status.get_error_details();
-                assert!(
-                    details.retry_info().and_then(|info| info.retry_delay).expect("a delay") > Duration::ZERO
-                );
-                refused += 1;
-            }
-        }
+    // An empty queue takes a text of any size.
+    let (mut client, request) = (Client::new(channel.clone()), long.clone());
+    let accepted = tokio::spawn(async move { one(&mut client, request).await });
+    until(|| count(&metrics, "arom_queue_tokens") > 600).await;
+    for _ in 0..6 {
+        let status = one(&mut Client::new(channel.clone()), long.clone()).await.expect_err("it is full");
+        assert_eq!((status.code(), blame(&status).0.as_str()), (Code::ResourceExhausted, "QUEUE_FULL"));
+        let delay = status.get_error_details().retry_info().and_then(|info| info.retry_delay);
+        assert!(delay.expect("a delay") > Duration::ZERO);
     }
-    assert!(refused > 0 && scored > 0, "{refused} refused, {scored} scored");
+    script.all(Turn::Answer);
+    accepted.await.expect("no panic").expect("scored");
     // A batch larger than the queue waits for its own items instead of refusing them.
     let results = batch(&mut Client::new(channel), vec![text("รอได้ ไม่รีบ"); 200]).await.expect("answered");
     assert!(results.iter().all(|result| matches!(result.outcome, Some(Outcome::Response(_)))));
@@ -448,15 +451,14 @@ async fn a_full_queue_says_when_to_come_back() {
 
 #[tokio::test]
 async fn stopping_finishes_what_was_accepted() {
-    let server = Server::start().await;
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scripted(1), &script).await;
     let mut client = Client::new(server.ready().await);
     let requests = vec![text(&"ร้านนี้ดีจริง ".repeat(40)); 64];
-    let mut first = Client::new(server.ready().await);
     let work = tokio::spawn(async move { batch(&mut client, requests).await });
-    // A full answer on another connection, asked for later: by now the batch is in the queue.
-    tokio::task::yield_now().await;
-    one(&mut first, text("ดี")).await.expect("scored");
+    until(|| count(&metrics, "arom_queue_windows") + script.rows() == 64).await;
     let stopped = server.stop();
+    script.all(Turn::Answer);
     let results = work.await.expect("no panic").expect("the batch is answered");
     assert_eq!(results.len(), 64);
     assert!(results.iter().all(|result| matches!(result.outcome, Some(Outcome::Response(_)))));

@@ -20,35 +20,23 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server as Transport};
 use tonic::{Request, Response, Status};
 
-use crate::support::{Process, repository};
-
-/// Status line and body of a GET.
-async fn get(address: &str, path: &str) -> (String, String) {
-    let mut socket = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.expect("UTF-8");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    (head.lines().next().expect("a status").to_owned(), body.to_owned())
-}
+use crate::support::{PATIENCE, Process, http_get, repository};
 
 #[tokio::test]
 async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
     let mut server = Process::start(&["--http-listen", "127.0.0.1:0"]);
     let address = server.http_address.clone().expect("it says where");
-    assert_eq!(get(&address, "/healthz").await, ("HTTP/1.1 200 OK".to_owned(), "alive\n".to_owned()));
+    assert_eq!(http_get(&address, "/healthz").await, ("HTTP/1.1 200 OK".to_owned(), "alive\n".to_owned()));
     server.wait_for("ready");
-    assert_eq!(get(&address, "/readyz").await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
-    assert!(get(&address, "/nothing").await.0.contains("404"));
-    let (status, metrics) = get(&address, "/metrics").await;
+    assert_eq!(http_get(&address, "/readyz").await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    assert!(http_get(&address, "/nothing").await.0.contains("404"));
+    let (status, metrics) = http_get(&address, "/metrics").await;
     assert!(status.contains("200"), "{status}");
     for part in ["arom_queue_tokens 0", "arom_workers_whole 1", "arom_model_info{model=\"arom-base@", "# EOF"]
     {
@@ -111,7 +99,7 @@ async fn nothing_of_a_text_and_no_id_is_in_the_log_or_the_metrics() {
     assert_eq!(results.len(), 2);
     let erase = EraseSubjectRequest { customer_id: "somchai".to_owned(), ..EraseSubjectRequest::default() };
     assert_eq!(profiles.erase_subject(erase).await.expect("an answer").into_inner().event_count, 1);
-    let (_, metrics) = get(&http, "/metrics").await;
+    let (_, metrics) = http_get(&http, "/metrics").await;
     drop(client);
     let logged = server.stop();
     assert!(logged.contains("stopped"), "{logged}");
@@ -146,8 +134,8 @@ async fn before_the_model_is_loaded_it_lives_but_is_not_ready() {
     let server =
         Process::start(&["--http-listen", "127.0.0.1:0", "--model", folder.path().to_str().expect("UTF-8")]);
     let address = server.http_address.clone().expect("it says where");
-    assert!(get(&address, "/healthz").await.0.contains("200"));
-    let (status, body) = get(&address, "/readyz").await;
+    assert!(http_get(&address, "/healthz").await.0.contains("200"));
+    let (status, body) = http_get(&address, "/readyz").await;
     assert!(status.contains("503") && body == "not ready\n", "{status} {body}");
 }
 
@@ -225,7 +213,7 @@ async fn a_call_is_a_span_of_its_callers_trace() {
     let own = answer.metadata().get("traceparent").expect("the server's own span").to_str().expect("ASCII");
     assert!(own.starts_with(&format!("00-{trace_id}-")) && own != parent, "{own}");
 
-    let export = tokio::time::timeout(Duration::from_secs(30), exports.recv()).await.expect("in time");
+    let export = tokio::time::timeout(PATIENCE, exports.recv()).await.expect("in time");
     let export = export.expect("an export");
     let resource = &export.resource_spans[0];
     let attributes = &resource.resource.as_ref().expect("a resource").attributes;

@@ -1,23 +1,27 @@
 //! Asked for more than it can do, the server says so at once and does what it accepted.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::AnalyzeSentimentRequest;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::scoring::ScoringConfig;
-use futures_util::future::join_all;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Server, metric, server_config, uncached, until};
+use crate::scripted::{Script, Turn};
+use crate::support::{Server, count, metric, server_config, uncached, until};
 
 type Client = SentimentServiceClient<Channel>;
 
 fn text(text: &str) -> AnalyzeSentimentRequest {
     AnalyzeSentimentRequest { text: text.to_owned(), ..AnalyzeSentimentRequest::default() }
+}
+
+/// Settings of a scripted model.
+fn scripted() -> ScoringConfig {
+    ScoringConfig { workers: 1, ..uncached() }
 }
 
 /// Reason of a refusal and when to come back.
@@ -33,21 +37,24 @@ fn refusal(status: &Status) -> (String, Duration) {
 #[tokio::test]
 async fn more_calls_than_the_server_takes_are_refused_at_once() {
     let config = ServerConfig { max_calls: 2, ..server_config() };
-    let (server, metrics) = Server::measured(config, &uncached()).await;
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(config, &scripted(), &script).await;
     let channel = server.ready().await;
-    let long = text(&"รอนานมากกว่าจะได้กิน ".repeat(1000));
     let work: Vec<_> = (0..2)
         .map(|_| {
-            let (mut client, request) = (Client::new(channel.clone()), long.clone());
-            tokio::spawn(async move { client.analyze_sentiment(request).await })
+            let mut client = Client::new(channel.clone());
+            tokio::spawn(async move { client.analyze_sentiment(text("รอนานมาก")).await })
         })
         .collect();
     until(|| metric(&metrics, "arom_calls_in_flight") == 2.0).await;
     let status = Client::new(channel.clone()).analyze_sentiment(text("ดี")).await.expect_err("refused");
     assert_eq!(refusal(&status).0, "TOO_MANY_CALLS");
+    script.all(Turn::Answer);
     for call in work {
         call.await.expect("no panic").expect("what was accepted is answered");
     }
+    // An answer may reach its caller before its end is counted.
+    until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
     Client::new(channel).analyze_sentiment(text("ดี")).await.expect("there is room again");
     let refused =
         "arom_request_duration_seconds_count{method=\"AnalyzeSentiment\",status=\"RESOURCE_EXHAUSTED\"}";
@@ -57,55 +64,73 @@ async fn more_calls_than_the_server_takes_are_refused_at_once() {
 
 #[tokio::test]
 async fn who_would_wait_too_long_is_told_when_to_come_back() {
-    let scoring = ScoringConfig { max_wait: Duration::from_millis(60), ..uncached() };
-    let (server, metrics) = Server::measured(server_config(), &scoring).await;
+    /// So many callers may always wait.
+    const BURST: usize = 64;
+    let scoring = ScoringConfig { max_wait: Duration::from_millis(60), ..scripted() };
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scoring, &script).await;
     let channel = server.ready().await;
     let request = text(&"คิวยาวมากแต่คุ้มค่าที่รอ ".repeat(10));
-    let calls = (0..200).map(|_| {
+    let call = || {
         let (mut client, request) = (Client::new(channel.clone()), request.clone());
         async move { client.analyze_sentiment(request).await }
-    });
-    let mut accepted = 0;
-    let mut refused = 0;
-    for answer in join_all(calls).await {
-        match answer {
-            Ok(_) => accepted += 1,
-            Err(status) => {
-                let (reason, delay) = refusal(&status);
-                assert_eq!(reason, "QUEUE_FULL");
-                assert!(delay >= Duration::from_millis(10), "{delay:?}");
-                refused += 1;
-            }
-        }
+    };
+    let mut accepted = vec![tokio::spawn(call())];
+    script.begun(1).await;
+    accepted.extend((0..BURST).map(|_| tokio::spawn(call())));
+    until(|| count(&metrics, "arom_queue_windows") == BURST).await;
+    for _ in 0..20 {
+        let (reason, delay) = refusal(&call().await.expect_err("more would wait too long"));
+        assert_eq!(reason, "QUEUE_FULL");
+        assert!(delay >= Duration::from_millis(10), "{delay:?}");
     }
-    // 64 may always wait, and the workers had one or two; a few more fit while those were done.
-    assert!(refused > 50 && accepted >= 64, "{refused} refused, {accepted} accepted");
-    assert_eq!(metric(&metrics, "arom_queue_refused_texts_total"), f64::from(refused));
+    assert_eq!(count(&metrics, "arom_queue_refused_texts_total"), 20);
+    script.all(Turn::Answer);
+    for answer in accepted {
+        answer.await.expect("no panic").expect("what was accepted is answered");
+    }
+    call().await.expect("there is room again");
     server.stop().await.expect("a clean stop");
 }
 
 #[tokio::test]
 async fn a_deadline_that_has_passed_costs_nothing_and_one_that_passes_frees_the_work() {
-    let (server, metrics) = Server::measured(server_config(), &uncached()).await;
+    const CANCELLED: &str = "arom_queue_cancelled_windows_total";
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scripted(), &script).await;
     server.ready().await;
-    let late = |timeout: &str| {
+    let late = |milliseconds: u32| {
         let mut request = Request::new(text(&"รอนานมากกว่าจะได้กิน ".repeat(1000)));
-        request.metadata_mut().insert("grpc-timeout", timeout.parse().expect("a header"));
+        let timeout = format!("{milliseconds}m").parse().expect("a header");
+        request.metadata_mut().insert("grpc-timeout", timeout);
         let mut client = server.patient_client();
         async move { client.analyze_sentiment(request).await.expect_err("too late").code() }
     };
-    assert_eq!(late("1m").await, Code::DeadlineExceeded);
-    assert_eq!(metric(&metrics, "arom_text_duration_seconds_count{step=\"total\"}"), 0.0);
-    assert_eq!(metric(&metrics, "arom_queue_cancelled_windows_total"), 0.0, "it was never queued");
-    let many = join_all((0..4).map(|_| late("120m"))).await;
-    // tonic's own timer says CANCELLED; on a machine with more work than cores it may run before ours.
-    let late = [Code::DeadlineExceeded, Code::Cancelled];
-    assert!(many.iter().all(|code| late.contains(code)), "{many:?}");
-    until(|| metric(&metrics, "arom_queue_windows") == 0.0).await;
-    assert!(metric(&metrics, "arom_queue_cancelled_windows_total") > 50.0);
-    let metrics = Arc::clone(&metrics);
+    assert_eq!(late(1).await, Code::DeadlineExceeded);
+    assert_eq!((count(&metrics, CANCELLED), script.runs()), (0, 0), "it was never queued");
+    // Longer and longer, until a deadline leaves the server the time to queue the text first.
+    for doubling in 0.. {
+        let call = tokio::spawn(late(100 << doubling));
+        let mut queued = false;
+        until(|| {
+            queued |= count(&metrics, "arom_queue_windows") > 0;
+            call.is_finished()
+        })
+        .await;
+        // tonic's own timer says CANCELLED; on a machine with more work than cores it may run before ours.
+        let code = call.await.expect("no panic");
+        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&code), "{code:?}");
+        until(|| metric(&metrics, "arom_queue_windows") == 0.0).await;
+        if queued {
+            break;
+        }
+    }
+    assert!(count(&metrics, CANCELLED) > 0);
     until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
+    let begun = script.rows();
+    script.all(Turn::Answer);
     server.stop().await.expect("a clean stop");
+    assert_eq!(script.rows(), begun, "nothing of the rest was run");
 }
 
 #[tokio::test]

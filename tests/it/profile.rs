@@ -15,7 +15,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use crate::support::{Server, server_config};
+use crate::support::{Server, eventually, server_config, until};
 
 type Client = ProfileServiceClient<Channel>;
 
@@ -387,15 +387,7 @@ async fn the_bytes_of_whom_was_erased_leave_the_disk() {
     };
     assert!(!on_disk("Uerased").is_empty() && !on_disk("Eventoferased").is_empty());
     erase(&mut client, "Uerased").await;
-    let begun = std::time::Instant::now();
-    loop {
-        let left = [on_disk("Uerased"), on_disk("Eventoferased")].concat();
-        if left.is_empty() {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(30), "it is still in {left:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(|| on_disk("Uerased").is_empty() && on_disk("Eventoferased").is_empty()).await;
     assert_eq!(count(&profile(&mut client, "d", "").await.expect("known"), 5), 1);
     server.stop().await.expect("a clean stop");
 }
@@ -429,11 +421,7 @@ async fn a_disk_that_fails_refuses_writes_and_serves_reads() {
         let request = HealthCheckRequest { service: service.to_owned() };
         health.check(request).await.expect("an answer").into_inner().status()
     };
-    let begun = std::time::Instant::now();
-    while status("arom.v1.ProfileService").await != ServingStatus::NotServing {
-        assert!(begun.elapsed() < Duration::from_secs(10), "health says so");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(async || status("arom.v1.ProfileService").await == ServingStatus::NotServing).await;
     assert_eq!(status("").await, ServingStatus::Serving, "texts are scored as before");
     drop(server);
     // Started again with room, it has what it had acknowledged, and takes the other.

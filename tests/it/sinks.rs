@@ -202,7 +202,9 @@ async fn a_killed_server_and_a_failing_receiver_lose_nothing() {
             number += 1;
         }
         if round < 2 {
-            tokio::time::sleep(Duration::from_millis(random >> 55)).await;
+            // In the middle of what it delivers, or before it has delivered anything.
+            let posts = receiver.posts() + round;
+            until(|| receiver.posts() >= posts).await;
             process.child.kill().expect("it runs");
             process.child.wait().expect("it ended");
             continue;

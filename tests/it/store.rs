@@ -91,10 +91,11 @@ fn writer() {
 
 #[test]
 fn a_killed_process_loses_nothing_that_it_acknowledged() {
+    const ROUNDS: u64 = 50;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut acknowledged = BTreeSet::new();
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-    for round in 0..50_u64 {
+    for round in 0..ROUNDS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut child = Process::new(std::env::current_exe().expect("this test"))
             .args(["--ignored", "--exact", "store::writer", "--nocapture"])
@@ -109,9 +110,11 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut lines = lines.map_while(Result::ok).skip_while(|line| !line.ends_with("open"));
         assert!(lines.next().is_some(), "the store opens after {round} kills");
-        std::thread::sleep(Duration::from_micros(random % 60_000));
+        let mut said = lines.filter(|line| line.starts_with('e')).map(|line| number(&line));
+        // Somewhere in a commit, after some that it has acknowledged.
+        acknowledged.extend(said.by_ref().take(usize::try_from(random >> 57).expect("7 bits")));
         child.kill().expect("it runs");
-        acknowledged.extend(lines.filter(|line| line.starts_with('e')).map(|line| number(&line)));
+        acknowledged.extend(said);
         child.wait().expect("it ended");
         if round % 10 == 9 {
             check(&open(folder.path()).expect("it opens"), &acknowledged);

@@ -10,13 +10,15 @@ use arom::grpc::v1::{
     AnalyzeSentimentRequest, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse,
 };
 use arom::scoring::ScoringConfig;
+use arom::telemetry::Metrics;
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::{RpcStatusExt, StatusExt};
 
-use crate::support::{Server, metric, server_config, uncached, until};
+use crate::scripted::{Script, Turn};
+use crate::support::{Server, count, metric, server_config, uncached, until};
 
 type Client = SentimentServiceClient<Channel>;
 
@@ -63,40 +65,84 @@ async fn open(client: &mut Client, timeout: Option<Duration>) -> Open {
     Open { send, answers }
 }
 
+/// A script that holds the runs of [`long`] texts and answers short ones.
+fn hold_long() -> Script {
+    let script = Script::new(Turn::Answer);
+    script.each(|rows| if rows.iter().any(|row| row.len() > 60) { Turn::Hold } else { Turn::Answer });
+    script
+}
+
+/// Settings of a scripted model.
+fn scripted(workers: usize) -> ScoringConfig {
+    ScoringConfig { workers, ..uncached() }
+}
+
 #[tokio::test]
 async fn every_text_is_answered_once_as_it_is_done() {
-    let server = Server::start().await;
+    let script = hold_long();
+    let (server, _) = Server::scripted(server_config(), &scripted(2), &script).await;
     let mut client = Client::new(server.ready().await);
-    let mut items: Vec<_> = (0..300).map(|id| item(id, &format!("รอบที่ {id} อร่อยเหมือนเดิม"))).collect();
-    items[0] = item(0, &"รอนานมาก พนักงานไม่สนใจลูกค้าเลย ".repeat(400));
-    // The model has nothing to say about these, so they wait for nobody.
-    items[1] = item(1, "…");
-    let answers = all(&mut client, items).await.expect("a clean end");
-    let mut ids: Vec<i64> = answers.iter().map(|answer| answer.index).collect();
-    assert_ne!(ids[0], 0, "the long first text does not hold up what is done before it");
-    ids.sort_unstable();
-    assert_eq!(ids, (0..300).collect::<Vec<_>>());
-    for answer in &answers {
+    let Open { send, mut answers } = open(&mut client, None).await;
+    send.send(long(0)).await.expect("the stream is open");
+    for id in 1..300 {
+        send.send(item(id, &format!("รอบที่ {id} อร่อยเหมือนเดิม"))).await.expect("the stream is open");
+    }
+    drop(send);
+    let mut seen = Vec::new();
+    // The model still has the first text when all others are answered.
+    while seen.len() < 299 {
+        seen.push(answers.message().await.expect("a clean answer").expect("an answer"));
+    }
+    assert!(seen.iter().all(|answer| answer.index > 0), "the first text is not done");
+    script.all(Turn::Answer);
+    while let Some(answer) = answers.message().await.expect("a clean end") {
+        seen.push(answer);
+    }
+    assert_eq!(seen.last().map(|answer| answer.index), Some(0));
+    seen.sort_by_key(|answer| answer.index);
+    assert!(seen.iter().map(|answer| answer.index).eq(0..300), "each once");
+    for answer in &seen {
         assert_eq!(answer.message_id, answer.index.to_string());
         let Some(Outcome::Response(response)) = &answer.outcome else { panic!("{answer:?}") };
         assert_eq!(response.message_id, answer.message_id);
     }
-    // The same numbers as a single call, to the bit.
-    let single = client.analyze_sentiment(item(7, "รอบที่ 7 อร่อยเหมือนเดิม").request.expect("a text")).await;
-    let single = single.expect("scored").into_inner().sentiment;
-    let streamed = answers.into_iter().find(|answer| answer.index == 7).and_then(|answer| answer.outcome);
-    assert!(matches!(streamed, Some(Outcome::Response(response)) if response.sentiment == single));
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_stream_gives_the_numbers_of_single_calls_to_the_bit() {
+    let server = Server::start().await;
+    let mut client = Client::new(server.ready().await);
+    let mut items: Vec<_> = (0..20).map(|id| item(id, &format!("รอบที่ {id} อร่อยเหมือนเดิม"))).collect();
+    items.extend([long(20), item(21, "…")]);
+    for answer in all(&mut client, items.clone()).await.expect("a clean end") {
+        let Some(Outcome::Response(streamed)) = answer.outcome else { panic!("{answer:?}") };
+        let index = usize::try_from(answer.index).expect("an index");
+        let single = client.analyze_sentiment(items[index].request.clone().expect("a text")).await;
+        assert_eq!(streamed.sentiment, single.expect("scored").into_inner().sentiment, "text {index}");
+    }
     server.stop().await.expect("a clean stop");
 }
 
 #[tokio::test]
 async fn answers_come_in_order_if_the_first_message_asks() {
-    let server = Server::start().await;
+    let script = hold_long();
+    let (server, metrics) = Server::scripted(server_config(), &scripted(2), &script).await;
     let mut client = Client::new(server.ready().await);
-    let mut items: Vec<_> = (0..100).map(|id| item(id, &format!("รอบที่ {id} บริการดี"))).collect();
-    items[0] = StreamAnalyzeSentimentRequest { in_order: true, ..long(0) };
-    let answers = all(&mut client, items).await.expect("a clean end");
-    assert!(answers.iter().map(|answer| answer.index).eq(0..100));
+    let Open { send, mut answers } = open(&mut client, None).await;
+    send.send(StreamAnalyzeSentimentRequest { in_order: true, ..long(0) }).await.expect("it is open");
+    for id in 1..100 {
+        send.send(item(id, &format!("รอบที่ {id} บริการดี"))).await.expect("the stream is open");
+    }
+    drop(send);
+    // All others are done before the first one is.
+    until(|| metric(&metrics, "arom_text_duration_seconds_count{step=\"total\"}") == 99.0).await;
+    script.all(Turn::Answer);
+    let mut seen = Vec::new();
+    while let Some(answer) = answers.message().await.expect("a clean end") {
+        seen.push(answer.index);
+    }
+    assert!(seen.into_iter().eq(0..100));
     server.stop().await.expect("a clean stop");
 }
 
@@ -132,12 +178,14 @@ async fn an_empty_stream_ends_well() {
 
 #[tokio::test]
 async fn a_stream_is_read_no_further_than_its_window_and_never_refused() {
+    const STREAMS: usize = 4;
     let config = ServerConfig { stream_window: 4, ..server_config() };
     // A queue that holds a handful of texts at most.
-    let scoring = ScoringConfig { inbox_tokens: 512, max_wait: Duration::from_millis(1), ..uncached() };
-    let (server, metrics) = Server::measured(config, &scoring).await;
+    let scoring = ScoringConfig { inbox_tokens: 512, max_wait: Duration::from_millis(1), ..scripted(1) };
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(config, &scoring, &script).await;
     let channel = server.ready().await;
-    let streams: Vec<_> = (0..4)
+    let streams: Vec<_> = (0..STREAMS)
         .map(|_| {
             let mut client = Client::new(channel.clone());
             tokio::spawn(async move {
@@ -145,72 +193,106 @@ async fn a_stream_is_read_no_further_than_its_window_and_never_refused() {
             })
         })
         .collect();
+    until(|| waiting(&metrics) + script.rows() == STREAMS * 4).await;
+    let mut most = 0;
+    for run in 1.. {
+        script.begun(run).await;
+        most = most.max(waiting(&metrics));
+        if script.rows() == STREAMS * 30 {
+            break;
+        }
+        script.release(1);
+    }
+    script.all(Turn::Answer);
     for answers in streams {
         let answers = answers.await.expect("no panic").expect("a clean end");
         assert!(answers.iter().all(|answer| matches!(answer.outcome, Some(Outcome::Response(_)))));
         assert_eq!(answers.len(), 30);
     }
+    assert!(most <= STREAMS * 4, "{most} texts of {STREAMS} streams with windows of 4 waited at once");
     assert_eq!(metric(&metrics, "arom_queue_refused_texts_total"), 0.0);
     let done = "arom_items_total{method=\"StreamAnalyzeSentiment\",status=\"OK\"}";
     assert_eq!(metric(&metrics, done), 120.0);
     server.stop().await.expect("a clean stop");
 }
 
+/// A server of one worker that is held, and a stream with so many texts in its queue.
+async fn filled(script: &Script, texts: usize) -> (Server, Arc<Metrics>, Open) {
+    let (server, metrics) = Server::scripted(server_config(), &scripted(1), script).await;
+    let mut client = Client::new(server.ready().await);
+    let open = open(&mut client, None).await;
+    for id in 0..texts {
+        open.send.send(long(id)).await.expect("the stream is open");
+    }
+    until(|| waiting(&metrics) + script.rows() == texts).await;
+    (server, metrics, open)
+}
+
+/// Texts of one window each that wait for a worker.
+fn waiting(metrics: &Metrics) -> usize {
+    count(metrics, "arom_queue_windows")
+}
+
+const CANCELLED: &str = "arom_queue_cancelled_windows_total";
+
 #[tokio::test]
 async fn a_caller_who_cancels_frees_the_work() {
-    let (server, metrics) = Server::measured(server_config(), &uncached()).await;
-    let mut client = Client::new(server.ready().await);
-    let Open { send, answers } = open(&mut client, None).await;
-    for id in 0..200 {
-        send.send(long(id)).await.expect("the stream is open");
-    }
-    let level = || metric(&metrics, "arom_queue_windows");
-    // More than are asked for below: some are run before all are dropped.
-    until(|| level() > 150.0).await;
-    drop((send, answers));
-    until(|| level() == 0.0).await;
-    let cancelled = metric(&metrics, "arom_queue_cancelled_windows_total");
-    let run = metric(&metrics, "arom_batch_rows_sum");
-    assert!(cancelled > 100.0 && run < 100.0, "{cancelled} cancelled, {run} run");
+    let script = Script::new(Turn::Hold);
+    let (server, metrics, open) = filled(&script, 200).await;
+    let (waited, running) = (waiting(&metrics), script.rows());
+    assert!(waited > 100, "a run takes few of them: {running}");
+    drop(open);
+    until(|| waiting(&metrics) == 0).await;
+    assert_eq!(count(&metrics, CANCELLED), waited);
+    script.all(Turn::Answer);
     until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
     let ended = "arom_request_duration_seconds_count{method=\"StreamAnalyzeSentiment\",status=\"CANCELLED\"}";
     assert_eq!(metric(&metrics, ended), 1.0);
     server.stop().await.expect("a clean stop");
+    assert_eq!(script.rows(), running, "nothing of the rest was run");
 }
 
 #[tokio::test]
 async fn a_deadline_ends_a_stream_and_frees_the_work() {
-    let (server, metrics) = Server::measured(server_config(), &uncached()).await;
-    let mut client = Client::new(server.ready().await);
-    let Open { send, mut answers } = open(&mut client, Some(Duration::from_millis(150))).await;
-    for id in 0..200 {
-        send.send(long(id)).await.expect("the stream is open");
-    }
-    let end = loop {
-        match answers.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the stream ended well"),
-            Err(status) => break status,
+    // Longer and longer, until a deadline leaves the server the time to queue the texts first.
+    for timeout in (0..).map(|doubling| Duration::from_millis(100 << doubling)) {
+        let script = Script::new(Turn::Hold);
+        let (server, metrics) = Server::scripted(server_config(), &scripted(1), &script).await;
+        let mut client = Client::new(server.ready().await);
+        let Open { send, mut answers } = open(&mut client, Some(timeout)).await;
+        for id in 0..50 {
+            // A deadline that has passed closes the stream.
+            send.send(long(id)).await.unwrap_or_default();
         }
-    };
-    assert_eq!(end.code(), Code::DeadlineExceeded);
-    until(|| metric(&metrics, "arom_queue_windows") == 0.0).await;
-    assert!(metric(&metrics, "arom_queue_cancelled_windows_total") > 50.0);
-    server.stop().await.expect("a clean stop");
+        let ended = answers.message();
+        let queued = until(|| waiting(&metrics) + script.rows() == 50);
+        let (end, queued) = tokio::select! {
+            biased;
+            () = queued => (answers.message().await, true),
+            end = ended => (end, false),
+        };
+        assert_eq!(end.expect_err("the model answers nothing").code(), Code::DeadlineExceeded);
+        let running = script.rows();
+        until(|| waiting(&metrics) == 0).await;
+        script.all(Turn::Answer);
+        drop(send);
+        server.stop().await.expect("a clean stop");
+        assert_eq!(script.rows(), running, "nothing of the rest was run");
+        if queued {
+            assert_eq!(count(&metrics, CANCELLED), 50 - running);
+            return;
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_stopping_server_answers_what_it_has_read_and_says_so() {
-    let server = Server::start().await;
-    let mut client = Client::new(server.ready().await);
-    let Open { send, mut answers } = open(&mut client, None).await;
-    for id in 0..40 {
-        send.send(long(id)).await.expect("the stream is open");
-    }
-    // The first answer says that the rest has been read as well: all of them fit into the window.
-    answers.message().await.expect("a clean answer").expect("an answer");
-    let stopped = tokio::spawn(server.stop());
-    let mut seen = 1;
+    let script = Script::new(Turn::Hold);
+    let (server, _, Open { send, mut answers }) = filled(&script, 40).await;
+    let stopped = server.stop();
+    let stopped = tokio::spawn(stopped);
+    script.all(Turn::Answer);
+    let mut seen = 0;
     let end = loop {
         match answers.message().await {
             Ok(Some(answer)) => {
@@ -229,21 +311,20 @@ async fn a_stopping_server_answers_what_it_has_read_and_says_so() {
 
 #[tokio::test]
 async fn a_stream_keeps_nobody_waiting() {
-    let (server, metrics) = Server::measured(server_config(), &uncached()).await;
-    let mut client = Client::new(server.ready().await);
-    let Open { send, answers } = open(&mut client, None).await;
-    for id in 0..200 {
-        send.send(long(id)).await.expect("the stream is open");
-    }
-    let metrics = Arc::clone(&metrics);
-    until(|| metric(&metrics, "arom_queue_windows") > 150.0).await;
-    let mut few = Client::new(server.channel().await);
+    let script = Script::new(Turn::Hold);
+    let (server, metrics, open) = filled(&script, 200).await;
     for id in 0..5 {
+        let before = waiting(&metrics);
+        let mut few = Client::new(server.channel().await);
         let request = item(id, "ดีมาก").request.expect("a text");
-        few.analyze_sentiment(request).await.expect("scored");
+        let alone = tokio::spawn(async move { few.analyze_sentiment(request).await });
+        until(|| waiting(&metrics) == before + 1).await;
+        // The run under way ends, at most one other goes before the single text, and then comes its own.
+        script.release(3);
+        alone.await.expect("no panic").expect("scored");
     }
-    let left = metric(&metrics, "arom_queue_windows");
-    assert!(left > 50.0, "five single texts went before most of the stream; {left} were left");
-    drop((send, answers));
+    assert!(waiting(&metrics) > 100, "five single texts went before most of the stream");
+    drop(open);
+    script.all(Turn::Answer);
     server.stop().await.expect("a clean stop");
 }

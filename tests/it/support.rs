@@ -14,10 +14,13 @@ use arom::model::{Bundle, Runtime};
 use arom::profile::{Book, Clock, Disk, Keeper, Terms, Upkeep};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::telemetry::Metrics;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
+
+use crate::scripted::Script;
 
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -29,6 +32,15 @@ pub fn bundle_folder() -> PathBuf {
 
 pub fn runtime() -> Runtime {
     Runtime::load(None).expect("the build fetched ONNX Runtime")
+}
+
+/// How long a test waits for what must come. It is long, so that only what never comes fails the test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The shipped bundle, read and verified once.
+pub fn bundle() -> &'static Bundle {
+    static BUNDLE: OnceLock<Bundle> = OnceLock::new();
+    BUNDLE.get_or_init(|| Bundle::read(&bundle_folder()).expect("the shipped bundle is whole"))
 }
 
 /// One scorer for all tests of this process.
@@ -43,8 +55,7 @@ pub fn uncached() -> ScoringConfig {
 }
 
 pub fn open_scorer(config: &ScoringConfig, metrics: Arc<Metrics>) -> Scorer {
-    let bundle = Bundle::read(&bundle_folder()).expect("the shipped bundle is whole");
-    Scorer::open(&bundle, &runtime(), config, metrics).expect("the shipped bundle fits")
+    Scorer::open(bundle(), &runtime(), config, metrics).expect("the shipped bundle fits")
 }
 
 pub fn server_config() -> ServerConfig {
@@ -72,8 +83,23 @@ impl Server {
     pub async fn measured(config: ServerConfig, scoring: &ScoringConfig) -> (Self, Arc<Metrics>) {
         let metrics = Arc::<Metrics>::default();
         let scorer = open_scorer(scoring, Arc::clone(&metrics));
-        let parts = Parts { metrics: Arc::clone(&metrics), ..Parts::default() };
-        (Self::start_with(config, parts, move |_| Ok(scorer.clone())).await, metrics)
+        (Self::scoring(config, scorer, Arc::clone(&metrics)).await, metrics)
+    }
+
+    /// A server whose model does what a script says, and what both measure.
+    pub async fn scripted(
+        config: ServerConfig,
+        scoring: &ScoringConfig,
+        script: &Script,
+    ) -> (Self, Arc<Metrics>) {
+        let metrics = Arc::<Metrics>::default();
+        let scorer = script.scorer(scoring, Arc::clone(&metrics));
+        (Self::scoring(config, scorer, Arc::clone(&metrics)).await, metrics)
+    }
+
+    async fn scoring(config: ServerConfig, scorer: Scorer, metrics: Arc<Metrics>) -> Self {
+        let parts = Parts { metrics, ..Parts::default() };
+        Self::start_with(config, parts, move |_| Ok(scorer.clone())).await
     }
 
     pub async fn with(
@@ -148,9 +174,29 @@ impl Server {
 
 /// The value of a metric, by its name and labels as they are written.
 pub fn metric(metrics: &Metrics, name: &str) -> f64 {
+    shown(metrics, name).parse().expect("a number")
+}
+
+/// The value of a metric that counts, as [`metric`].
+pub fn count(metrics: &Metrics, name: &str) -> usize {
+    shown(metrics, name).parse().expect("a whole number")
+}
+
+fn shown(metrics: &Metrics, name: &str) -> String {
     let text = metrics.render();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+    value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+}
+
+/// Status line and body of a GET.
+pub async fn http_get(address: &str, path: &str) -> (String, String) {
+    let mut socket = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.lines().next().expect("a status").to_owned(), body.to_owned())
 }
 
 /// Waits until something is so.
@@ -160,7 +206,26 @@ pub async fn until(mut so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), patience).await.expect("it becomes so");
+    tokio::time::timeout(PATIENCE, patience).await.expect("it becomes so");
+}
+
+/// Waits until something that has to be asked for is so.
+pub async fn eventually(mut so: impl AsyncFnMut() -> bool) {
+    let patience = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, patience).await.expect("it becomes so");
+}
+
+/// As [`until`], on a thread that may wait.
+pub fn until_blocking(mut so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < PATIENCE, "it becomes so");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Watches health until it is SERVING; gives the statuses seen, that one included.
