@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -21,6 +21,10 @@ $(BENCHES:%=bench-%): bench-%: ## one benchmark
 bench-ceiling: ## the machine's int8 product, the share inference reaches, and where the rest goes
 	python3 -m pip install --quiet --upgrade --target target/bench/python -r benches/peers/requirements.txt
 	PYTHONPATH=target/bench/python python3 benches/peers/ceiling.py models/arom-base/model.onnx target/bench
+
+attack: ## what strangers may do to a server: each script prints what it measured and fails when the attack succeeds
+	cargo build --release
+	for script in tests/attack/[a-km-z]*.py tests/attack/l[!i]*.py; do test ! -e $$script || python3 $$script || exit 1; done
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page

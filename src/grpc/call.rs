@@ -1,9 +1,9 @@
 //! One call from its arrival to its end: admitted or refused, counted, traced, ended by its deadline.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use tracing::{Instrument, Span};
 
 use super::Shared;
 use super::status::{CANCELLED, Failure, OK, name};
+use crate::scoring::{Refused, RetryLine, chance};
 use crate::telemetry;
 
 /// How long a connection may linger after the last call was answered, for the answer to reach its caller.
@@ -21,8 +22,14 @@ const LINGER: Duration = Duration::from_secs(2);
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Whoever was refused does not come back sooner, nor later than this.
-const RETRY: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
+/// A refused caller is told to come back no sooner than this: a call ends and not a text.
+const SOONEST_RETRY: Duration = Duration::from_millis(200);
+
+/// A refused caller is told to come back no later than this.
+const LATEST_RETRY: Duration = Duration::from_secs(30);
+
+/// No call is taken to last longer than this, since a stream may last for hours.
+const LONGEST_CALL: Duration = Duration::from_millis(2500);
 
 /// The calls that are being answered.
 #[derive(Debug)]
@@ -33,12 +40,30 @@ pub(super) struct InFlight {
     moved_us: AtomicU64,
     /// How long the slowest of the last calls took, in microseconds: it counts a quarter less with each that is faster.
     slowest_us: AtomicU64,
+    /// Most calls at once.
+    limit: usize,
+    refused: Mutex<Line>,
+    hasher: RandomState,
+}
+
+/// The callers who were refused.
+#[derive(Debug)]
+struct Line {
+    line: RetryLine,
+    refusals: u64,
 }
 
 impl InFlight {
-    pub(super) fn new() -> Self {
-        let (moved_us, slowest_us) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { count: watch::Sender::new(0), begun: Instant::now(), moved_us, slowest_us }
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            count: watch::Sender::new(0),
+            begun: Instant::now(),
+            moved_us: AtomicU64::new(0),
+            slowest_us: AtomicU64::new(0),
+            limit,
+            refused: Mutex::new(Line { line: RetryLine::new(LATEST_RETRY), refusals: 0 }),
+            hasher: RandomState::new(),
+        }
     }
 
     fn moved(&self) {
@@ -48,19 +73,27 @@ impl InFlight {
     /// Notes how long a call took.
     fn ended(&self, took: Duration) {
         self.moved();
-        // A stream may have lasted for hours.
-        let took = microseconds(took.min(*RETRY.end() / 2));
+        let took = microseconds(took.min(LONGEST_CALL));
         // Of two at once one may be lost: it is an estimate.
         let slowest = self.slowest_us.load(Ordering::Relaxed);
         self.slowest_us.store(took.max(slowest - slowest / 4), Ordering::Relaxed);
     }
 
-    /// When there is likely room again: after twice the time of a call, since others are waiting, too. Calls take no less than nothing has
-    /// moved for.
-    fn retry_after(&self) -> Duration {
-        let still = microseconds(self.begun.elapsed()).saturating_sub(self.moved_us.load(Ordering::Relaxed));
-        let slowest = self.slowest_us.load(Ordering::Relaxed).max(still);
-        Duration::from_micros(slowest.saturating_mul(2)).clamp(*RETRY.start(), *RETRY.end())
+    /// When a refused caller is to come back: after the time of a call, and after the callers refused before it. Calls take no
+    /// less than nothing has moved for.
+    fn retry_after(&self, patience: Option<Duration>) -> Duration {
+        let now = self.begun.elapsed();
+        let still = microseconds(now).saturating_sub(self.moved_us.load(Ordering::Relaxed));
+        let slowest = Duration::from_micros(self.slowest_us.load(Ordering::Relaxed).max(still));
+        let slowest = slowest.clamp(SOONEST_RETRY, LONGEST_CALL);
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.refusals += 1;
+        let chance = chance(&self.hasher, refused.refusals);
+        // So many calls end at once.
+        let work = slowest / u32::try_from(self.limit.max(1)).unwrap_or(u32::MAX);
+        refused
+            .line
+            .refuse(Refused { key: None, ahead: slowest, work, patience, comes_back: None, chance }, now)
     }
 
     /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
@@ -113,8 +146,11 @@ impl Call {
             calls = *count;
             room
         });
+        let deadline = deadline(metadata);
         if !admitted {
-            let retry_after = shared.in_flight.retry_after();
+            let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let retry_after = shared.in_flight.retry_after(patience);
+            shared.metrics.told_to_retry(retry_after);
             let refused = Status::from(Failure::TooManyCalls { retry_after });
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
             return Err(refused);
@@ -126,7 +162,7 @@ impl Call {
             method,
             started: Instant::now(),
             status: CANCELLED,
-            deadline: deadline(metadata),
+            deadline,
             span,
         })
     }

@@ -218,7 +218,7 @@ where
     let shared = Arc::new(Shared {
         scorer: ArcSwapOption::empty(),
         profiles,
-        in_flight: InFlight::new(),
+        in_flight: InFlight::new(config.max_calls),
         stopped: stopped.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),

@@ -17,7 +17,7 @@ use super::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResponse, BatchAnalyzeSentimentResult, StreamAnalyzeSentimentRequest,
 };
-use crate::scoring::{ScoreError, Scored};
+use crate::scoring::{Client, ScoreError, Scored};
 
 const SERVICE: &str = "arom.v1.SentimentService";
 
@@ -32,14 +32,19 @@ impl Sentiment {
         Self { shared }
     }
 
-    async fn analyze(&self, request: AnalyzeSentimentRequest) -> Result<AnalyzeSentimentResponse, Failure> {
+    async fn analyze(
+        &self,
+        request: AnalyzeSentimentRequest,
+        client: Client,
+    ) -> Result<AnalyzeSentimentResponse, Failure> {
         let scorer = self.shared.scorer()?;
         let mut checked = Checked::new(request, &self.shared.config)?;
         let recording = checked.recording.take();
         if recording.is_some() {
             self.shared.keeper()?;
         }
-        let scored = scorer.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
+        let caller = scorer.caller_for(client);
+        let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
         let record = self.shared.record_one(recording, &scored).await?;
         Ok(checked.answer(scored, scorer.fingerprint(), record))
     }
@@ -47,6 +52,7 @@ impl Sentiment {
     async fn batch(
         &self,
         requests: Vec<AnalyzeSentimentRequest>,
+        client: Client,
         done: impl Fn(&'static str),
     ) -> Result<BatchAnalyzeSentimentResponse, Failure> {
         let scorer = self.shared.scorer()?;
@@ -61,7 +67,7 @@ impl Sentiment {
             self.shared.keeper()?;
         }
         let texts: Vec<_> = checked.iter().flatten().map(|item| (item.text.clone(), item.features)).collect();
-        let mut scored = scorer.score_all(texts).collect::<Vec<_>>().await.into_iter();
+        let mut scored = scorer.caller_for(client).score_all(texts).collect::<Vec<_>>().await.into_iter();
         // All that has a score is recorded in one commit, and then answered.
         let (mut items, mut commands) = (Vec::with_capacity(checked.len()), Vec::new());
         for item in checked {
@@ -96,6 +102,11 @@ impl Sentiment {
     }
 }
 
+/// The client of a call, as the queue knows it.
+fn client<T>(call: &Call, request: &Request<T>) -> Client {
+    Client { address: request.remote_addr().map(|address| address.ip()), deadline: call.deadline }
+}
+
 #[tonic::async_trait]
 impl SentimentService for Sentiment {
     async fn analyze_sentiment(
@@ -104,7 +115,8 @@ impl SentimentService for Sentiment {
     ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "AnalyzeSentiment", request.metadata())?;
         let item = call.items();
-        let answer = call.answer(self.analyze(request.into_inner())).await;
+        let client = client(&call, &request);
+        let answer = call.answer(self.analyze(request.into_inner(), client)).await;
         item(answer.as_ref().map_or_else(name, |_| OK));
         answer
     }
@@ -115,7 +127,8 @@ impl SentimentService for Sentiment {
     ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "BatchAnalyzeSentiment", request.metadata())?;
         let item = call.items();
-        call.answer(self.batch(request.into_inner().requests, item)).await
+        let client = client(&call, &request);
+        call.answer(self.batch(request.into_inner().requests, client, item)).await
     }
 
     type StreamAnalyzeSentimentStream = Answers;

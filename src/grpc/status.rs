@@ -229,13 +229,17 @@ fn plain(code: Code, reason: &str, message: &str) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
-/// A refusal for now. Those who read the details find the delay there; gRPC's own retries
+/// A refusal for now, with the delay rounded up to milliseconds, so that a caller that keeps it is not early. Those who read the details find the delay there; gRPC's own retries
 /// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md>) read it from the trailer.
 fn later(reason: &str, message: &str, delay: Duration) -> Status {
+    let delay = Duration::from_millis(whole_milliseconds(delay));
     let mut details = ErrorDetails::with_retry_info(Some(delay));
     details.set_error_info(reason, DOMAIN, []);
     let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    status.metadata_mut().insert(PUSHBACK, milliseconds.into());
+    status.metadata_mut().insert(PUSHBACK, whole_milliseconds(delay).into());
     status
+}
+
+fn whole_milliseconds(delay: Duration) -> u64 {
+    u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ mod evaluation;
 mod explanation;
 mod prepared;
 mod queue;
+mod retry_line;
 mod scorer;
 mod sentiment;
 mod slices;
@@ -21,12 +22,14 @@ pub use catalogue::{Catalogue, CatalogueError, Target, TargetKind};
 pub use evaluation::{ClassFigures, Evaluation, McNemar, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use prepared::MAX_CLAUSES;
-pub use scorer::{Caller, OpenError, ScoreError, Scorer, ScoringConfig};
+pub(crate) use retry_line::{Refused, RetryLine};
+pub use scorer::{Caller, Client, OpenError, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
     Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredMention, ScoredWindow, Sentiment,
     Timings,
 };
 pub use slices::{slice_names, slices};
+pub(crate) use workers::chance;
 
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,15 @@ pub(super) struct Queue<J> {
     pushed: u64,
     tokens: usize,
     capacity: usize,
-    burst: usize,
+}
+
+/// How much may wait before the job of a new caller. It is refused if there is more of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ahead {
+    /// Callers that wait. So many are a burst, which is over in a moment, and not yet an overload.
+    pub(super) callers: usize,
+    /// Tokens that go before it.
+    pub(super) tokens: usize,
 }
 
 /// There is no room.
@@ -63,8 +71,8 @@ pub(super) struct Full {
 }
 
 impl<J: Waiting> Queue<J> {
-    /// A queue for so many tokens. While fewer than `burst` callers wait, nobody is refused for want of time.
-    pub(super) fn new(capacity: usize, burst: usize) -> Self {
+    /// A queue for so many tokens.
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             jobs: BTreeMap::new(),
             callers: HashMap::new(),
@@ -73,13 +81,12 @@ impl<J: Waiting> Queue<J> {
             pushed: 0,
             tokens: 0,
             capacity,
-            burst,
         }
     }
 
     /// Takes all the jobs of one text or none, so that no text is left half scored.
     ///
-    /// A caller with nothing waiting is refused if more than `most_ahead` tokens go before: better a refusal now
+    /// A caller with nothing waiting is refused if more than `most_ahead` goes before: better a refusal now
     /// than an answer too late. One with jobs waiting chose to wait for them, but gets no more than half of the
     /// queue, so that there is room for the next. Nobody gets beyond the whole queue, unless it is empty: or a text
     /// larger than that could never be scored.
@@ -87,13 +94,16 @@ impl<J: Waiting> Queue<J> {
         &mut self,
         caller: CallerId,
         jobs: Vec<J>,
-        most_ahead: usize,
+        most_ahead: Ahead,
     ) -> Result<Vec<Place>, Full> {
         let tokens: usize = jobs.iter().map(J::tokens).sum();
         if !self.jobs.is_empty() {
             let refused = match self.callers.get(&caller) {
                 Some(standing) => standing.tokens + tokens > self.capacity / 2,
-                None => self.callers.len() >= self.burst && self.tokens_ahead(most_ahead) > most_ahead,
+                None => {
+                    let Ahead { callers, tokens } = most_ahead;
+                    self.callers.len() >= callers && self.tokens_ahead(tokens) > tokens
+                }
             };
             if refused || self.tokens + tokens > self.capacity {
                 return Err(Full { tokens: self.tokens_ahead(usize::MAX) });

@@ -1,5 +1,6 @@
 //! The one path from text to sentiment; every caller, whatever its transport, goes through [`Scorer`].
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -19,7 +20,7 @@ use super::sentiment::{
     Sentiment, Timings,
 };
 use super::window::Windows;
-use super::workers::{Inferred, Ticket, Workers};
+use super::workers::{Asker, Inferred, NotQueued, Ticket, Workers, WorkersConfig};
 use crate::model::{
     Bundle, Calibration, Distributions, Inference, Label, Model, Probabilities, Runtime, SessionError,
     TokenId, Tokenizer, TokenizerError,
@@ -29,6 +30,9 @@ use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
+
+/// How long a patient caller waits at most before it looks whether others have left room: it need not wait for its time in the line.
+const PATIENT_GLANCE: Duration = Duration::from_millis(100);
 
 /// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
 const SHORT_BYTES: usize = 1024;
@@ -199,8 +203,13 @@ impl Scorer {
         };
         let padding = tokenizer.padding();
         let preparing = Semaphore::new(sessions.len().max(1));
-        let workers =
-            Workers::start(sessions, config.inbox_tokens, config.max_wait, padding, Arc::clone(&metrics));
+        let workers_config = WorkersConfig {
+            inbox_tokens: config.inbox_tokens,
+            max_wait: config.max_wait,
+            padding,
+            shares_flights: cache.is_some(),
+        };
+        let workers = Workers::start(sessions, workers_config, Arc::clone(&metrics));
         let engine = Engine {
             fingerprint: bundle.fingerprint.clone(),
             labels: bundle.labels,
@@ -257,12 +266,17 @@ impl Scorer {
 
     /// One who asks: its texts wait for one another and take turns with those of others.
     pub fn caller(&self) -> Caller {
+        self.caller_for(Client::default())
+    }
+
+    /// One who asks for a client.
+    pub fn caller_for(&self, client: Client) -> Caller {
         let id = CallerId(self.engine.callers.fetch_add(1, Ordering::Relaxed));
+        let Client { address, deadline } = client;
+        let asker = Asker { id, address, patient: false, deadline, admitted: false, comes_back: None };
         Caller {
             engine: Arc::clone(&self.engine),
-            id,
-            patient: false,
-            turn: Mutex::new(()),
+            turn: Mutex::new(asker),
             flying: AtomicUsize::new(0),
             landed: Notify::new(),
         }
@@ -270,7 +284,9 @@ impl Scorer {
 
     /// A caller that is never refused: while the queue has no room it waits.
     pub fn patient_caller(&self) -> Caller {
-        Caller { patient: true, ..self.caller() }
+        let mut caller = self.caller();
+        caller.turn.get_mut().patient = true;
+        caller
     }
 
     /// Scores one text.
@@ -292,25 +308,27 @@ impl Scorer {
         &self,
         texts: impl IntoIterator<Item = (T, Features)>,
     ) -> impl Stream<Item = Result<Scored, ScoreError>> {
-        let caller = Arc::new(self.caller());
-        stream::iter(texts)
-            .map(move |(text, features)| {
-                let caller = Arc::clone(&caller);
-                async move { caller.score(text.as_ref(), features).await }
-            })
-            .buffered(AT_ONCE)
+        self.caller().score_all(texts)
     }
+}
+
+/// The client for whom a text is scored, as far as it is known. A refused client is told when to come back, and known by this
+/// when it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Client {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Until when it waits. It is the caller's to keep: here it only decides whether the client can come back in time.
+    pub deadline: Option<Instant>,
 }
 
 /// One who asks a [`Scorer`], once or many times at once.
 #[derive(Debug)]
 pub struct Caller {
     engine: Arc<Engine>,
-    id: CallerId,
-    patient: bool,
     /// Held by the text that is being tokenised and queued: one after the other, so that a caller's many do not
     /// stand in the way of another's one.
-    turn: Mutex<()>,
+    turn: Mutex<Asker>,
     /// Texts that are queued or with a worker.
     flying: AtomicUsize,
     landed: Notify,
@@ -472,6 +490,20 @@ impl Caller {
         })
     }
 
+    /// Scores several texts; see [`Scorer::score_all`].
+    pub fn score_all<T: AsRef<str>>(
+        self,
+        texts: impl IntoIterator<Item = (T, Features)>,
+    ) -> impl Stream<Item = Result<Scored, ScoreError>> {
+        let caller = Arc::new(self);
+        stream::iter(texts)
+            .map(move |(text, features)| {
+                let caller = Arc::clone(&caller);
+                async move { caller.score(text.as_ref(), features).await }
+            })
+            .buffered(AT_ONCE)
+    }
+
     /// What the model says of a text, remembered or asked.
     async fn known(&self, text: &Arc<Normalized>) -> Result<Known, ScoreError> {
         let engine = &self.engine;
@@ -496,12 +528,12 @@ impl Caller {
     /// Asks the model.
     async fn analyze(&self, text: &Arc<Normalized>) -> Result<(Analysis, Flight), ScoreError> {
         let engine = &self.engine;
-        let turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let started = Instant::now();
         let (task, text) = (Arc::clone(engine), Arc::clone(text));
         let rows = engine.prepare(text.as_str().len(), move || task.tokenize(&text)).await??;
         let tokenize = started.elapsed();
-        let (tickets, _flying) = self.queue(&rows.rows).await?;
+        let (tickets, _flying) = self.queue(&mut turn, &rows.rows).await?;
         drop(turn);
         let mut inferred = Vec::with_capacity(tickets.len());
         for ticket in tickets {
@@ -516,23 +548,38 @@ impl Caller {
     }
 
     /// Queues the windows of a text, if need be when others of the same caller are done.
-    async fn queue(&self, rows: &[Vec<TokenId>]) -> Result<(Vec<Ticket>, Flying<'_>), ScoreError> {
+    async fn queue(
+        &self,
+        asker: &mut Asker,
+        rows: &[Vec<TokenId>],
+    ) -> Result<(Vec<Ticket>, Flying<'_>), ScoreError> {
+        let workers = &self.engine.workers;
+        // When a patient caller's time in the line of refused callers comes.
+        let mut due = Instant::now();
         loop {
-            match self.engine.workers.submit(self.id, rows) {
+            match workers.submit(asker, rows) {
                 Ok(tickets) => {
                     self.flying.fetch_add(1, Ordering::AcqRel);
+                    asker.admitted = true;
                     return Ok((tickets, Flying(self)));
                 }
-                Err(ScoreError::QueueFull { .. }) if self.flying.load(Ordering::Acquire) > 0 => {
+                Err(NotQueued::Full(_)) if self.flying.load(Ordering::Acquire) > 0 => {
                     self.landed.notified().await;
                 }
-                Err(ScoreError::QueueFull { retry_after }) if self.patient => {
-                    tokio::time::sleep(retry_after).await;
+                Err(NotQueued::Full(no_room)) if asker.patient => {
+                    let now = Instant::now();
+                    if due <= now {
+                        due = now + workers.line_up(asker, &no_room, rows);
+                    }
+                    tokio::time::sleep_until(due.min(now + PATIENT_GLANCE).into()).await;
                 }
-                Err(error) => {
-                    self.engine.metrics.text_refused();
-                    return Err(error);
+                Err(NotQueued::Full(no_room)) => {
+                    let retry_after = workers.line_up(asker, &no_room, rows);
+                    asker.comes_back.get_or_insert_with(|| Instant::now() + retry_after);
+                    self.engine.metrics.text_refused(retry_after);
+                    return Err(ScoreError::QueueFull { retry_after });
                 }
+                Err(NotQueued::Lost) => return Err(ScoreError::WorkerLost),
             }
         }
     }

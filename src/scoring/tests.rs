@@ -1,3 +1,4 @@
+mod retry_line;
 mod targets;
 
 use std::time::Duration;
@@ -6,7 +7,7 @@ use proptest::prelude::*;
 
 use super::behaviour::{Behaviour, BehaviourTest, Expectation};
 use super::evaluation::{Evaluation, McNemar};
-use super::queue::{CallerId, Full, Queue, Waiting};
+use super::queue::{Ahead, CallerId, Full, Queue, Waiting};
 use super::sentiment::Sentiment;
 use super::slices::slices;
 use super::window::Windows;
@@ -34,7 +35,11 @@ const BOB: CallerId = CallerId(2);
 const CAROL: CallerId = CallerId(3);
 
 /// However long it takes.
-const PATIENT: usize = usize::MAX;
+const PATIENT: Ahead = ahead(usize::MAX);
+
+const fn ahead(tokens: usize) -> Ahead {
+    Ahead { callers: 0, tokens }
+}
 
 /// Names of the jobs to run together.
 fn taken(queue: &mut Queue<Job>, budget: usize) -> Vec<u32> {
@@ -48,7 +53,7 @@ fn order(queue: &mut Queue<Job>) -> Vec<u32> {
 
 #[test]
 fn the_queue_takes_whole_texts_up_to_its_tokens() {
-    let mut queue = Queue::new(20, 0);
+    let mut queue = Queue::new(20);
     queue.push(ALICE, vec![job(1, 4), job(2, 4)], PATIENT).expect("room for 8");
     let refused = queue.push(ALICE, vec![job(3, 2), job(4, 1)], PATIENT);
     assert!(refused.is_err(), "half is the most");
@@ -61,30 +66,31 @@ fn the_queue_takes_whole_texts_up_to_its_tokens() {
 
 #[test]
 fn nobody_is_let_wait_too_long() {
-    let mut queue = Queue::new(1000, 0);
-    queue.push(ALICE, vec![job(1, 10)], 15).expect("nothing is before it");
-    queue.push(BOB, vec![job(2, 10)], 15).expect("10 before it");
-    assert_eq!(queue.push(CAROL, vec![job(3, 1)], 15), Err(Full { tokens: 20 }));
+    let mut queue = Queue::new(1000);
+    queue.push(ALICE, vec![job(1, 10)], ahead(15)).expect("nothing is before it");
+    queue.push(BOB, vec![job(2, 10)], ahead(15)).expect("10 before it");
+    assert_eq!(queue.push(CAROL, vec![job(3, 1)], ahead(15)), Err(Full { tokens: 20 }));
     // A batch is let in by its first text, and then waits for itself.
-    queue.push(ALICE, vec![job(4, 10)], 15).expect("her own go before it");
+    queue.push(ALICE, vec![job(4, 10)], ahead(15)).expect("her own go before it");
     // What stands behind others does not count for those who go before it.
-    let mut queue = Queue::new(1000, 0);
+    let mut queue = Queue::new(1000);
     for name in 0..20 {
-        queue.push(ALICE, vec![job(name, 10)], 15).expect("her own go before it");
+        queue.push(ALICE, vec![job(name, 10)], ahead(15)).expect("her own go before it");
     }
-    queue.push(BOB, vec![job(20, 10)], 15).expect("one of hers goes before it");
-    queue.push(CAROL, vec![job(21, 10)], 15).expect_err("20 before it");
+    queue.push(BOB, vec![job(20, 10)], ahead(15)).expect("one of hers goes before it");
+    queue.push(CAROL, vec![job(21, 10)], ahead(15)).expect_err("20 before it");
     // A burst is no overload.
-    let mut queue = Queue::new(1000, 3);
+    let mut queue = Queue::new(1000);
+    let burst = Ahead { callers: 3, tokens: 15 };
     for caller in 0..3 {
-        queue.push(CallerId(caller), vec![job(0, 10)], 15).expect("fewer than three wait");
+        queue.push(CallerId(caller), vec![job(0, 10)], burst).expect("fewer than three wait");
     }
-    queue.push(CallerId(3), vec![job(0, 10)], 15).expect_err("three wait");
+    queue.push(CallerId(3), vec![job(0, 10)], burst).expect_err("three wait");
 }
 
 #[test]
 fn what_nobody_waits_for_leaves_the_queue_at_once() {
-    let mut queue = Queue::new(200, 0);
+    let mut queue = Queue::new(200);
     let [first, second, third] = [1, 2, 3].map(|name| {
         let places = queue.push(ALICE, vec![job(name, 30)], PATIENT).expect("room");
         *places.first().expect("a place for each")
@@ -102,7 +108,7 @@ fn what_nobody_waits_for_leaves_the_queue_at_once() {
 
 #[test]
 fn callers_take_turns_by_their_tokens() {
-    let mut queue = Queue::new(1000, 0);
+    let mut queue = Queue::new(1000);
     let push = |queue: &mut Queue<Job>, caller, name, tokens| {
         queue.push(caller, vec![job(name, tokens)], PATIENT).expect("room");
     };
@@ -115,7 +121,7 @@ fn callers_take_turns_by_their_tokens() {
 
 #[test]
 fn newcomers_keep_nobody_waiting_for_ever() {
-    let mut queue = Queue::new(100_000, 0);
+    let mut queue = Queue::new(100_000);
     let long = (1..5).map(|name| job(name, 600)).collect();
     queue.push(ALICE, long, PATIENT).expect("room");
     let mut newcomers = (5..).map(|name| (CallerId(u64::from(name)), vec![job(name, 30)]));
@@ -139,7 +145,7 @@ fn newcomers_keep_nobody_waiting_for_ever() {
 
 #[test]
 fn a_job_overtakes_only_so_many_of_others_to_join_its_length() {
-    let mut queue = Queue::new(100_000, 0);
+    let mut queue = Queue::new(100_000);
     let mut push =
         |caller, name, tokens| queue.push(CallerId(caller), vec![job(name, tokens)], PATIENT).expect("room");
     push(0, 0, 10);
@@ -153,7 +159,7 @@ fn a_job_overtakes_only_so_many_of_others_to_join_its_length() {
 
 #[test]
 fn the_windows_of_a_text_wait_together() {
-    let mut queue = Queue::new(100_000, 0);
+    let mut queue = Queue::new(100_000);
     queue.push(ALICE, vec![job(1, 250), job(2, 90), job(3, 30)], PATIENT).expect("room");
     queue.push(BOB, vec![job(4, 30)], PATIENT).expect("room");
     queue.push(ALICE, vec![job(5, 30)], PATIENT).expect("room");
@@ -162,7 +168,7 @@ fn the_windows_of_a_text_wait_together() {
 
 #[test]
 fn a_batch_is_of_like_lengths_and_within_its_tokens() {
-    let mut queue = Queue::new(10_000, 0);
+    let mut queue = Queue::new(10_000);
     let lengths = [40, 9, 41, 200, 38, 10, 44, 40];
     queue
         .push(ALICE, (0..).zip(lengths).map(|(name, length)| job(name, length)).collect(), PATIENT)
@@ -180,7 +186,7 @@ proptest! {
         jobs in prop::collection::vec((0u64..5, 1usize..300, any::<bool>()), 1..60),
         budget in 1usize..2000,
     ) {
-        let mut queue = Queue::new(1_000_000, 0);
+        let mut queue = Queue::new(1_000_000);
         let mut leaving = Vec::new();
         for (name, (caller, tokens, leaves)) in (0..).zip(jobs.clone()) {
             let places = queue.push(CallerId(caller), vec![job(name, tokens)], PATIENT).expect("room");
@@ -207,8 +213,7 @@ proptest! {
 #[test]
 fn tokens_are_time_at_the_pace_of_the_workers() {
     let pace = Pace { per_token: Duration::from_micros(200), workers: 2 };
-    assert_eq!(pace.retry_after(1000), Duration::from_millis(100));
-    assert_eq!(pace.retry_after(1), Duration::from_millis(10), "not at once");
+    assert_eq!(pace.time_for(1000), Duration::from_millis(100));
     assert_eq!(pace.tokens_within(Duration::from_millis(100)), 1000);
 }
 

@@ -1,12 +1,15 @@
 //! The threads that own the model's sessions and empty the queue.
 
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::queue::{CallerId, Place, Queue, Waiting};
+use super::queue::{Ahead, CallerId, Place, Queue, Waiting};
+use super::retry_line::{Arrival, Refused, RequestKey, RetryLine};
 use super::scorer::ScoreError;
 use crate::model::{Inference, Logits, TokenId};
 use crate::telemetry::Metrics;
@@ -26,6 +29,12 @@ const BATCH_TOKENS: usize = 512;
 
 /// So many waiting callers are a burst, which is over in a moment, and not yet an overload.
 const BURST: usize = 64;
+
+/// While refused callers are to come back, others get this part of the room: enough that no worker is idle.
+const ROOM_BESIDE_LINE: usize = 4;
+
+/// No refused caller is told to stay away for longer.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// The pace is that of about so many tokens before: a second of work.
 const PACE_TOKENS: u32 = 8192;
@@ -53,16 +62,31 @@ struct Shared {
     max_wait: Duration,
     padding: TokenId,
     workers: usize,
+    /// The moment from which the line of refused callers counts.
+    begun: Instant,
+    /// Keyed at random, so that nobody can make two texts collide; the source of chance, too.
+    hasher: RandomState,
+    /// Whether callers of one text share one flight, so that a second one is not alone in asking for it.
+    shares_flights: bool,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue<Job>,
+    /// The callers who were refused and are to come back.
+    line: RetryLine,
+    refusals: u64,
     closed: bool,
     /// Workers that have not died.
     alive: usize,
     /// How fast the workers are when more waits than they have: tells how long the queue is in time.
     per_token: Duration,
+}
+
+impl State {
+    fn pace(&self) -> Pace {
+        Pace { per_token: self.per_token, workers: self.alive }
+    }
 }
 
 impl Shared {
@@ -71,9 +95,74 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a caller asks for, so that it is known when it asks again.
+    fn key(&self, asker: &Asker, rows: &[Vec<TokenId>]) -> RequestKey {
+        match asker.patient {
+            true => self.hasher.hash_one((asker.id, rows)),
+            false => self.hasher.hash_one((asker.address, rows)),
+        }
+    }
+
+    /// How much may wait before the text of a caller that arrives. Those who come back at their time go first, and
+    /// those who come before it are refused.
+    fn room(&self, state: &mut State, asker: &Asker, arrival: Arrival) -> Result<Ahead, NotQueued> {
+        let is_known = self.shares_flights && asker.address.is_some() && !asker.patient;
+        if matches!(arrival, Arrival::Early(_)) && is_known && !asker.admitted {
+            return Err(NotQueued::Full(NoRoom { ahead: state.queue.tokens() }));
+        }
+        let first = asker.admitted || arrival == Arrival::OnTime || state.line.is_empty(self.begun.elapsed());
+        let part = if first { 1 } else { ROOM_BESIDE_LINE };
+        let tokens = state.pace().tokens_within(self.max_wait);
+        Ok(Ahead { callers: BURST / part, tokens: tokens / part })
+    }
+
     fn show_level(&self, queue: &Queue<Job>) {
         self.metrics.queue_level(queue.tokens(), queue.len());
     }
+}
+
+/// Who asks for a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) id: CallerId,
+    /// The address of the client, if it is one.
+    pub(super) address: Option<IpAddr>,
+    /// Whether it waits within this process while there is no room.
+    pub(super) patient: bool,
+    /// Until when it waits for its answer.
+    pub(super) deadline: Option<Instant>,
+    /// Whether another of its texts was let in: the rest goes with that.
+    pub(super) admitted: bool,
+    /// When it comes back, if another of its texts was refused.
+    pub(super) comes_back: Option<Instant>,
+}
+
+/// There is no room for a text now.
+#[derive(Debug)]
+pub(super) struct NoRoom {
+    /// Tokens that wait.
+    ahead: usize,
+}
+
+/// Why a text was not queued.
+#[derive(Debug)]
+pub(super) enum NotQueued {
+    /// There is no room now.
+    Full(NoRoom),
+    /// No worker is left.
+    Lost,
+}
+
+/// Settings of the workers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkersConfig {
+    /// Most tokens that wait.
+    pub(super) inbox_tokens: usize,
+    /// Longest that a new caller's text is let wait.
+    pub(super) max_wait: Duration,
+    pub(super) padding: TokenId,
+    /// Whether callers of one text share one flight.
+    pub(super) shares_flights: bool,
 }
 
 /// The worker threads. Dropping this finishes what was accepted and joins them.
@@ -117,18 +206,30 @@ impl Workers {
     /// Starts one thread for each session.
     pub(super) fn start(
         sessions: Vec<Box<dyn Inference>>,
-        inbox_tokens: usize,
-        max_wait: Duration,
-        padding: TokenId,
+        config: WorkersConfig,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let WorkersConfig { inbox_tokens, max_wait, padding, shares_flights } = config;
         let workers = sessions.len();
-        let per_token = Duration::from_micros(150);
-        let state =
-            State { queue: Queue::new(inbox_tokens, BURST), closed: false, alive: workers, per_token };
-        let shared =
-            Shared { state: Mutex::new(state), changed: Condvar::new(), metrics, max_wait, padding, workers };
-        let shared = Arc::new(shared);
+        let state = State {
+            queue: Queue::new(inbox_tokens),
+            line: RetryLine::new(LONGEST_RETRY),
+            refusals: 0,
+            closed: false,
+            alive: workers,
+            per_token: Duration::from_micros(150),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            metrics,
+            max_wait,
+            padding,
+            workers,
+            begun: Instant::now(),
+            hasher: RandomState::new(),
+            shares_flights,
+        });
         let spawn = |(number, mut session): (usize, Box<dyn Inference>)| {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
@@ -141,7 +242,7 @@ impl Workers {
     }
 
     /// Queues the windows of one text, all or none.
-    pub(super) fn submit(&self, caller: CallerId, rows: &[Vec<TokenId>]) -> Result<Vec<Ticket>, ScoreError> {
+    pub(super) fn submit(&self, asker: &Asker, rows: &[Vec<TokenId>]) -> Result<Vec<Ticket>, NotQueued> {
         let queued = Instant::now();
         let (jobs, replies): (Vec<_>, Vec<_>) = rows
             .iter()
@@ -150,21 +251,45 @@ impl Workers {
                 (Job { row: row.clone(), queued, reply }, receiver)
             })
             .unzip();
+        let key = self.shared.key(asker, rows);
         let mut state = self.shared.lock();
         if state.alive == 0 {
-            return Err(ScoreError::WorkerLost);
+            return Err(NotQueued::Lost);
         }
-        let pace = Pace { per_token: state.per_token, workers: state.alive };
+        let arrival = state.line.arrive(key, self.shared.begun.elapsed());
+        let room = self.shared.room(&mut state, asker, arrival)?;
         let places = state
             .queue
-            .push(caller, jobs, pace.tokens_within(self.shared.max_wait))
-            .map_err(|full| ScoreError::QueueFull { retry_after: pace.retry_after(full.tokens) })?;
+            .push(asker.id, jobs, room)
+            .map_err(|full| NotQueued::Full(NoRoom { ahead: full.tokens }))?;
+        state.line.redeem(key);
         self.shared.show_level(&state.queue);
         drop(state);
         self.shared.changed.notify_all();
         let ticket =
             |(place, reply)| Ticket { shared: Arc::clone(&self.shared), place, reply, answered: false };
         Ok(places.into_iter().zip(replies).map(ticket).collect())
+    }
+
+    /// Takes a place in the line of refused callers for a text that was not queued, and says when to come back.
+    pub(super) fn line_up(&self, asker: &Asker, no_room: &NoRoom, rows: &[Vec<TokenId>]) -> Duration {
+        let shared = &self.shared;
+        let key = shared.key(asker, rows);
+        let (now, began) = (shared.begun.elapsed(), shared.begun);
+        let mut state = shared.lock();
+        state.refusals += 1;
+        let pace = state.pace();
+        let early = matches!(state.line.arrive(key, now), Arrival::Early(_));
+        let refused = Refused {
+            // Without shared flights, several callers may ask for one text at once, and each needs a slot.
+            key: (shared.shares_flights || !early).then_some(key),
+            ahead: pace.time_for(no_room.ahead),
+            work: pace.time_for(rows.iter().map(Vec::len).sum()),
+            patience: asker.deadline.map(|deadline| deadline.saturating_duration_since(began + now)),
+            comes_back: asker.comes_back.map(|due| due.saturating_duration_since(began)),
+            chance: chance(&shared.hasher, state.refusals),
+        };
+        state.line.refuse(refused, now)
     }
 
     /// Whether every worker still works.
@@ -291,12 +416,18 @@ impl Pace {
         usize::try_from(done).unwrap_or(usize::MAX).saturating_mul(self.workers)
     }
 
-    /// When room is likely: the time that the waiting tokens take.
-    pub(super) fn retry_after(self, tokens: usize) -> Duration {
+    /// The time that so many tokens take.
+    pub(super) fn time_for(self, tokens: usize) -> Duration {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         let workers = u32::try_from(self.workers.max(1)).unwrap_or(u32::MAX);
-        (self.per_token * tokens / workers).max(Duration::from_millis(10))
+        self.per_token.saturating_mul(tokens) / workers
     }
+}
+
+/// A number of 0 to 1 that is different for each refusal.
+pub(crate) fn chance(hasher: &RandomState, refusal: u64) -> f64 {
+    // 32 bits fit into a float without loss.
+    f64::from((hasher.hash_one(refusal) >> 32) as u32) / f64::from(u32::MAX)
 }
 
 fn tell(reply: oneshot::Sender<Answer>, answer: Answer) {

@@ -30,6 +30,7 @@ pub struct Metrics {
     queue_tokens: Gauge,
     queue_windows: Gauge,
     refused: Counter,
+    retry_delays: Histogram,
     cancelled: Counter,
     batch_rows: Histogram,
     batch_tokens: Histogram,
@@ -139,6 +140,7 @@ impl Default for Metrics {
             queue_tokens: Gauge::default(),
             queue_windows: Gauge::default(),
             refused: Counter::default(),
+            retry_delays: seconds(),
             cancelled: Counter::default(),
             batch_rows: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]),
             batch_tokens: Histogram::new([16.0, 32.0, 64.0, 128.0, 256.0, 384.0, 512.0]),
@@ -194,6 +196,12 @@ impl Metrics {
             "queue_refused_texts",
             "Texts that the queue had no room for",
             self.refused.clone(),
+        );
+        registry.register_with_unit(
+            "retry_delay",
+            "How long refused callers were told to stay away",
+            Unit::Seconds,
+            self.retry_delays.clone(),
         );
         registry.register(
             "queue_cancelled_windows",
@@ -318,8 +326,14 @@ impl Metrics {
     }
 
     /// A text found no room in the queue.
-    pub fn text_refused(&self) {
+    pub fn text_refused(&self, retry_after: Duration) {
         self.refused.inc();
+        self.told_to_retry(retry_after);
+    }
+
+    /// A refused caller was told when to come back.
+    pub fn told_to_retry(&self, after: Duration) {
+        self.retry_delays.observe(after.as_secs_f64());
     }
 
     /// A window was taken out of the queue before a worker had it.

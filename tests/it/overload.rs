@@ -1,5 +1,6 @@
 //! Asked for more than it can do, the server says so at once and does what it accepted.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
@@ -79,12 +80,17 @@ async fn who_would_wait_too_long_is_told_when_to_come_back() {
     script.begun(1).await;
     accepted.extend((0..BURST).map(|_| tokio::spawn(call())));
     until(|| count(&metrics, "arom_queue_windows") == BURST).await;
+    let mut delays = BTreeSet::new();
     for _ in 0..20 {
         let (reason, delay) = refusal(&call().await.expect_err("more would wait too long"));
         assert_eq!(reason, "QUEUE_FULL");
         assert!(delay >= Duration::from_millis(10), "{delay:?}");
+        delays.insert(delay);
     }
+    // Each has a slot of its own, so that they do not come back together.
+    assert!(delays.len() > 10, "{delays:?}");
     assert_eq!(count(&metrics, "arom_queue_refused_texts_total"), 20);
+    assert_eq!(count(&metrics, "arom_retry_delay_seconds_count"), 20);
     script.all(Turn::Answer);
     for answer in accepted {
         answer.await.expect("no panic").expect("what was accepted is answered");
