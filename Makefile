@@ -24,7 +24,7 @@ bench-ceiling: ## the machine's int8 product, the share inference reaches, and w
 
 attack: ## what strangers may do to a server: each script prints what it measured and fails when the attack succeeds
 	cargo build --release
-	for script in $$(ls tests/attack/*.py | grep -v lib.py); done
+	for script in $$(ls tests/attack/*.py | grep -v /lib.py); do python3 $$script || exit 1; done
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page
