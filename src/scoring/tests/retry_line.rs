@@ -1,5 +1,13 @@
 //! The line of refused callers, under a clock that the tests move.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "the counts are small, and a test that panics has failed"
+)]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
