@@ -100,6 +100,38 @@ async fn who_would_wait_too_long_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_refused_caller_that_comes_before_its_time_is_refused_although_there_is_room() {
+    // A caller is known by its text, so texts must not be inferred twice: with a cache they are not.
+    let scoring = ScoringConfig { max_wait: Duration::from_millis(1), cache_bytes: 1 << 20, ..scripted() };
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scoring, &script).await;
+    let channel = server.ready().await;
+    let call = |text: String| {
+        let mut client = Client::new(channel.clone());
+        // Long texts, so that the queue takes far longer than this test.
+        let text = AnalyzeSentimentRequest {
+            text: format!("{text} {}", "รอคิวนานมาก ".repeat(60)),
+            ..AnalyzeSentimentRequest::default()
+        };
+        async move { client.analyze_sentiment(text).await }
+    };
+    let mut accepted = vec![tokio::spawn(call("ก่อน".to_owned()))];
+    script.begun(1).await;
+    accepted.extend((0..64).map(|number| tokio::spawn(call(format!("ในคิว {number}")))));
+    until(|| metric(&metrics, "arom_queue_windows") >= 64.0).await;
+    let (_, told) = refusal(&call("ถูกปฏิเสธ".to_owned()).await.expect_err("the queue is full"));
+    assert!(told > Duration::from_secs(1), "the time that the queue takes, and not {told:?}");
+    script.all(Turn::Answer);
+    for answer in accepted {
+        answer.await.expect("no panic").expect("what was accepted is answered");
+    }
+    let (_, rest) = refusal(&call("ถูกปฏิเสธ".to_owned()).await.expect_err("it is early"));
+    assert!(rest < told, "{rest:?} is the rest of {told:?}");
+    call("อีกคน".to_owned()).await.expect("a new caller takes the room");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
 async fn a_deadline_that_has_passed_costs_nothing_and_one_that_passes_frees_the_work() {
     const CANCELLED: &str = "arom_queue_cancelled_windows_total";
     let script = Script::new(Turn::Hold);
