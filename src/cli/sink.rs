@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
-use crate::sinks::{DeadLetters, Webhook};
+use crate::sinks::{DeadLetters, Replayed, Webhook};
 use crate::telemetry;
 
 #[derive(Debug, Subcommand)]
@@ -15,7 +15,8 @@ pub(super) enum SinkCommand {
 /// Post again what a webhook would not take. The server may run meanwhile.
 ///
 /// Takes the settings of `arom serve`, so that the same file, variables or flags name the webhook, its secret and the dead
-/// letters. What is still not taken stays in the file.
+/// letters. What is still not taken stays in the file. An event is skipped if a newer one of the same profile or signal was delivered or
+/// follows: it would put the receiver back. While a replay runs, the server holds back what is newer than a dead letter.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom sink replay --config /etc/arom/arom.toml\n  \
     arom sink replay --profile-store /var/lib/arom --sink-webhook-url https://cdp.example/hook \\\n    \
@@ -36,11 +37,16 @@ pub(super) fn run(command: &SinkCommand, common: &CommonFlags) -> Result<()> {
     };
     let file = webhook.dead_letters.display();
     let replayed = DeadLetters::open(&webhook.dead_letters)?.replay(&Webhook::new(webhook)?)?;
-    match replayed.failed {
-        None if replayed.delivered == 0 => anstream::println!("{file}: nothing to replay"),
-        None => anstream::println!("{file}: {} events delivered", replayed.delivered),
+    let Replayed { delivered, superseded, left, failed } = replayed;
+    if superseded > 0 {
+        anstream::println!(
+            "{file}: {superseded} events skipped: newer ones of the same profile or signal were delivered or follow"
+        );
+    }
+    match failed {
+        None if delivered + superseded == 0 => anstream::println!("{file}: nothing to replay"),
+        None => anstream::println!("{file}: {delivered} events delivered"),
         Some(error) => {
-            let (delivered, left) = (replayed.delivered, replayed.left);
             let error = anyhow!(telemetry::chain(&error));
             bail!("{file}: {delivered} events delivered, {left} left: {error}");
         }

@@ -1,6 +1,11 @@
 //! What a webhook would not take, one event in a line, until somebody replays it.
+//!
+//! An event that is delivered later replaces letters of the same subject: a profile, or a signal of one kind. A line notes that, and the
+//! letters before it are not replayed: they would put the receiver back. An erasure is always replayed. One process at a time
+//! writes the file or replays it, under a lock, so that nothing newer is delivered in the middle of a replay.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +21,23 @@ use crate::profile::Key;
 #[derive(Debug)]
 pub struct DeadLetters {
     path: PathBuf,
+    lock: File,
+    /// What the letters in the file are of.
+    waiting: BTreeSet<Matter>,
+}
+
+/// What an event is of: later events of the same replace it.
+type Matter = (String, String);
+
+/// That this process alone uses the file, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing the file would unlock it as well.
+        drop(self.0.unlock());
+    }
 }
 
 /// How a replay went.
@@ -23,6 +45,8 @@ pub struct DeadLetters {
 pub struct Replayed {
     /// Events that were delivered.
     pub delivered: usize,
+    /// Events that were left out, since newer ones of the same were delivered or follow.
+    pub superseded: usize,
     /// Events that are still there.
     pub left: usize,
     /// Why the first of them was not delivered.
@@ -34,63 +58,90 @@ impl DeadLetters {
     ///
     /// # Errors
     ///
-    /// If the folder of the file cannot be made.
+    /// If the file, or its folder, cannot be used.
     pub fn open(path: &Path) -> Result<Self, SinkError> {
         if let Some(folder) = path.parent() {
             files::create_folder(folder).map_err(SinkError::io(folder))?;
         }
-        Ok(Self { path: path.to_owned() })
+        let lock_path = path.with_added_extension("lock");
+        let lock = files::open(&lock_path, files::options().append(true));
+        let lock = lock.map_err(SinkError::io(&lock_path))?;
+        let (letters, _) = current(read(path)?);
+        let waiting = letters.iter().filter_map(|letter| matter(letter.get("event")?)).collect();
+        Ok(Self { path: path.to_owned(), lock, waiting })
     }
 
-    /// Where what is being replayed lies meanwhile.
-    fn replaying(&self) -> PathBuf {
-        self.path.with_added_extension("replaying")
+    /// Locks the file, unless another process has it locked.
+    pub(super) fn try_lock(&self) -> Result<Option<Locked>, SinkError> {
+        let handle = self.lock.try_clone().map_err(SinkError::io(&self.path))?;
+        match handle.try_lock() {
+            Ok(()) => Ok(Some(Locked(handle))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(SinkError::Io { path: self.path.clone(), cause }),
+        }
+    }
+
+    /// Whether letters wait that these events replace once they are delivered.
+    pub(super) fn waits_for(&self, events: &[Value]) -> bool {
+        !self.waiting.is_empty()
+            && events.iter().filter_map(matter).any(|matter| self.waiting.contains(&matter))
     }
 
     /// Puts events there, on the disk.
-    pub(super) fn add(&self, events: &[Value], attempts: u32, error: &str) -> Result<(), SinkError> {
+    pub(super) fn add(
+        &mut self,
+        _: &Locked,
+        events: &[Value],
+        attempts: u32,
+        error: &str,
+    ) -> Result<(), SinkError> {
         let time = Timestamp::now().to_string();
         let letter =
             |event: &Value| json!({ "time": time, "attempts": attempts, "error": error, "event": event });
-        append(&self.path, events.iter().map(letter))
-    }
-
-    /// Takes a customer's letters out.
-    pub(super) fn forget(&self, customer: &str) -> Result<(), SinkError> {
-        for path in [self.path.clone(), self.replaying()] {
-            let letters = read(&path)?;
-            let of = |letter: &Value| {
-                let subject = letter.pointer("/event/subject")?.as_str()?;
-                Key::parse(subject)?.customer().map(str::to_owned)
-            };
-            let kept: Vec<&Value> =
-                letters.iter().filter(|letter| of(letter).as_deref() != Some(customer)).collect();
-            if kept.len() < letters.len() {
-                replace(&path, &kept)?;
-            }
-        }
+        append(&self.path, events.iter().map(letter))?;
+        self.waiting.extend(events.iter().filter_map(matter));
         Ok(())
     }
 
-    /// Posts every letter again; those that are not taken stay. What is given up meanwhile is not lost.
+    /// Notes that these events were delivered: letters of the same are not replayed any more. How many subjects these were of.
+    pub(super) fn supersede(&mut self, _: &Locked, events: &[Value]) -> Result<usize, SinkError> {
+        let delivered: BTreeSet<Matter> = events.iter().filter_map(matter).collect();
+        let replaced: BTreeSet<Matter> = self.waiting.intersection(&delivered).cloned().collect();
+        let time = Timestamp::now().to_string();
+        let note =
+            |(subject, of): &Matter| json!({ "time": time, "superseded": { "subject": subject, "of": of } });
+        append(&self.path, replaced.iter().map(note))?;
+        self.waiting.retain(|matter| !replaced.contains(matter));
+        Ok(replaced.len())
+    }
+
+    /// Takes a customer's letters out.
+    pub(super) fn forget(&mut self, _: &Locked, customer: &str) -> Result<(), SinkError> {
+        let is_of = |subject: &str| Key::parse(subject).is_some_and(|key| key.customer() == Some(customer));
+        let lines = read(&self.path)?;
+        let subject = |line: &Value| {
+            let found = line.pointer("/event/subject").or_else(|| line.pointer("/superseded/subject"));
+            found.and_then(Value::as_str).map(str::to_owned)
+        };
+        let kept: Vec<&Value> =
+            lines.iter().filter(|line| !subject(line).is_some_and(|subject| is_of(&subject))).collect();
+        if kept.len() < lines.len() {
+            replace(&self.path, &kept)?;
+        }
+        self.waiting.retain(|(subject, _)| !is_of(subject));
+        Ok(())
+    }
+
+    /// Posts every letter again that is not superseded; those that are not taken stay.
     ///
     /// # Errors
     ///
     /// If the file cannot be read or written.
     pub fn replay(&self, webhook: &Webhook) -> Result<Replayed, SinkError> {
-        let replaying = self.replaying();
-        // What an earlier replay left behind comes first.
-        if !replaying.exists() {
-            match fs::rename(&self.path, &replaying) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Ok(Replayed { delivered: 0, left: 0, failed: None });
-                }
-                Err(cause) => return Err(SinkError::Io { path: self.path.clone(), cause }),
-            }
-        }
-        let letters = read(&replaying)?;
-        let mut replayed = Replayed { delivered: 0, left: letters.len(), failed: None };
+        // A server that is delivering something newer is let finish.
+        self.lock.lock().map_err(SinkError::io(&self.path))?;
+        let (letters, superseded) = current(read(&self.path)?);
+        let mut replayed = Replayed { delivered: 0, superseded, left: letters.len(), failed: None };
         for batch in letters.chunks(BATCH) {
             let events: Vec<Value> = batch.iter().filter_map(|letter| letter.get("event").cloned()).collect();
             if let Err(error) = webhook.post(&events) {
@@ -100,13 +151,44 @@ impl DeadLetters {
             replayed.delivered += batch.len();
             replayed.left -= batch.len();
         }
-        let rest = letters.iter().skip(replayed.delivered).cloned();
-        if replayed.left > 0 {
-            append(&self.path, rest)?;
+        if replayed.delivered + replayed.superseded > 0 {
+            let rest: Vec<&Value> = letters.iter().skip(replayed.delivered).collect();
+            replace(&self.path, &rest)?;
         }
-        fs::remove_file(&replaying).map_err(SinkError::io(&replaying))?;
+        self.lock.unlock().map_err(SinkError::io(&self.path))?;
         Ok(replayed)
     }
+}
+
+/// What an event is of; nothing if no later event replaces it.
+fn matter(event: &Value) -> Option<Matter> {
+    let subject = event.get("subject")?.as_str()?.to_owned();
+    let of = match event.get("type")?.as_str()? {
+        "arom.v1.profile.updated" | "arom.v1.profile.gone" => "profile",
+        "arom.v1.signal.raised" | "arom.v1.signal.cleared" => event.pointer("/data/kind")?.as_str()?,
+        _ => return None,
+    };
+    Some((subject, of.to_owned()))
+}
+
+/// The letters that nothing newer replaces, and how many others there are.
+fn current(lines: Vec<Value>) -> (Vec<Value>, usize) {
+    let (mut seen, mut letters, mut superseded) = (BTreeSet::new(), Vec::new(), 0);
+    for line in lines.into_iter().rev() {
+        if let Some(note) = line.get("superseded") {
+            let part = |name: &str| note.get(name).and_then(Value::as_str).map(str::to_owned);
+            seen.extend(part("subject").zip(part("of")));
+            continue;
+        }
+        let is_new = line.get("event").and_then(matter).is_none_or(|matter| seen.insert(matter));
+        if is_new {
+            letters.push(line);
+        } else {
+            superseded += 1;
+        }
+    }
+    letters.reverse();
+    (letters, superseded)
 }
 
 fn append(path: &Path, letters: impl Iterator<Item = Value>) -> Result<(), SinkError> {

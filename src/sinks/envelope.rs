@@ -7,7 +7,14 @@
 //! | `arom.v1.profile.erased` | the key | `arom.v1.ProfileGone`: the customer was erased, forget them, too |
 //! | `arom.v1.signal.raised`, `arom.v1.signal.cleared` | the key | `arom.v1.Signal` |
 //!
-//! `id` is that of the change and its part, so that the same again can be told; `sequence` grows.
+//! `source` names a store. A restored store is another one, since its changes after the backup are others.
+//!
+//! `id` is `STORE-SEQUENCE-PART`: the store, the change and its part. The same event has the same id however often it is sent, and no
+//! other event has it, of this store or of another.
+//!
+//! `sequence` grows within a source; a profile's `revision` is the sequence of its last change. Of two events of one source and
+//! subject the one with the lower sequence is older, and a receiver that has the newer one ignores it. An erasure is the exception:
+//! it applies to everything of the customer that has a lower sequence, whenever it comes.
 
 use serde_json::{Value, json};
 
@@ -18,12 +25,12 @@ use crate::profile::Update;
 /// Puts updates of a store into envelopes.
 #[derive(Debug)]
 pub(super) struct Envelope {
-    source: String,
+    store: String,
 }
 
 impl Envelope {
     pub(super) fn of(identity: u64) -> Self {
-        Self { source: format!("urn:arom:store:{identity:016x}") }
+        Self { store: format!("{identity:016x}") }
     }
 
     pub(super) fn seal(&self, parcel: &Parcel) -> Value {
@@ -44,8 +51,8 @@ impl Envelope {
         let (sequence, part) = (parcel.position.next, parcel.position.parts);
         json!({
             "specversion": "1.0",
-            "id": format!("{sequence}-{part}"),
-            "source": self.source,
+            "id": format!("{}-{sequence}-{part}", self.store),
+            "source": format!("urn:arom:store:{}", self.store),
             "type": kind,
             "subject": parcel.key.to_string(),
             "time": time.to_string(),

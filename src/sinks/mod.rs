@@ -97,6 +97,15 @@ enum Undelivered {
     Unreadable(String),
 }
 
+/// Why an attempt did not end.
+#[derive(Debug)]
+enum Failed {
+    /// For this reason; it may be tried again after this time.
+    Later(String, Duration),
+    /// Dead letters are being replayed, and what is newer waits for that.
+    Replaying,
+}
+
 /// Somewhere that events go.
 #[derive(Debug)]
 enum Place {
@@ -239,7 +248,11 @@ impl Sink {
                     self.metrics.sink_done(self.name, outcome, events.len());
                     return Ok(());
                 }
-                Err(failed) => failed,
+                Err(Failed::Later(failed, wait)) => (failed, wait),
+                Err(Failed::Replaying) => {
+                    rest(&self.stopped, GLANCE)?;
+                    continue;
+                }
             };
             tracing::warn!(sink = self.name, attempt, error = failed, "not delivered yet");
             self.metrics.sink_done(self.name, "retried", events.len());
@@ -266,28 +279,42 @@ impl Sink {
         Ok(events)
     }
 
-    /// Tries once: how it ended, or what was wrong and when to try again.
-    fn attempt(
-        &mut self,
-        batch: &[Parcel],
-        events: &[Value],
-        attempt: u32,
-    ) -> Result<&'static str, (String, Duration)> {
-        let later = |error: &dyn std::error::Error| (telemetry::chain(error), webhook::backoff(attempt));
+    /// Tries once: how it ended, or why it must be tried again.
+    fn attempt(&mut self, batch: &[Parcel], events: &[Value], attempt: u32) -> Result<&'static str, Failed> {
+        let later =
+            |error: &dyn std::error::Error| Failed::Later(telemetry::chain(error), webhook::backoff(attempt));
         match &mut self.place {
             Place::JsonLines(file) => file.write(events).map(|()| "delivered").map_err(|error| later(&error)),
             Place::Webhook(webhook, letters) => {
+                let lock = |letters: &DeadLetters| {
+                    let locked = letters.try_lock().map_err(|error| later(&error))?;
+                    locked.ok_or(Failed::Replaying)
+                };
                 let erased =
                     batch.iter().filter(|parcel| matches!(parcel.update, Update::Gone { erased: true, .. }));
                 for customer in erased.filter_map(|parcel| parcel.key.customer()) {
-                    letters.forget(customer).map_err(|error| later(&error))?;
+                    let locked = lock(letters)?;
+                    letters.forget(&locked, customer).map_err(|error| later(&error))?;
                 }
-                let Err(failed) = webhook.post(events) else { return Ok("delivered") };
+                // Older events of the same must not be replayed while this is on its way, nor after it.
+                let locked = if letters.waits_for(events) { Some(lock(letters)?) } else { None };
+                let Err(failed) = webhook.post(events) else {
+                    if let Some(locked) = &locked {
+                        let subjects = letters.supersede(locked, events).map_err(|error| later(&error))?;
+                        tracing::info!(
+                            sink = self.name,
+                            subjects,
+                            "delivered what is newer than dead letters"
+                        );
+                    }
+                    return Ok("delivered");
+                };
                 if let Some(wait) = webhook.wait(&failed, attempt) {
-                    return Err((telemetry::chain(&failed), wait));
+                    return Err(Failed::Later(telemetry::chain(&failed), wait));
                 }
                 let reason = failed.to_string();
-                letters.add(events, attempt + 1, &reason).map_err(|error| later(&error))?;
+                let locked = locked.map_or_else(|| lock(letters), Ok)?;
+                letters.add(&locked, events, attempt + 1, &reason).map_err(|error| later(&error))?;
                 let (sink, events) = (self.name, events.len());
                 tracing::error!(sink, events, error = reason, "not delivered; see `arom sink replay`");
                 Ok("dead")

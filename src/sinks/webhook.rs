@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -140,10 +140,7 @@ impl Webhook {
     /// If the receiver does not say that it has it.
     pub fn post(&self, events: &[Value]) -> Result<(), PostError> {
         let body = Value::from(events).to_string();
-        let name = |event: Option<&Value>| {
-            event.and_then(|event| event.get("id")?.as_str().map(str::to_owned)).unwrap_or_default()
-        };
-        let id = format!("{}..{}", name(events.first()), name(events.last()));
+        let id = batch_id(events);
         let time = Timestamp::now().as_second();
         let response = self
             .agent
@@ -184,6 +181,23 @@ impl Webhook {
     }
 }
 
+/// The id of a batch: the store and the first and last event of it, and a digest of the ids of all. Receivers drop what comes with an
+/// id that they know, so no other batch may have it: not one of another store, nor one that begins and ends alike.
+fn batch_id(events: &[Value]) -> String {
+    let text =
+        |event: &Value, name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let id = |event: Option<&Value>| event.map(|event| text(event, "id")).unwrap_or_default();
+    let mut digest = Sha256::new();
+    for event in events {
+        for name in ["source", "id"] {
+            digest.update(text(event, name));
+            digest.update([0]);
+        }
+    }
+    let digest: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}..{}.{digest}", id(events.first()), id(events.last()))
+}
+
 /// Anywhere between nothing and twice as long as before, so that many do not come back at once.
 pub(super) fn backoff(attempt: u32) -> Duration {
     let longest = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
@@ -206,7 +220,25 @@ fn is_safe(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn no_two_batches_have_one_id() {
+        let event = |store: &str, place: &str| json!({ "id": format!("{store}-{place}"), "source": store });
+        let of = |store: &str, places: &[&str]| {
+            batch_id(&places.iter().map(|place| event(store, place)).collect::<Vec<_>>())
+        };
+        let first = of("a", &["1-1", "2-1", "3-1"]);
+        assert!(first.starts_with("a-1-1..a-3-1."), "{first}");
+        assert_eq!(first, of("a", &["1-1", "2-1", "3-1"]), "tried again");
+        for other in
+            [of("b", &["1-1", "2-1", "3-1"]), of("a", &["1-1", "3-1"]), of("a", &["1-1", "2-2", "3-1"])]
+        {
+            assert_ne!(first, other);
+        }
+    }
 
     #[test]
     fn words_go_in_the_clear_to_this_machine_only() {

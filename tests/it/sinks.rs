@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::{GetProfileRequest, ProfileKey};
-use arom::sinks::{Webhook, WebhookConfig};
+use arom::sinks::{DeadLetters, Webhook, WebhookConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -283,6 +283,128 @@ async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(latest(&taken).contains_key("brand/b"));
+}
+
+/// What was refused is older than what was taken since: replayed, it does not put the receiver back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_skips_what_newer_events_replaced() {
+    let receiver = Receiver::start(Manner::Says(422));
+    let setting = Setting::new(&receiver, &[]);
+    let letters = setting.folder.path().join("store/webhook-dead-letters.jsonl");
+    let dead = || fs::read_to_string(&letters).unwrap_or_default();
+    let letter_count = || dead().lines().filter(|line| line.contains("\"attempts\"")).count();
+    let (process, mut client) = setting.start().await;
+    // Three negative events are a run: with the customer's profile, its signal is refused as well.
+    for number in 0..3 {
+        let id = format!("e{number}");
+        record(&mut client, vec![event(&id, "c", &[], 30 - number, -0.5)]).await;
+        let wanted = 1 + usize::try_from(number).expect("few") + usize::from(number == 2);
+        until(|| letter_count() == wanted).await;
+    }
+    record(&mut client, vec![event("other", "d", &[], 30, 0.5)]).await;
+    until(|| letter_count() == 5).await;
+    *receiver.always.lock().expect("whole") = Manner::Takes;
+    record(&mut client, vec![event("e3", "c", &[], 10, 0.5)]).await;
+    until(|| receiver.taken().len() == 2).await;
+    let kinds: Vec<String> =
+        receiver.taken().iter().map(|event| event["type"].as_str().expect("a type").to_owned()).collect();
+    assert_eq!(kinds, ["arom.v1.profile.updated", "arom.v1.signal.cleared"]);
+    let newest = latest(&receiver.taken());
+    let args = ["sink", "replay"].into_iter().chain(setting.args.iter().map(String::as_str));
+    // The server runs meanwhile.
+    let replayed = run_command(arom().args(args), "");
+    let told = stdout(&replayed);
+    assert!(told.contains("4 events skipped") && told.contains("1 events delivered"), "{told}");
+    process.stop();
+    let taken = receiver.taken();
+    let replayed: Vec<&str> =
+        taken[2..].iter().map(|event| event["subject"].as_str().expect("a key")).collect();
+    assert_eq!((replayed, dead().as_str()), (vec!["customer/d"], ""));
+    assert_eq!(latest(&taken)["customer/c"], newest["customer/c"]);
+}
+
+/// Of several letters of one profile the newest is replayed, and an erasure always.
+#[test]
+fn a_replay_posts_the_newest_letter_of_each_subject_and_every_erasure() {
+    let receiver = Receiver::start(Manner::Takes);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("letters.jsonl");
+    fs::write(folder.path().join("secret"), SECRET).expect("written");
+    let letter = |id: &str, kind: &str, subject: &str| {
+        let event = json!({
+            "specversion": "1.0", "id": id, "source": "s", "type": kind, "subject": subject, "time": "t",
+            "data": { "kind": "SIGNAL_KIND_NEGATIVE_RUN" },
+        });
+        json!({ "time": "t", "attempts": 1, "error": "e", "event": event }).to_string()
+    };
+    let updated = "arom.v1.profile.updated";
+    let lines = [
+        letter("1", updated, "customer/a"),
+        letter("2", "arom.v1.profile.erased", "customer/a"),
+        letter("3", updated, "customer/a"),
+        letter("4", updated, "brand/b"),
+        letter("5", "arom.v1.signal.raised", "customer/c"),
+        letter("6", "arom.v1.signal.cleared", "customer/c"),
+        letter("7", updated, "customer/c"),
+        json!({ "superseded": { "subject": "brand/b", "of": "profile" } }).to_string(),
+        letter("8", "arom.v1.profile.gone", "customer/c"),
+    ];
+    // A line that a crash cut off is none.
+    fs::write(&path, lines.join("\n") + "\n{\"time\": \"t").expect("written");
+    let config = WebhookConfig {
+        url: receiver.url.clone().into(),
+        secret_file: folder.path().join("secret"),
+        ca_file: None,
+        attempts: 1,
+        timeout: Duration::from_secs(5),
+        dead_letters: path.clone(),
+    };
+    let webhook = Webhook::new(&config).expect("a webhook");
+    let replayed = DeadLetters::open(&path).expect("it opens").replay(&webhook).expect("readable");
+    assert_eq!((replayed.delivered, replayed.superseded, replayed.left), (4, 4, 0));
+    let taken = receiver.taken();
+    let ids: Vec<&str> = taken.iter().map(|event| event["id"].as_str().expect("an id")).collect();
+    assert_eq!(ids, ["2", "3", "6", "8"]);
+    assert_eq!(fs::read_to_string(&path).expect("readable"), "");
+}
+
+/// A restored store goes on otherwise than the one that was backed up: what it says has other ids, and no sequence tells it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_stores_give_an_event_the_same_id() {
+    let mut ids: BTreeMap<String, Value> = BTreeMap::new();
+    let mut sources = std::collections::BTreeSet::new();
+    let backup = tempfile::NamedTempFile::new().expect("a temporary file");
+    let backup_name = backup.path().display().to_string();
+    for store in ["first", "second", "restored", "restored again"] {
+        let receiver = Receiver::start(Manner::Takes);
+        let setting = Setting::new(&receiver, &[]);
+        let folder = setting.folder.path().join("store").display().to_string();
+        if store.starts_with("restored") {
+            let args = ["profile", "restore", &backup_name, "--profile-store", &folder];
+            let restored = run_command(arom().args(args), "");
+            assert!(restored.status.success(), "{}", stderr(&restored));
+        }
+        let (process, mut client) = setting.start().await;
+        for number in 0..3 {
+            let (id, customer) = (format!("{store}-{number}"), format!("c{number}"));
+            record(&mut client, vec![event(&id, &customer, &["b"], 30, 0.5)]).await;
+            if store == "second" && number == 1 {
+                let args = ["profile", "backup", "--force", &backup_name, "--server", &process.address];
+                let made = run_command(arom().args(args), "");
+                assert!(made.status.success(), "{}", stderr(&made));
+            }
+        }
+        until(|| latest(&receiver.taken()).contains_key("customer/c2")).await;
+        process.stop();
+        for event in receiver.taken() {
+            sources.insert(event["source"].as_str().expect("a source").to_owned());
+            let id = event["id"].as_str().expect("an id").to_owned();
+            if let Some(other) = ids.insert(id.clone(), event.clone()) {
+                panic!("{id} of {store} is that of another event: {other} and {event}");
+            }
+        }
+    }
+    assert_eq!(sources.len(), 4);
 }
 
 #[test]
