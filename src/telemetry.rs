@@ -128,3 +128,13 @@ pub fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+/// Has panics told as log lines, without what they say of the values at hand: these may hold what somebody wrote.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        // A literal is written in the program; anything else is put together from values.
+        let literal = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or_default();
+        tracing::error!(place, literal, "the program panicked; please report this place");
+    }));
+}

@@ -36,6 +36,7 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let within = runtime.enter();
     let telemetry = telemetry::start(&config.telemetry).map_err(ConfigError::invalid)?;
+    telemetry::log_panics();
     drop(within);
     let served = runtime.block_on(serve(args, common, &config));
     telemetry.flush();

@@ -3,16 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use tonic_types::FieldViolation;
-
 use super::recording::Recording;
 use super::status::Failure;
+use super::violations::Violations;
 use super::{ServerConfig, v1};
 use crate::model::{Label, Probabilities};
 use crate::scoring::{Content, EXPLANATION_INFERENCES, Features, Scored, Sentiment, TargetKind};
 use crate::text::{Encoding, Modifiers, Script};
 
-const MAX_MESSAGE_ID_BYTES: usize = 128;
+pub(super) const MAX_MESSAGE_ID_BYTES: usize = 128;
 const MAX_LANGUAGE_CODE_BYTES: usize = 35;
 
 /// A request that has passed every check.
@@ -31,23 +30,25 @@ pub(super) struct Checked {
 impl Checked {
     /// Checks every field and reports all that are out of range.
     pub(super) fn new(request: v1::AnalyzeSentimentRequest, config: &ServerConfig) -> Result<Self, Failure> {
-        let mut violations = Vec::new();
+        let mut violations = Violations::default();
         let mut most = |field: &str, bytes: usize, limit: usize| {
             if bytes > limit {
                 let problem = format!("is {bytes} bytes long, at most {limit} are taken");
-                violations.push(FieldViolation::new(field, problem));
+                violations.add(field, problem);
             }
         };
         most("text", request.text.len(), config.max_text_bytes);
         most("message_id", request.message_id.len(), MAX_MESSAGE_ID_BYTES);
         most("language_code", request.language_code.len(), MAX_LANGUAGE_CODE_BYTES);
-        if !request.language_code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            let problem = "is no BCP 47 tag; use one such as th or th-TH";
-            violations.push(FieldViolation::new("language_code", problem));
+        let tag = request.language_code.as_bytes();
+        if tag.len() <= MAX_LANGUAGE_CODE_BYTES
+            && !tag.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        {
+            violations.add("language_code", "is no BCP 47 tag; use one such as th or th-TH");
         }
         if v1::Channel::try_from(request.channel).is_err() {
             let problem = format!("{} is no Channel; use 0 to 4", request.channel);
-            violations.push(FieldViolation::new("channel", problem));
+            violations.add("channel", problem);
         }
         let encoding = match v1::OffsetEncoding::try_from(request.offset_encoding) {
             Ok(v1::OffsetEncoding::Unspecified | v1::OffsetEncoding::Utf8) => Encoding::Utf8,
@@ -55,7 +56,7 @@ impl Checked {
             Ok(v1::OffsetEncoding::Utf32) => Encoding::Utf32,
             Err(_) => {
                 let problem = format!("{} is no OffsetEncoding; use 0 to 3", request.offset_encoding);
-                violations.push(FieldViolation::new("offset_encoding", problem));
+                violations.add("offset_encoding", problem);
                 Encoding::Utf8
             }
         };
@@ -65,24 +66,20 @@ impl Checked {
         let inferences =
             inferences.filter(|inferences| (least..=most).contains(inferences)).unwrap_or_else(|| {
                 let problem = format!("is {asked}; use {least} to {most}, or 0 for {default}");
-                violations.push(FieldViolation::new("features.max_explanation_inferences", problem));
+                violations.add("features.max_explanation_inferences", problem);
                 default
             });
         let max_risk = request.max_risk.unwrap_or(config.max_risk);
         if !(0.0..=1.0).contains(&max_risk) {
             let problem = format!("is {max_risk}; use a probability in [0, 1]");
-            violations.push(FieldViolation::new("max_risk", problem));
+            violations.add("max_risk", problem);
         }
-        let recording = match Recording::of(&request, config) {
-            Ok(recording) => recording,
-            Err(Failure::Invalid(found)) => {
-                violations.extend(found.into_iter().filter(|fault| fault.field.starts_with("recording.")));
-                None
-            }
-            Err(other) => return Err(other),
-        };
+        let recording = Recording::of(&request, config).unwrap_or_else(|found| {
+            violations.append(found, |field| format!("recording.{field}"));
+            None
+        });
         if !violations.is_empty() {
-            return Err(Failure::Invalid(violations));
+            return Err(violations.into());
         }
         let v1::AnalyzeSentimentRequest { text, message_id, language_code, features, .. } = request;
         let v1::AnalysisFeatures { clauses, targets, modifiers, explanation, intent, .. } =

@@ -3,6 +3,7 @@
 mod call;
 mod conversation;
 mod convert;
+mod guarded;
 mod json;
 mod profile;
 mod recording;
@@ -10,6 +11,7 @@ pub(crate) mod sealed;
 mod sentiment;
 mod status;
 mod stream;
+mod violations;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
 use call::InFlight;
 use conversation::Conversations;
+use guarded::Guarded;
 pub(crate) use json::to_json;
 use profile::Profiles;
 pub(crate) use recording::record_blocking;
@@ -172,13 +175,16 @@ pub enum ServeError<E: std::error::Error + 'static> {
 /// A generated server within the limits of the settings, with the compressions that clients may use. The servers have these
 /// methods in common, but no trait.
 macro_rules! limited {
-    ($config:expr, $server:expr) => {
-        $server
-            .max_decoding_message_size($config.max_message_bytes)
-            .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
-            .send_compressed(Gzip)
-            .send_compressed(Zstd)
+    ($shared:expr, $server:expr) => {
+        Guarded::new(
+            $server
+                .max_decoding_message_size($shared.config.max_message_bytes)
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .send_compressed(Gzip)
+                .send_compressed(Zstd),
+            Arc::clone(&$shared.metrics),
+        )
     };
 }
 
@@ -225,10 +231,10 @@ where
     });
     let (health, health_service) = tonic_health::server::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let texts = limited!(config, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
+    let texts = limited!(shared, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
     let conversations =
-        limited!(config, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
-    let profiles = limited!(config, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
+        limited!(shared, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
+    let profiles = limited!(shared, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
     let router = router(config).add_service(health_service);
     let router = router.add_service(texts).add_service(conversations).add_service(profiles);
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));

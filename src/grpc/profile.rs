@@ -11,13 +11,13 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
-use tonic_types::FieldViolation;
 
 use super::Shared;
 use super::call::Call;
 use super::status::{Failure, OK, item_name};
 use super::v1::profile_service_server::ProfileService;
 use super::v1::{self, batch_get_profiles_result, record_event_result};
+use super::violations::Violations;
 use crate::profile::{Command, Disk, Keeper, Key, Outcome, Profile};
 use crate::scoring::{Features as Asked, ScoreError};
 use convert::Felt;
@@ -46,7 +46,7 @@ impl Profiles {
             return Ok(());
         }
         let problem = format!("holds {count}, 1 to {most} are taken");
-        Err(Failure::Invalid(vec![FieldViolation::new(field, problem)]))
+        Err(Violations::of(field, problem).into())
     }
 
     async fn record(
@@ -58,7 +58,7 @@ impl Profiles {
         self.within("events", events.len())?;
         let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
         let checked: Vec<Result<convert::Checked, Failure>> =
-            events.into_iter().map(|event| convert::event(event, &self.shared.config)).collect();
+            events.into_iter().map(|event| Ok(convert::event(event, &self.shared.config)?)).collect();
         let texts: Vec<String> = checked.iter().flatten().filter_map(|event| event.text().cloned()).collect();
         // Whoever sends only scores needs no model.
         let mut scores = Vec::new();
@@ -99,6 +99,11 @@ impl Profiles {
     async fn retract(&self, ids: Vec<String>) -> Result<v1::RetractEventsResponse, Failure> {
         let keeper = self.keeper()?;
         self.within("event_ids", ids.len())?;
+        let mut faults = Violations::default();
+        for (at, id) in ids.iter().enumerate() {
+            convert::event_id(&mut faults, &format!("event_ids[{at}]"), id);
+        }
+        faults.none_or(())?;
         let commands = ids.into_iter().map(Command::Retract).collect();
         let outcomes = keeper.apply(commands).await.map_err(Failure::Keep)?;
         Ok(v1::RetractEventsResponse {
@@ -120,7 +125,7 @@ impl Profiles {
     ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
         let now = Timestamp::now();
         let checked: Vec<Result<Key, Failure>> =
-            keys.into_iter().map(|key| convert::key(key, &self.shared.config)).collect();
+            keys.into_iter().map(|key| Ok(convert::key("key", key, &self.shared.config)?)).collect();
         let mut found = self.read(checked.iter().flatten().cloned().collect(), now).await?.into_iter();
         let mut profile = |key: Result<Key, Failure>| {
             let key = key?;

@@ -1,9 +1,8 @@
 //! Texts that are recorded for a profile as they are scored.
 
-use tonic_types::FieldViolation;
-
 use super::profile::convert::{self, Checked};
 use super::status::Failure;
+use super::violations::Violations;
 use super::{ServerConfig, Shared, v1};
 use crate::profile::{Command, Disk, Keeper};
 use crate::scoring::Scored;
@@ -14,33 +13,28 @@ use crate::telemetry;
 pub(super) struct Recording(Checked);
 
 impl Recording {
-    /// Checks every field of it. What is recorded is what RecordEvents would take with the same text: sent both ways, it counts once.
+    /// Checks its fields; those it shares with the request are the request's to check. What is recorded is what RecordEvents
+    /// would take with the same text: sent both ways, it counts once.
     pub(super) fn of(
         request: &v1::AnalyzeSentimentRequest,
         config: &ServerConfig,
-    ) -> Result<Option<Self>, Failure> {
-        let Some(given) = request.recording.clone() else { return Ok(None) };
+    ) -> Result<Option<Self>, Violations> {
+        let Some(given) = &request.recording else { return Ok(None) };
+        convert::brand_count(&given.brand_ids)?;
+        let given = given.clone();
+        // Of a text that is too long the request is told, too.
+        let text = Some(&request.text).filter(|text| text.len() <= config.max_text_bytes);
         let event = v1::ProfileEvent {
             event_id: given.event_id,
             event_time: given.event_time,
             customer_id: given.customer_id,
             brand_ids: given.brand_ids,
-            channel: request.channel,
-            felt: Some(v1::profile_event::Felt::Text(request.text.clone())),
+            // The request says it, and is told if it is none.
+            channel: v1::Channel::try_from(request.channel).unwrap_or_default().into(),
+            felt: Some(v1::profile_event::Felt::Text(text.cloned().unwrap_or_default())),
             replaces_event_id: given.replaces_event_id,
         };
-        match convert::event(event, config) {
-            Ok(event) => Ok(Some(Self(event))),
-            Err(Failure::Invalid(violations)) => {
-                let inside = |fault: FieldViolation| {
-                    let own = ["channel", "text"].contains(&fault.field.as_str());
-                    let field = if own { fault.field } else { format!("recording.{}", fault.field) };
-                    FieldViolation::new(field, fault.description)
-                };
-                Err(Failure::Invalid(violations.into_iter().map(inside).collect()))
-            }
-            Err(other) => Err(other),
-        }
+        Ok(Some(Self(convert::event(event, config)?)))
     }
 
     /// The command that records it with its score.

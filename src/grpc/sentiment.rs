@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_types::FieldViolation;
 
 use super::Shared;
 use super::call::Call;
@@ -17,6 +16,7 @@ use super::v1::{
     AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest,
     BatchAnalyzeSentimentResponse, BatchAnalyzeSentimentResult, StreamAnalyzeSentimentRequest,
 };
+use super::violations::Violations;
 use crate::scoring::{Client, ScoreError, Scored};
 
 const SERVICE: &str = "arom.v1.SentimentService";
@@ -59,7 +59,7 @@ impl Sentiment {
         let limit = self.shared.config.max_batch_size;
         if requests.is_empty() || requests.len() > limit {
             let problem = format!("holds {} texts, 1 to {limit} are taken", requests.len());
-            return Err(Failure::Invalid(vec![FieldViolation::new("requests", problem)]));
+            return Err(Violations::of("requests", problem).into());
         }
         let checked = requests.into_iter().map(|request| Checked::new(request, &self.shared.config));
         let checked: Vec<Result<Checked, Failure>> = checked.collect();

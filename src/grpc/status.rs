@@ -1,11 +1,13 @@
 //! Where failures become statuses: the only file that names tonic's codes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use prost::Message;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, StatusExt};
 
+use super::violations::{Violations, cut};
 use crate::profile::{KeepError, Outcome, StorageError};
 use crate::scoring::ScoreError;
 use crate::telemetry;
@@ -19,8 +21,8 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Why a call, or one item of a batch, has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Fields of the request that are out of range, all of them.
-    Invalid(Vec<FieldViolation>),
+    /// Fields of the request that are out of range.
+    Invalid(Violations),
     /// The model is not loaded yet.
     NotReady,
     /// More calls are being answered than the server takes.
@@ -46,7 +48,7 @@ pub(super) enum Failure {
     Keep(KeepError),
     /// The profiles were not read.
     Storage(StorageError),
-    /// The thread that read the caller's file died.
+    /// The thread that worked for the call died.
     Died,
     /// The scorer gave no score.
     Score(ScoreError),
@@ -55,13 +57,7 @@ pub(super) enum Failure {
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Invalid(violations) => {
-                let faults = violations.iter().map(|fault| format!("{} {}", fault.field, fault.description));
-                let message = format!("invalid request: {}", faults.collect::<Vec<_>>().join("; "));
-                let mut details = ErrorDetails::with_bad_request(violations);
-                details.set_error_info("INVALID_REQUEST", DOMAIN, []);
-                Status::with_error_details(Code::InvalidArgument, message, details)
-            }
+            Failure::Invalid(violations) => invalid(violations),
             Failure::NotReady => {
                 plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
             }
@@ -73,7 +69,7 @@ impl From<Failure> for Status {
             Failure::Stopping => {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
-            Failure::Transport(status) => status,
+            Failure::Transport(status) => bounded(status),
             Failure::ProfilesOff => plain(
                 Code::FailedPrecondition,
                 "PROFILES_OFF",
@@ -88,13 +84,20 @@ impl From<Failure> for Status {
                 "what came after this resume token is not known any more; watch again without one and take the snapshot for what you had",
             ),
             Failure::NotRecorded(outcome) => not_recorded(outcome),
+            Failure::Keep(KeepError::Storage(error))
+                if matches!(*error, StorageError::Key { .. } | StorageError::Panicked) =>
+            {
+                Failure::Died.into()
+            }
             Failure::Keep(error) => store_unavailable(&error),
+            Failure::Storage(error @ (StorageError::Key { .. } | StorageError::Panicked)) => {
+                tracing::error!(error = telemetry::chain(&error), "a call is refused");
+                Failure::Died.into()
+            }
             Failure::Storage(error) => store_unavailable(&error),
-            Failure::Died => plain(
-                Code::Internal,
-                "READING_FAILED",
-                "the export could not be read; the server's log says why",
-            ),
+            Failure::Died => {
+                plain(Code::Internal, "WORK_FAILED", "the server failed to do this; its log says why")
+            }
             Failure::DeadlineExceeded => plain(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
@@ -130,6 +133,47 @@ impl Failure {
             details: Vec::new(),
         })
     }
+}
+
+/// Most bytes of a message as HTTP/2 carries it, where spaces and Thai letters take three each. The details repeat the
+/// message, so that twice this and the violations fit into the 8 KB that clients take.
+const MESSAGE_BYTES: usize = 1200;
+
+fn invalid(violations: Violations) -> Status {
+    let count = violations.count();
+    let (named, others) = violations.into_parts();
+    let mut message = "invalid request: ".to_owned();
+    let mut said = 0;
+    for fault in &named {
+        let next = format!("{}{} {}", if said > 0 { "; " } else { "" }, fault.field, fault.description);
+        if said > 0 && encoded_len(&message) + encoded_len(&next) > MESSAGE_BYTES {
+            break;
+        }
+        message.push_str(&next);
+        said += 1;
+    }
+    if count > said {
+        message.push_str(&format!("; and {} other fields", count - said));
+    }
+    let mut details = ErrorDetails::with_bad_request(named);
+    let others = (others > 0).then(|| ("other_violations".to_owned(), others.to_string()));
+    details.set_error_info("INVALID_REQUEST", DOMAIN, others.into_iter().collect::<HashMap<_, _>>());
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// How many bytes a text takes in the header `grpc-message`.
+fn encoded_len(text: &str) -> usize {
+    text.bytes()
+        .map(|byte| if byte.is_ascii_graphic() && !br##""#%<>`?{}"##.contains(&byte) { 1 } else { 3 })
+        .sum()
+}
+
+/// A status of the transport with no more of a message than clients take.
+fn bounded(status: Status) -> Status {
+    if encoded_len(status.message()) <= MESSAGE_BYTES {
+        return status;
+    }
+    Status::new(status.code(), cut(status.message(), MESSAGE_BYTES / 3))
 }
 
 /// The name of a good end in metrics and traces.

@@ -8,13 +8,13 @@ use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tonic::{Status, Streaming};
-use tonic_types::FieldViolation;
 
 use super::call::Call;
-use super::convert::Checked;
+use super::convert::{Checked, MAX_MESSAGE_ID_BYTES};
 use super::status::{Failure, OK, item_name, name};
 use super::v1::stream_analyze_sentiment_response::Outcome;
 use super::v1::{AnalyzeSentimentResponse, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse};
+use super::violations::Violations;
 use super::{Shared, until};
 use crate::scoring::{Caller, Scorer};
 
@@ -153,7 +153,9 @@ impl Conversation {
         }
         let index = self.received;
         self.received += 1;
-        let message_id = message.request.as_ref().map(|request| request.message_id.clone());
+        // One that is too long is not given back; the index tells which it was.
+        let id = message.request.as_ref().map(|request| &request.message_id);
+        let message_id = id.filter(|id| id.len() <= MAX_MESSAGE_ID_BYTES).cloned();
         let item = self.analyze(message);
         let done = self.call.items();
         let answered = async move {
@@ -175,7 +177,7 @@ impl Conversation {
         &mut self,
         message: StreamAnalyzeSentimentRequest,
     ) -> impl Future<Output = Result<AnalyzeSentimentResponse, Failure>> + Send + use<> {
-        let missing = || Failure::Invalid(vec![FieldViolation::new("request", "is missing")]);
+        let missing = || Failure::from(Violations::of("request", "is missing"));
         let checked = message
             .request
             .ok_or_else(missing)

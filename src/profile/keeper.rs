@@ -6,6 +6,7 @@
 //! larger its commits.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
@@ -265,7 +266,11 @@ impl<S: Storage> Inner<S> {
             while let Some(first) = inbox.blocking_recv() {
                 let (commands, answers) = gather(first, &mut inbox);
                 let before = last.take().filter(|(number, _)| settled.load(Ordering::Acquire) < *number);
-                match self.book.prepare(&commands, clock(), before.as_ref().map(|(_, before)| &**before)) {
+                let prepare =
+                    || self.book.prepare(&commands, clock(), before.as_ref().map(|(_, before)| &**before));
+                // Only those who asked for it are told: the store serves all others.
+                let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or(Err(StorageError::Panicked));
+                match prepared {
                     Ok(prepared) => {
                         let (base, prepared) = (before.map(|(number, _)| number), Arc::new(prepared));
                         number += 1;

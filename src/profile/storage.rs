@@ -197,6 +197,17 @@ pub enum StorageError {
         /// Which table.
         table: Table,
     },
+    /// No row can have such a key.
+    #[error("a key of {bytes} bytes was given for table {}, rows have keys of 1 to {} bytes", table.name(), Self::MAX_KEY_BYTES)]
+    Key {
+        /// Of which table.
+        table: Table,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The thread that worked out what is written panicked; nothing of it was done.
+    #[error("what was asked of the profile store made it panic; nothing of it was done")]
+    Panicked,
     /// A brand changed each time it was read.
     #[error("the profile changes faster than it can be read; try again")]
     Busy,
@@ -224,4 +235,15 @@ pub enum StorageError {
         /// The version of this program.
         wanted: u32,
     },
+}
+
+impl StorageError {
+    /// Most bytes of the key of a row.
+    pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
+
+    /// Refuses a key that no row can have: the database panics at it.
+    fn check_key(table: Table, key: &[u8]) -> Result<(), Self> {
+        let bytes = key.len();
+        if bytes <= Self::MAX_KEY_BYTES { Ok(()) } else { Err(Self::Key { table, bytes }) }
+    }
 }

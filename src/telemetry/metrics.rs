@@ -27,6 +27,7 @@ pub struct Metrics {
     requests: Family<Request, Histogram, fn() -> Histogram>,
     items: Family<Request, Counter>,
     in_flight: Gauge,
+    panics: Counter,
     queue_tokens: Gauge,
     queue_windows: Gauge,
     refused: Counter,
@@ -137,6 +138,7 @@ impl Default for Metrics {
             requests: Family::new_with_constructor(seconds),
             items: Family::default(),
             in_flight: Gauge::default(),
+            panics: Counter::default(),
             queue_tokens: Gauge::default(),
             queue_windows: Gauge::default(),
             refused: Counter::default(),
@@ -190,6 +192,11 @@ impl Metrics {
             self.items.clone(),
         );
         registry.register("calls_in_flight", "Calls that are being answered", self.in_flight.clone());
+        registry.register(
+            "call_panics",
+            "Calls that panicked and were answered with INTERNAL",
+            self.panics.clone(),
+        );
         registry.register("queue_tokens", "Tokens that wait for a worker", self.queue_tokens.clone());
         registry.register("queue_windows", "Windows that wait for a worker", self.queue_windows.clone());
         registry.register(
@@ -317,6 +324,11 @@ impl Metrics {
     /// Calls that are being answered.
     pub fn in_flight(&self, calls: usize) {
         self.in_flight.set(whole(calls));
+    }
+
+    /// A call panicked.
+    pub fn call_panicked(&self) {
+        self.panics.inc();
     }
 
     /// What waits for a worker.

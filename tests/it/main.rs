@@ -20,6 +20,7 @@ mod exports;
 mod faults;
 mod features;
 mod grpc;
+mod hostile;
 mod layering;
 mod observe;
 mod overload;

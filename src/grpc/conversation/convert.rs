@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tonic_types::FieldViolation;
 
 use super::super::convert::{count, duration, narrow, sentiment, timestamp};
 use super::super::status::Failure;
 use super::super::v1::conversation_message::Content;
+use super::super::violations::{Violations, shown};
 use super::super::{ServerConfig, v1};
 use crate::conversation::{
     Analysis, Basis, Body, Cue, Disguise, Format, Heard, Media, Message, Role, RoleTrajectory, Roles, Sender,
@@ -17,11 +17,14 @@ use crate::conversation::{
 const MAX_MESSAGE_ID_BYTES: usize = 128;
 const MAX_SPEAKER_BYTES: usize = 256;
 
+/// Most names whose role is said: more than a chat has people.
+const MAX_SPEAKERS: usize = 1024;
+
 /// As many as LINE sends, each of which is a word or two.
 const MAX_KEYWORDS: usize = 15;
 const MAX_KEYWORD_BYTES: usize = 64;
 
-/// Most faults, and most skipped lines, that an answer names.
+/// Most skipped lines that an answer names.
 const NAMED: usize = 100;
 
 /// What a conversation may be.
@@ -56,34 +59,52 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads the conversation and reports every field that is out of range.
     pub(super) fn new(request: v1::AnalyzeConversationRequest, limits: &Limits) -> Result<Self, Failure> {
-        let mut faults = Faults::default();
+        let mut faults = Violations::default();
         let max_risk = request.max_risk.unwrap_or(limits.max_risk);
         if !(0.0..=1.0).contains(&max_risk) {
             faults.add("max_risk", format!("is {max_risk}; use a probability in [0, 1]"));
         }
+        let before = faults.count();
+        if request.messages.len() > limits.messages {
+            faults.add("messages", too_many(request.messages.len(), limits));
+        }
+        if request.speaker_roles.len() > MAX_SPEAKERS {
+            let count = request.speaker_roles.len();
+            faults.add("speaker_roles", format!("holds {count} names, at most {MAX_SPEAKERS} are taken"));
+        }
+        // What is too much is not looked at.
+        if faults.count() > before {
+            return Err(faults.into());
+        }
         let mut known = BTreeMap::new();
         for (name, given) in request.speaker_roles {
+            if name.len() > MAX_SPEAKER_BYTES {
+                let problem = format!(
+                    "has a name of {} bytes, at most {MAX_SPEAKER_BYTES} are taken: {}",
+                    name.len(),
+                    shown(&name)
+                );
+                faults.add("speaker_roles", problem);
+                continue;
+            }
             match role(given) {
                 Ok(Some(role)) => drop(known.insert(name, role)),
-                Ok(None) => faults.add("speaker_roles", format!("says no role for {name:?}")),
+                Ok(None) => faults.add("speaker_roles", format!("says no role for {}", shown(&name))),
                 Err(problem) => faults.add("speaker_roles", problem),
             }
         }
         let (messages, reading) = match (request.export, request.messages) {
             (Some(_), messages) if !messages.is_empty() => {
-                faults.add("export", "is given beside messages; give one of them".to_owned());
+                faults.add("export", "is given beside messages; give one of them");
                 (Vec::new(), None)
             }
             (Some(export), _) => exported(export, limits, &mut faults),
             (None, given) => {
                 if given.is_empty() {
-                    faults.add("messages", "are missing, and so is an export".to_owned());
+                    faults.add("messages", "are missing, and so is an export");
                 }
-                if given.len() > limits.messages {
-                    faults.add("messages", too_many(given.len(), limits));
-                }
-                let mut messages = Vec::new();
-                for (at, message) in given.into_iter().enumerate().take(limits.messages) {
+                let mut messages = Vec::with_capacity(given.len());
+                for (at, message) in given.into_iter().enumerate() {
                     messages.extend(checked(message, &format!("messages[{at}]."), limits, &mut faults));
                 }
                 (messages, None)
@@ -128,7 +149,7 @@ impl Asked {
 fn exported(
     export: v1::ConversationExport,
     limits: &Limits,
-    faults: &mut Faults,
+    faults: &mut Violations,
 ) -> (Vec<Message>, Option<v1::ExportReading>) {
     let none = (Vec::new(), None);
     let format = match v1::ConversationFormat::try_from(export.format) {
@@ -146,7 +167,7 @@ fn exported(
         }
     };
     if messages.is_empty() {
-        faults.add("export.content", "holds no message".to_owned());
+        faults.add("export.content", "holds no message");
     }
     if messages.len() > limits.messages {
         faults.add("export.content", too_many(messages.len(), limits));
@@ -185,28 +206,28 @@ pub(super) fn live(
     sent: usize,
     limits: &Limits,
 ) -> Result<(Message, Role), Failure> {
-    let mut faults = Faults::default();
+    let mut faults = Violations::default();
     if sent >= limits.messages {
         faults.add("message", format!("is one too many: {sent} were sent; begin another stream"));
     }
     let role = role(message.role).ok().flatten();
     if role.is_none() {
-        faults.add("message.role", "must be said in a stream: use 1 to 4".to_owned());
+        faults.add("message.role", "must be said in a stream: use 1 to 4");
     }
     let message = checked(message, "message.", limits, &mut faults);
     match (message, role) {
         (Some(message), Some(role)) => faults.none_or((message, role)),
-        _ => Err(Failure::Invalid(faults.0)),
+        _ => Err(faults.into()),
     }
 }
 
 pub(super) fn unknown_message(id: &str) -> Failure {
-    let problem = format!("{id:?} was not sent in this stream, or was taken back already");
-    Failure::Invalid(vec![FieldViolation::new("unsend_message_id", problem)])
+    let problem = format!("{} was not sent in this stream, or was taken back already", shown(id));
+    Violations::of("unsend_message_id", problem).into()
 }
 
 pub(super) fn missing_event() -> Failure {
-    Failure::Invalid(vec![FieldViolation::new("event", "is missing; send a message or unsend_message_id")])
+    Violations::of("event", "is missing; send a message or unsend_message_id").into()
 }
 
 /// One message, if every field is within its range.
@@ -214,9 +235,9 @@ fn checked(
     message: v1::ConversationMessage,
     field: &str,
     limits: &Limits,
-    faults: &mut Faults,
+    faults: &mut Violations,
 ) -> Option<Message> {
-    let before = faults.0.len();
+    let before = faults.count();
     let v1::ConversationMessage { message_id, role: given, speaker, send_time, content } = message;
     let mut most = |name: &str, bytes: usize, most: usize| {
         if bytes > most {
@@ -234,10 +255,7 @@ fn checked(
         Ok(Some(Role::Bot)) => Sender::Bot(speaker),
         Ok(Some(Role::System)) => Sender::System,
         Ok(None) if speaker.is_empty() => {
-            faults.add(
-                &format!("{field}role"),
-                "is not said, and there is no speaker to tell it by".to_owned(),
-            );
+            faults.add(&format!("{field}role"), "is not said, and there is no speaker to tell it by");
             Sender::System
         }
         Ok(None) => Sender::Named(speaker),
@@ -248,13 +266,14 @@ fn checked(
     };
     let time = send_time.and_then(|time| {
         let time = Timestamp::new(time.seconds, time.nanos);
-        time.map_err(|_| faults.add(&format!("{field}send_time"), "is no time".to_owned())).ok()
+        time.map_err(|_| faults.add(&format!("{field}send_time"), "is no time")).ok()
     });
     let body = match content {
         Some(Content::Text(text)) => Body::Text(text),
         Some(Content::Sticker(v1::Sticker { keywords })) => {
-            let long = keywords.iter().any(|word| word.len() > MAX_KEYWORD_BYTES);
-            if keywords.len() > MAX_KEYWORDS || long {
+            let fits =
+                keywords.len() <= MAX_KEYWORDS && keywords.iter().all(|word| word.len() <= MAX_KEYWORD_BYTES);
+            if !fits {
                 let problem =
                     format!("are more than {MAX_KEYWORDS}, or one is longer than {MAX_KEYWORD_BYTES} bytes");
                 faults.add(&format!("{field}sticker.keywords"), problem);
@@ -271,23 +290,7 @@ fn checked(
         None => Body::Media(Media::Other),
     };
     let id = Some(message_id).filter(|id| !id.is_empty());
-    (faults.0.len() == before).then_some(Message { line: 0, id, time, sender, body })
-}
-
-/// Fields that are out of range.
-#[derive(Debug, Default)]
-struct Faults(Vec<FieldViolation>);
-
-impl Faults {
-    fn add(&mut self, field: &str, problem: String) {
-        if self.0.len() < NAMED {
-            self.0.push(FieldViolation::new(field, problem));
-        }
-    }
-
-    fn none_or<T>(self, value: T) -> Result<T, Failure> {
-        if self.0.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.0)) }
-    }
+    (faults.count() == before).then_some(Message { line: 0, id, time, sender, body })
 }
 
 fn too_many(count: usize, limits: &Limits) -> String {

@@ -1,11 +1,11 @@
 //! Between messages and the domain, for profiles.
 
 use jiff::Timestamp;
-use tonic_types::FieldViolation;
 
 use super::super::convert::{count, label as label_to, narrow, timestamp};
 use super::super::status::Failure;
 use super::super::v1::profile_event::Felt as Given;
+use super::super::violations::Violations;
 use super::super::{ServerConfig, v1};
 use crate::model::Label;
 use crate::profile::{
@@ -15,6 +15,12 @@ use crate::profile::{
 
 const MAX_ID_BYTES: usize = 128;
 const MAX_BRANDS: usize = 16;
+
+/// Most bytes of the beginning of a key's name: as many as the longest name has, `customer/c/brand/b`.
+const MAX_PREFIX_BYTES: usize = "customer/".len() + MAX_ID_BYTES + "/brand/".len() + MAX_ID_BYTES;
+
+/// Most bytes of a token that a page or a stream goes on from.
+pub(super) const MAX_TOKEN_BYTES: usize = 1024;
 
 /// What an event says was felt.
 #[derive(Clone, Debug)]
@@ -57,50 +63,43 @@ impl Checked {
     }
 }
 
-#[derive(Default)]
-struct Faults(Vec<FieldViolation>);
-
-impl Faults {
-    fn add(&mut self, field: &str, problem: impl Into<String>) {
-        self.0.push(FieldViolation::new(field, problem.into()));
-    }
-
-    /// A name is of 1 to 128 bytes that show; in one of a key no slash is.
-    fn name(&mut self, field: &str, name: &str, in_key: bool) {
-        if name.is_empty() || name.len() > MAX_ID_BYTES {
-            self.add(field, format!("is {} bytes long, 1 to {MAX_ID_BYTES} are taken", name.len()));
-        }
-        if name.chars().any(char::is_control) || (in_key && name.contains('/')) {
-            self.add(field, "holds a control character or a slash");
-        }
-    }
-
-    fn none_or<T>(self, value: T) -> Result<T, Failure> {
-        if self.0.is_empty() { Ok(value) } else { Err(Failure::Invalid(self.0)) }
+/// A name is of 1 to 128 bytes that show; in one of a key no slash is.
+fn name(faults: &mut Violations, field: &str, name: &str, in_key: bool) {
+    if name.is_empty() || name.len() > MAX_ID_BYTES {
+        faults.add(field, format!("is {} bytes long, 1 to {MAX_ID_BYTES} are taken", name.len()));
+    } else if name.chars().any(char::is_control) || (in_key && name.contains('/')) {
+        faults.add(field, "holds a control character or a slash");
     }
 }
 
+/// Refuses more brands than an event may be about, before anything is done with them.
+pub(in crate::grpc) fn brand_count(brands: &[String]) -> Result<(), Violations> {
+    let mut faults = Violations::default();
+    if brands.len() > MAX_BRANDS {
+        faults.add("brand_ids", format!("are {}, at most {MAX_BRANDS} are taken", brands.len()));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 /// Checks every field and reports all that are out of range.
-pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Checked, Failure> {
-    let mut faults = Faults::default();
-    faults.name("event_id", &given.event_id, false);
+pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> Result<Checked, Violations> {
+    brand_count(&given.brand_ids)?;
+    let mut faults = Violations::default();
+    name(&mut faults, "event_id", &given.event_id, false);
     let time = given.event_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
     if time.is_none() {
         faults.add("event_time", "is missing or no time");
     }
     if !given.customer_id.is_empty() {
-        faults.name("customer_id", &given.customer_id, true);
+        name(&mut faults, "customer_id", &given.customer_id, true);
     } else if given.brand_ids.is_empty() {
         faults.add("customer_id", "is missing, and so is any brand_ids");
     }
     for (at, brand) in given.brand_ids.iter().enumerate() {
-        faults.name(&format!("brand_ids[{at}]"), brand, true);
+        name(&mut faults, &format!("brand_ids[{at}]"), brand, true);
         if given.brand_ids.iter().take(at).any(|other| other == brand) {
             faults.add(&format!("brand_ids[{at}]"), "is there twice");
         }
-    }
-    if given.brand_ids.len() > MAX_BRANDS {
-        faults.add("brand_ids", format!("are {}, at most {MAX_BRANDS} are taken", given.brand_ids.len()));
     }
     let channel = match v1::Channel::try_from(given.channel) {
         Ok(v1::Channel::Review) => Channel::Review,
@@ -136,10 +135,10 @@ pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> 
         }
     };
     if !given.replaces_event_id.is_empty() {
-        faults.name("replaces_event_id", &given.replaces_event_id, false);
+        name(&mut faults, "replaces_event_id", &given.replaces_event_id, false);
     }
     match (time, felt) {
-        (Some(time), Some(felt)) => faults.none_or(Checked {
+        (Some(time), Some(felt)) if faults.is_empty() => Ok(Checked {
             felt,
             id: given.event_id,
             time,
@@ -150,7 +149,7 @@ pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> 
             channel,
             replaces: Some(given.replaces_event_id).filter(|id| !id.is_empty()),
         }),
-        _ => Err(Failure::Invalid(faults.0)),
+        _ => Err(faults),
     }
 }
 
@@ -162,31 +161,47 @@ fn known_as(customer: String, config: &ServerConfig) -> String {
     }
 }
 
-pub(super) fn key(given: v1::ProfileKey, config: &ServerConfig) -> Result<Key, Failure> {
+/// Checks the key that stands in such a field.
+pub(super) fn key(field: &str, given: v1::ProfileKey, config: &ServerConfig) -> Result<Key, Violations> {
     let v1::ProfileKey { customer_id: customer, brand_id: brand } = given;
-    let mut faults = Faults::default();
+    let mut faults = Violations::default();
     if !customer.is_empty() {
-        faults.name("key.customer_id", &customer, true);
+        name(&mut faults, &format!("{field}.customer_id"), &customer, true);
     }
     if !brand.is_empty() {
-        faults.name("key.brand_id", &brand, true);
+        name(&mut faults, &format!("{field}.brand_id"), &brand, true);
     }
     let key = match (customer.is_empty(), brand.is_empty()) {
         (false, false) => Key::Pair { customer: known_as(customer, config), brand },
         (false, true) => Key::Customer(known_as(customer, config)),
         (true, false) => Key::Brand(brand),
         (true, true) => {
-            faults.add("key", "names no customer and no brand");
+            faults.add(field, "names no customer and no brand");
             Key::Brand(brand)
         }
     };
-    faults.none_or(key)
+    if faults.is_empty() { Ok(key) } else { Err(faults) }
 }
 
 pub(super) fn customer(id: String, config: &ServerConfig) -> Result<String, Failure> {
-    let mut faults = Faults::default();
-    faults.name("customer_id", &id, true);
+    let mut faults = Violations::default();
+    name(&mut faults, "customer_id", &id, true);
     faults.none_or(known_as(id, config))
+}
+
+/// Checks the id of an event that is named.
+pub(super) fn event_id(faults: &mut Violations, field: &str, id: &str) {
+    name(faults, field, id, false);
+}
+
+/// Checks the beginning of the names of keys.
+pub(super) fn key_prefix(faults: &mut Violations, field: &str, prefix: &str) {
+    if prefix.len() > MAX_PREFIX_BYTES {
+        let problem = format!("is {} bytes long, at most {MAX_PREFIX_BYTES} are taken", prefix.len());
+        faults.add(field, problem);
+    } else if prefix.chars().any(char::is_control) {
+        faults.add(field, "holds a control character");
+    }
 }
 
 fn label(given: i32) -> Option<Label> {
@@ -221,6 +236,8 @@ pub(in crate::grpc) fn results(
             Ok(status) => v1::record_event_result::Outcome::Status(status.into()),
             Err(failure) => v1::record_event_result::Outcome::Error(failure.into_item()),
         };
+        // An id that is too long is not given back; the index tells which it was.
+        let event_id = Some(event_id).filter(|id| id.len() <= MAX_ID_BYTES).unwrap_or_default();
         v1::RecordEventResult { index, event_id, outcome: Some(outcome) }
     };
     items.into_iter().zip(ids).zip(0..).map(result).collect()

@@ -1,10 +1,9 @@
 //! `ListErasures`: that customers were forgotten.
 
-use tonic_types::FieldViolation;
-
 use super::super::convert::timestamp;
 use super::super::status::Failure;
 use super::super::v1;
+use super::super::violations::Violations;
 use super::{Profiles, convert};
 use crate::profile::Erasure;
 
@@ -85,6 +84,6 @@ fn read_token(token: &str) -> Result<Erasure, Failure> {
     };
     read().ok_or_else(|| {
         let problem = "is no token of ListErasures; send the last one as it came, or none";
-        Failure::Invalid(vec![FieldViolation::new("page_token", problem)])
+        Violations::of("page_token", problem).into()
     })
 }

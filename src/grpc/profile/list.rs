@@ -6,10 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use tonic_types::FieldViolation;
 
 use super::super::status::Failure;
 use super::super::v1::{self, ProfileOrder};
+use super::super::violations::Violations;
 use super::{Profiles, convert};
 use crate::model::Label;
 use crate::profile::{Disk, Features, Keeper, Key, Known, Profile, StorageError, Window};
@@ -56,8 +56,9 @@ impl Profiles {
 }
 
 fn asked(request: v1::ListProfilesRequest, most: usize) -> Result<Asked, Failure> {
-    let mut faults = Vec::new();
-    let mut fault = |field: &str, problem: String| faults.push(FieldViolation::new(field, problem));
+    let mut faults = Violations::default();
+    convert::key_prefix(&mut faults, "key_prefix", &request.key_prefix);
+    let mut fault = |field: &str, problem: String| faults.add(field, problem);
     let order = ProfileOrder::try_from(request.order_by).unwrap_or_else(|_| {
         fault("order_by", format!("{} is no ProfileOrder; use 0 to 2", request.order_by));
         ProfileOrder::Unspecified
@@ -89,9 +90,7 @@ fn asked(request: v1::ListProfilesRequest, most: usize) -> Result<Asked, Failure
             None
         }),
     };
-    if !faults.is_empty() {
-        return Err(Failure::Invalid(faults));
-    }
+    faults.none_or(())?;
     let least = request.min_count.max(1);
     Ok(Asked { start: request.key_prefix, order, window, least, size, after })
 }
@@ -172,6 +171,9 @@ fn token((value, count, key): &Rank) -> String {
 }
 
 fn read_token(token: &str) -> Option<Rank> {
+    if token.len() > convert::MAX_TOKEN_BYTES {
+        return None;
+    }
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let mut parts = text.splitn(3, ' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, Key::parse(parts.next()?)?))

@@ -10,13 +10,13 @@ use futures_util::{FutureExt, Stream, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::Status;
-use tonic_types::FieldViolation;
 
 use super::super::call::Call;
 use super::super::convert::timestamp;
 use super::super::status::{Failure, name};
 use super::super::stream::halt;
 use super::super::v1::watch_profiles_response::Event;
+use super::super::violations::Violations;
 use super::super::{ServerConfig, Shared, v1};
 use super::convert;
 use crate::profile::{Anew, Disk, Interest, Keeper, Position, Shown, Step, StorageError, Update, Watcher};
@@ -248,36 +248,38 @@ fn interest(
     request: &v1::WatchProfilesRequest,
     config: &ServerConfig,
 ) -> Result<(Interest, Duration), Failure> {
-    let mut faults = Vec::new();
+    let mut faults = Violations::default();
     if request.keys.len() > MAX_KEYS {
         let problem = format!("are {}, at most {MAX_KEYS} are taken", request.keys.len());
-        faults.push(FieldViolation::new("keys", problem));
+        faults.add("keys", problem);
     }
     if request.key_prefixes.len() > MAX_PREFIXES {
         let problem = format!("are {}, at most {MAX_PREFIXES} are taken", request.key_prefixes.len());
-        faults.push(FieldViolation::new("key_prefixes", problem));
+        faults.add("key_prefixes", problem);
     }
     if request.skip_snapshot && !request.resume_token.is_empty() {
-        faults.push(FieldViolation::new("skip_snapshot", "does not go with a resume_token"));
+        faults.add("skip_snapshot", "does not go with a resume_token");
     }
     let heartbeat = match request.heartbeat_interval {
         None => Duration::from_secs(15),
         Some(given) => Duration::try_from(given).unwrap_or_default(),
     };
     if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&heartbeat) {
-        faults.push(FieldViolation::new("heartbeat_interval", "is not within 1 and 300 seconds"));
+        faults.add("heartbeat_interval", "is not within 1 and 300 seconds");
+    }
+    // What is too much is not looked at.
+    let mut faults = faults.none_or(Violations::default())?;
+    for (at, prefix) in request.key_prefixes.iter().enumerate() {
+        convert::key_prefix(&mut faults, &format!("key_prefixes[{at}]"), prefix);
     }
     let mut keys = Vec::new();
-    for key in request.keys.iter().take(MAX_KEYS) {
-        match convert::key(key.clone(), config) {
+    for (at, key) in request.keys.iter().enumerate() {
+        match convert::key(&format!("keys[{at}]"), key.clone(), config) {
             Ok(key) => keys.push(key),
-            Err(Failure::Invalid(found)) => faults.extend(found),
-            Err(other) => return Err(other),
+            Err(found) => faults.append(found, str::to_owned),
         }
     }
-    if !faults.is_empty() {
-        return Err(Failure::Invalid(faults));
-    }
+    faults.none_or(())?;
     Ok((Interest::new(keys, request.key_prefixes.iter().cloned()), heartbeat))
 }
 
@@ -298,7 +300,7 @@ fn read_token(token: &[u8], identity: u64) -> Result<Position, Failure> {
     // Changes are numbered from 1.
     let Some((of, position)) = parts().filter(|(_, position)| position.next > 0) else {
         let problem = "is no token of WatchProfiles; send the last one as it came, or none";
-        return Err(Failure::Invalid(vec![FieldViolation::new("resume_token", problem)]));
+        return Err(Violations::of("resume_token", problem).into());
     };
     if of == identity { Ok(position) } else { Err(Failure::ChangesForgotten) }
 }

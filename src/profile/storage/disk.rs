@@ -240,6 +240,7 @@ fn failure(folder: &Path, cause: fjall::Error) -> StorageError {
 
 impl Storage for Disk {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        StorageError::check_key(table, key)?;
         let found = self.table(table)?.get(key).map_err(|cause| failure(&self.folder, cause))?;
         Ok(found.map(|value| value.to_vec()))
     }
@@ -252,6 +253,12 @@ impl Storage for Disk {
         order: Order,
         most: usize,
     ) -> Result<Vec<Row>, StorageError> {
+        StorageError::check_key(table, from)?;
+        StorageError::check_key(table, to)?;
+        // The database panics at a range that ends before it begins.
+        if from >= to {
+            return Ok(Vec::new());
+        }
         let rows = self.table(table)?.range(from..to);
         let row = |guard: Guard| {
             let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
@@ -268,6 +275,13 @@ impl Storage for Disk {
         let mut mark = self.mark.lock().map_err(|_| halted())?;
         if self.halted.load(Ordering::Acquire) {
             return Err(halted());
+        }
+        // Before anything is written: a panic in the middle would leave the lock poisoned and the store halted.
+        for (table, key, _) in writes {
+            StorageError::check_key(*table, key)?;
+            if key.is_empty() {
+                return Err(StorageError::Key { table: *table, bytes: 0 });
+            }
         }
         let commits = mark.commits + 1;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));

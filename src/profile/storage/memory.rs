@@ -31,6 +31,9 @@ impl Storage for Memory {
         order: Order,
         most: usize,
     ) -> Result<Vec<Row>, StorageError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
         let rows = self.rows.lock().expect("whole");
         let range = rows.range((table, from.to_vec())..(table, to.to_vec()));
         let row = |((_, key), value): (&(Table, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
