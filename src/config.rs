@@ -19,8 +19,8 @@ use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::sinks::{JsonLinesConfig, SinkConfig, Webhook, WebhookConfig};
 use crate::telemetry::{self, LogFormat, TelemetryConfig};
-use keys::KEYS;
-use layers::Said;
+use keys::{KEYS, Kind};
+use layers::{Said, Source};
 
 pub use layers::{CommonFlags, ServeFlags};
 
@@ -227,6 +227,17 @@ impl Config {
         })
     }
 
+    /// The files that the settings name, and the one that they stand in: nothing may be written over them.
+    pub(crate) fn named_files(&self) -> Vec<PathBuf> {
+        let paths = KEYS.iter().filter(|key| matches!(key.kind, Kind::Path(_)));
+        let named = paths.filter_map(|key| Some(PathBuf::from(&self.said.get(key.name)?.value)));
+        let settings = self.said.values().filter_map(|said| match &said.source {
+            Source::File { file, .. } => Some(file.clone()),
+            Source::Default | Source::Variable(_) | Source::Flag(_) => None,
+        });
+        named.chain(settings).collect()
+    }
+
     /// The value of a setting whose default depends on the machine.
     fn worked_out(&self, name: &str) -> Option<String> {
         match name {
@@ -300,7 +311,7 @@ fn read_catalogue(file: &Path) -> Result<Catalogue, Vec<String>> {
     let text = read_text_at_most(file, CATALOGUE_BYTES)
         .map_err(|cause| vec![format!("scoring.catalogue: cannot read {name}: {cause}")])?;
     Catalogue::parse(&text).map_err(|error| match error {
-        CatalogueError::Parse(cause) => vec![format!("{name}: {cause}")],
+        CatalogueError::Parse(cause) => vec![format!("{name}: {}", layers::shortened(&cause.to_string()))],
         CatalogueError::Invalid(faults) => {
             faults.into_iter().map(|fault| format!("{name}, {fault}")).collect()
         }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -150,6 +151,17 @@ impl Identity {
     pub(crate) fn of(meta: &Metadata) -> Self {
         Self { device: meta.dev(), inode: meta.ino() }
     }
+}
+
+/// What a standard stream is, if the system says so.
+pub(crate) fn standard(stream: impl AsFd) -> Option<Metadata> {
+    File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()
+}
+
+/// Whether what is read is the file that stdout goes to: it would be read for ever, or is empty already.
+pub(crate) fn is_stdout(read: &Metadata) -> bool {
+    let out = standard(io::stdout()).filter(Metadata::is_file);
+    out.is_some_and(|out| read.is_file() && Identity::of(&out) == Identity::of(read))
 }
 
 /// Reads a file of at most so many bytes. Devices and pipes that never end are cut off there, too.

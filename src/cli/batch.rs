@@ -27,13 +27,16 @@ use tokio::sync::mpsc;
 
 use super::progress::grouped;
 use super::{Rejected, open_scorer};
-use crate::config::{Config, ServeFlags};
-use crate::dumps::{Columns, DumpError, Ending, Format, Given, Moment, Role, Source, find, from_json_lines};
+use crate::config::{Config, ConfigError, ServeFlags};
+use crate::dumps::{
+    Columns, DumpError, Ending, Format, Given, Limits, Moment, Role, Source, find, from_json_lines,
+};
+use crate::files::standard;
 use crate::grpc::v1::Channel;
 use crate::scoring::{Features, Scorer};
 use crate::secret_url::SecretUrl;
 use crate::text::Charset;
-use answer::{COLUMNS, TARGETS};
+use answer::{COLUMNS, SOURCE, TARGETS};
 use checkpoint::{Checkpoint, Identity, Reached};
 use files::{Files, remove_if_there, replace, sync_folder};
 use record::{Recorder, Written};
@@ -96,6 +99,19 @@ pub(super) struct BatchArgs {
     /// The file for rows that are refused [default: the output's name and .rejects.jsonl].
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
+    /// Write texts of the dump into CSV so that no spreadsheet takes them for formulas: a ' goes before those that begin with
+    /// =, +, -, @, a tab or a line break, and are no number. In columns that are added it always does.
+    #[arg(long)]
+    escape_formulas: bool,
+    /// Most columns of a dump, and of the output.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().columns)]
+    max_columns: usize,
+    /// Most bytes of a compressed dump when it is not.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().inflated_bytes)]
+    max_inflated_bytes: u64,
+    /// How many times as large as its file a compressed dump may be, from 64 MiB on.
+    #[arg(long, value_name = "TIMES", default_value_t = Limits::default().inflation)]
+    max_inflation: u64,
     /// Stop when more rows than so many are refused.
     #[arg(long, value_name = "N")]
     max_errors: Option<u64>,
@@ -190,6 +206,11 @@ impl BatchArgs {
             delimiter: self.delimiter,
             header: self.header,
             charset: self.encoding,
+            limits: Limits {
+                columns: self.max_columns,
+                inflated_bytes: self.max_inflated_bytes,
+                inflation: self.max_inflation,
+            },
         }
     }
 
@@ -240,7 +261,12 @@ pub(super) fn run(args: &BatchArgs, config: &Config) -> Result<()> {
 
 async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     let ending = Ending::of(&args.out).map_err(usage)?;
+    if args.escape_formulas && !matches!(ending, Ending::Csv(_)) {
+        let problem = format!("--escape-formulas is for CSV, and {} is none", args.out.display());
+        return Err(ConfigError::invalid(problem).into());
+    }
     let files = Files::of(args, ending)?;
+    files.are_not(config.named_files())?;
     if !args.overwrite {
         files.are_free()?;
     }
@@ -279,6 +305,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
         reached: before,
         recorder,
         max_errors: args.max_errors,
+        escape_formulas: args.escape_formulas,
         progress: Arc::clone(&progress),
     };
     let started = Instant::now();
@@ -295,7 +322,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     let (of, config, within) = (Arc::clone(args), Arc::clone(config), files.clone());
     let make = move || {
         if ending == Ending::Parquet {
-            make_parquet(&within, &inputs)?;
+            make_parquet(&within, &inputs, of.max_columns)?;
         }
         report::write(&of, &within, ending, &inputs, &config.scoring.catalogue, &model, reached.counts)
     };
@@ -353,25 +380,30 @@ async fn look_through(
 /// The dumps in their order.
 fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>> {
     let mut named: Vec<(PathBuf, String)> = Vec::new();
+    let mut pipes = Vec::new();
     for input in &args.inputs {
         let is_stdin = input == Path::new("-");
         if is_stdin && named.iter().any(|(_, name)| name == STDIN) {
             return Err(usage(DumpError::NoInput("stdin can be read once".to_owned())));
         }
+        if is_stdin && let Some(meta) = standard(io::stdin()) {
+            files.are_not_open(&meta, STDIN)?;
+        }
         let is_pipe = fs::metadata(input).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
         if is_stdin || is_pipe {
             let name = if is_stdin { STDIN.to_owned() } else { input.display().to_string() };
-            let source: Box<dyn Read> = if is_stdin {
+            let pipe: Box<dyn Read> = if is_stdin {
                 Box::new(io::stdin().lock())
             } else {
                 Box::new(File::open(input).with_context(|| format!("cannot read {name}"))?)
             };
-            named.push((spools.keep(files, &name, source)?, name));
+            pipes.push((named.len(), pipe));
+            named.push((PathBuf::new(), name));
         } else if !input.exists() && args.record.as_deref() == Some("") && is_address(input) {
             let problem = format!("{} is no dump; write --record={}", input.display(), input.display());
             return Err(usage(DumpError::NoInput(problem)));
         } else if input.is_file() && files.have(input) {
-            let problem = format!("{} is a file that this run writes", input.display());
+            let problem = format!("{} is a file that this run writes; name another", input.display());
             return Err(usage(DumpError::NoInput(problem)));
         } else {
             let found = find(std::slice::from_ref(input), |path| files.have(path)).map_err(usage)?;
@@ -383,6 +415,13 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
                 let name = path.display().to_string();
                 (path, name)
             }));
+        }
+    }
+    // Nothing is written before it is known that no input is lost by that.
+    files.are_not(named.iter().map(|(path, _)| path))?;
+    for (number, pipe) in pipes {
+        if let Some((path, name)) = named.get_mut(number) {
+            *path = spools.keep(files, name, pipe)?;
         }
     }
     let many = named.len() > 1;
@@ -432,7 +471,7 @@ const STDIN: &str = "stdin";
 
 /// The column that names the dump of a row, if there are several.
 fn source_column(args: &BatchArgs) -> String {
-    format!("{}source", args.prefix)
+    format!("{}{SOURCE}", args.prefix)
 }
 
 /// The columns that are added.
@@ -449,7 +488,7 @@ fn csv_columns(args: &BatchArgs, ending: Ending, inputs: &[Input]) -> Result<Vec
     }
     let mut columns = IndexSet::new();
     for input in inputs {
-        columns.extend(input.source.all_columns()?);
+        columns.extend(input.source.all_columns().map_err(usage)?);
     }
     columns.extend(added(args, inputs.len() > 1));
     Ok(columns.into_iter().collect())
@@ -472,6 +511,7 @@ fn identity(args: &BatchArgs, config: &Config, files: &Files, inputs: &[Input], 
     let settings = [
         ("--columns", columns.join("; ")),
         ("--prefix", args.prefix.clone()),
+        ("--escape-formulas", text(&args.escape_formulas)),
         ("--targets", text(&args.targets())),
         ("the catalogue", if args.targets() { catalogue() } else { String::new() }),
         ("--max-risk", text(&config.server.max_risk)),
@@ -562,7 +602,8 @@ async fn score(
     };
     // A dump that is broken in its middle is done up to there; what may go well later is tried again then.
     let fault = scored.as_ref().err().and_then(|error| error.downcast_ref());
-    let is_broken = matches!(fault, Some(DumpError::Broken { .. } | DumpError::Parquet { .. }));
+    let is_broken =
+        matches!(fault, Some(DumpError::Broken { .. } | DumpError::Parquet { .. } | DumpError::Limit { .. }));
     whole.store(scored.is_ok() || is_broken, Ordering::Release);
     drop(open);
     let written = tokio::select! {
@@ -576,7 +617,7 @@ async fn score(
     Ok(written)
 }
 
-fn make_parquet(files: &Files, inputs: &[Input]) -> Result<()> {
+fn make_parquet(files: &Files, inputs: &[Input], max_columns: usize) -> Result<()> {
     // A column is of times if all dumps that have it say so.
     let moments: Vec<(String, Moment)> = inputs
         .iter()
@@ -589,15 +630,17 @@ fn make_parquet(files: &Files, inputs: &[Input]) -> Result<()> {
         })
         .cloned()
         .collect();
-    replace(&files.out, |next| from_json_lines(&files.growing, next, &moments))
+    let most = max_columns.saturating_add(COLUMNS.len() + 2);
+    replace(&files.out, |next| from_json_lines(&files.growing, next, &moments, most))
 }
 
 /// A fault of the command: exit code 2.
 fn usage(error: DumpError) -> anyhow::Error {
     match error {
-        error @ (DumpError::Columns(_) | DumpError::NoInput(_) | DumpError::Empty(_)) => {
-            crate::config::ConfigError::invalid(error.to_string()).into()
-        }
+        error @ (DumpError::Columns(_)
+        | DumpError::NoInput(_)
+        | DumpError::Empty(_)
+        | DumpError::Limit { .. }) => ConfigError::invalid(error.to_string()).into(),
         error @ (DumpError::File { .. } | DumpError::Broken { .. } | DumpError::Parquet { .. }) => {
             error.into()
         }
@@ -609,6 +652,7 @@ fn usage_in(name: &str, error: DumpError) -> anyhow::Error {
         DumpError::Columns(problem) => DumpError::Columns(format!("{name}: {problem}")),
         other @ (DumpError::NoInput(_)
         | DumpError::Empty(_)
+        | DumpError::Limit { .. }
         | DumpError::File { .. }
         | DumpError::Broken { .. }
         | DumpError::Parquet { .. }) => other,

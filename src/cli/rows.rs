@@ -1,12 +1,15 @@
 //! Texts from a file or stdin: one a line, or JSON Lines with a field `text`.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
+
+use crate::dumps::{ROW_VALUES, json_values};
+use crate::files::{is_stdout, standard};
 
 /// Lines of a named source, with their numbers.
 pub(super) struct Lines {
@@ -17,6 +20,17 @@ pub(super) struct Lines {
 
 /// Enough for several chunks of usual texts.
 const READ_AHEAD: usize = 1 << 18;
+
+/// A line that is longer is none.
+const LINE_BYTES: u64 = 64 << 20;
+
+/// Refuses to read what is being written.
+fn refuse_stdout(name: &str, read: Option<Metadata>) -> Result<()> {
+    if read.is_some_and(|read| is_stdout(&read)) {
+        bail!("{name} is the file that the output goes to; send that elsewhere");
+    }
+    Ok(())
+}
 
 /// What the lines of a source hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,12 +59,16 @@ impl Lines {
     /// Opens a file, or stdin for none and for "-".
     pub(super) fn open(path: Option<&Path>) -> Result<Self> {
         match path.filter(|path| *path != Path::new("-")) {
-            None => Ok(Self::of("stdin".to_owned(), Box::new(io::stdin().lock()))),
+            None => {
+                refuse_stdout("stdin", standard(io::stdin()))?;
+                Ok(Self::of("stdin".to_owned(), Box::new(io::stdin().lock())))
+            }
             Some(path) => {
                 let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                 if file.metadata().is_ok_and(|meta| meta.is_dir()) {
                     bail!("{} is a folder; name a file", path.display());
                 }
+                refuse_stdout(&path.display().to_string(), file.metadata().ok())?;
                 Ok(Self::of(path.display().to_string(), Box::new(file)))
             }
         }
@@ -96,12 +114,14 @@ impl Lines {
 
     fn line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
-        if self.reader.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.name))?
-            == 0
-        {
+        let mut line = self.reader.by_ref().take(LINE_BYTES + 1);
+        if line.read_until(b'\n', &mut bytes).with_context(|| format!("cannot read {}", self.name))? == 0 {
             return Ok(None);
         }
         self.number += 1;
+        if bytes.len() as u64 > LINE_BYTES {
+            return Err(self.fault("it is longer than 64 MiB"));
+        }
         let line = String::from_utf8(bytes).map_err(|error| {
             let position = error.utf8_error().valid_up_to() + 1;
             self.fault(&format!("byte {position} is not UTF-8; convert the file, for example with iconv"))
@@ -115,6 +135,9 @@ impl Lines {
             // A blank line, such as the last one of many files, holds no object.
             if line.trim().is_empty() {
                 continue;
+            }
+            if json_values(&line) > ROW_VALUES {
+                return Err(self.fault(&format!("it has more than {ROW_VALUES} values")));
             }
             let value =
                 serde_json::from_str(&line).map_err(|error| self.fault(&format!("not JSON: {error}")))?;

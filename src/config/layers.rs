@@ -154,6 +154,16 @@ impl FromArgMatches for ServeFlags {
     }
 }
 
+/// A library's text about a file, of which it shows the line that it cannot read, whatever its length.
+pub(super) fn shortened(text: &str) -> String {
+    const CHARS: usize = 200;
+    let short = |line: &str| match line.char_indices().nth(CHARS) {
+        Some(_) => line.chars().take(CHARS).chain(['…']).collect(),
+        None => line.to_owned(),
+    };
+    text.lines().map(short).collect::<Vec<_>>().join("\n")
+}
+
 /// What was said of every key, the last word of each, faults apart.
 pub(super) fn gather(
     common: &CommonFlags,
@@ -184,7 +194,7 @@ fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said
     // The library shows the line that it cannot read, and there may be a URL in it.
     let tables = DeTable::parse(&text).map_err(|cause| ConfigError::Parse {
         file: file.to_owned(),
-        problem: hide_urls(&cause.to_string()),
+        problem: shortened(&hide_urls(&cause.to_string())),
     })?;
     let line = |start: usize| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
     let mut said = Vec::new();

@@ -35,6 +35,7 @@ impl Compression {
         }
     }
 
+    /// What the file is when it is not compressed.
     pub(super) fn reader(self, file: impl BufRead + 'static) -> io::Result<Box<dyn Read>> {
         Ok(match self {
             Self::None => Box::new(file),

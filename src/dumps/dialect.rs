@@ -1,10 +1,11 @@
 //! What a dump is written in, found from its beginning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use csv::{ReaderBuilder, StringRecord};
 
 use super::columns::{is_known_name, is_number};
+use super::limits::Limits;
 use crate::text::Charset;
 
 /// What holds the rows.
@@ -49,6 +50,8 @@ pub struct Given {
     pub header: Option<bool>,
     /// The letters.
     pub charset: Option<Charset>,
+    /// How large it may be.
+    pub limits: Limits,
 }
 
 /// Rows of the beginning that are looked at.
@@ -281,7 +284,6 @@ fn has_header(rows: &[StringRecord]) -> bool {
         }
     }
     let short = |cell: &str| !cell.is_empty() && cell.chars().count() <= NAME_CHARS && !is_number(cell);
-    let distinct =
-        first.iter().enumerate().all(|(at, cell)| first.iter().take(at).all(|other| other != cell));
-    distinct && first.iter().all(short)
+    let mut seen = HashSet::new();
+    first.iter().all(|cell| seen.insert(cell) && short(cell))
 }

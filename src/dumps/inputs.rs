@@ -1,15 +1,17 @@
 //! The files that are read: found, opened, and looked through once before their rows are used.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use indexmap::IndexSet;
 use sha2::{Digest, Sha256};
 
 use super::compression::Compression;
 use super::dialect::{Dialect, Format, Given};
+use super::limits::{Counting, Exceeded, Inflated, Limits};
 use super::read::{self, Reading};
 use super::{Cells, DumpError, Item, parquet};
 use crate::text::Charset;
@@ -35,6 +37,8 @@ pub struct Source {
     pub times: parquet::Moments,
     /// Its first rows.
     pub sample: Vec<Cells>,
+    /// How large it may be.
+    limits: Limits,
 }
 
 /// Endings of the files that are taken out of a folder.
@@ -43,8 +47,9 @@ const ENDINGS: [&str; 8] = ["csv", "tsv", "ssv", "txt", "jsonl", "ndjson", "json
 /// Bytes of the beginning by which a dialect is found.
 const HEAD: usize = 1 << 18;
 
-/// Rows by which the columns are found.
+/// Rows by which the columns are found, and about how many bytes of them.
 const SAMPLE: usize = 200;
+const SAMPLE_BYTES: u64 = 16 << 20;
 
 /// A file with so many characters of UTF-8 for each wrong byte is UTF-8 that was damaged, and no cp874.
 const DAMAGED: u64 = 100;
@@ -113,10 +118,13 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is empty, or its beginning is broken.
+    /// If it cannot be read, is empty, larger than its limits, or its beginning is broken.
     pub fn survey(path: &Path, name: &str, given: Given) -> Result<Self, DumpError> {
-        let (compression, mut reader) = open(path)?;
-        let failed = |cause| DumpError::File { path: path.to_owned(), cause };
+        let (compression, mut reader) = open(path, given.limits)?;
+        let failed = |cause: io::Error| match Exceeded::of(&cause) {
+            Some(limit) => DumpError::Limit { name: name.to_owned(), problem: limit.to_string() },
+            None => DumpError::File { path: path.to_owned(), cause },
+        };
         let (mut digest, mut bytes, mut head) = (Sha256::new(), 0_u64, Vec::new());
         let mut letters = Letters::default();
         let mut buffer = vec![0; 1 << 16];
@@ -157,6 +165,7 @@ impl Source {
             columns: Vec::new(),
             times: Vec::new(),
             sample: Vec::new(),
+            limits: given.limits,
         };
         source.look()?;
         Ok(source)
@@ -164,28 +173,36 @@ impl Source {
 
     /// The first rows, and the columns.
     fn look(&mut self) -> Result<(), DumpError> {
-        let mut sample = Vec::new();
-        let head = self.read(&Reading::default(), &mut |item| {
-            if let Item::Row(row) = item {
-                sample.push(row.cells);
+        let (mut sample, mut first_bad, reading) = (Vec::new(), None, Reading::default());
+        let head = self.read(&reading, &mut |item| {
+            match item {
+                Item::Row(row) => sample.push(row.cells),
+                Item::Bad(bad) => first_bad = first_bad.take().or(Some(bad)),
             }
-            if sample.len() < SAMPLE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            let is_full = sample.len() >= SAMPLE || reading.bytes.load(Ordering::Relaxed) > SAMPLE_BYTES;
+            if is_full && !sample.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         // What is broken further down is told when its rows are used.
         match head {
             Ok(()) => {}
+            Err(error @ DumpError::Limit { .. }) => return Err(error),
             Err(error) if sample.is_empty() => return Err(error),
             Err(_) => {}
+        }
+        let is_json = matches!(self.dialect.format, Format::JsonLines | Format::JsonArray);
+        if let Some(bad) = first_bad.filter(|_| is_json && sample.is_empty()) {
+            return Err(self.broken(format!("row {}", bad.line), bad.reason));
         }
         match self.dialect.format {
             Format::Parquet => (self.columns, self.times) = parquet::columns(&self.path)?,
             Format::Csv { delimiter, header, titles } => {
-                let (_, reader) = open(&self.path)?;
-                let reader = read::Counted::new(reader, &Reading::default());
+                let (_, reader) = open(&self.path, self.limits)?;
+                let reader = read::Counted::new(reader, &Reading::default()).separated_by(delimiter);
                 self.columns = read::head(reader, self.dialect.charset, delimiter, header, titles);
             }
             Format::Text | Format::JsonLines | Format::JsonArray => {
                 let names: IndexSet<&String> = sample.iter().flat_map(Cells::keys).collect();
+                self.check_columns(names.len())?;
                 self.columns = names.into_iter().cloned().collect();
             }
         }
@@ -205,9 +222,11 @@ impl Source {
                 if let Item::Row(row) = item {
                     names.extend(row.cells.into_iter().map(|(name, _)| name));
                 }
-                ControlFlow::Continue(())
+                let goes_on = names.len() <= self.limits.columns;
+                if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
         }
+        self.check_columns(names.len())?;
         Ok(names.into_iter().collect())
     }
 
@@ -222,13 +241,17 @@ impl Source {
         each: &mut dyn FnMut(Item) -> ControlFlow<()>,
     ) -> Result<(), DumpError> {
         match self.dialect.format {
-            Format::Parquet => parquet::read(&self.path, reading, each),
+            Format::Parquet => parquet::read(&self.path, &self.name, self.limits, reading, each),
             format @ (Format::Csv { .. } | Format::Text | Format::JsonLines | Format::JsonArray) => {
-                let (_, reader) = open(&self.path)?;
+                let (_, reader) = open(&self.path, self.limits)?;
                 let reader = read::Counted::new(reader, reading);
+                let reader = match format {
+                    Format::Csv { delimiter, .. } => reader.separated_by(delimiter),
+                    Format::Text | Format::JsonLines | Format::JsonArray | Format::Parquet => reader,
+                };
                 let count = reader.count();
                 let mut stopped = false;
-                let read = read::read(format, self.dialect.charset, reader, &mut |item| {
+                let read = read::read(format, self.dialect.charset, self.limits, reader, &mut |item| {
                     let flow = each(item);
                     stopped |= flow.is_break();
                     flow
@@ -246,11 +269,19 @@ impl Source {
 
     /// What the system could not read may be read another time; what a decoder could not is broken for good.
     fn failed(&self, fault: read::Fault) -> DumpError {
-        if fault.cause.raw_os_error().is_some() {
+        if let Some(limit) = Exceeded::of(&fault.cause) {
+            DumpError::Limit { name: self.name.clone(), problem: limit.to_string() }
+        } else if fault.cause.raw_os_error().is_some() {
             DumpError::File { path: self.path.clone(), cause: fault.cause }
         } else {
             self.broken(fault.place, fault.cause.to_string())
         }
+    }
+
+    fn check_columns(&self, count: usize) -> Result<(), DumpError> {
+        let limit =
+            |limit: Exceeded| DumpError::Limit { name: self.name.clone(), problem: limit.to_string() };
+        self.limits.check_columns(count).map_err(limit)
     }
 
     fn broken(&self, place: String, problem: String) -> DumpError {
@@ -258,12 +289,21 @@ impl Source {
     }
 }
 
-fn open(path: &Path) -> Result<(Compression, Box<dyn Read>), DumpError> {
+fn open(path: &Path, limits: Limits) -> Result<(Compression, Box<dyn Read>), DumpError> {
     let failed = |cause| DumpError::File { path: path.to_owned(), cause };
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
-    let head = std::io::BufRead::fill_buf(&mut file).map_err(failed)?;
+    let file = Counting::new(File::open(path).map_err(failed)?);
+    let packed = file.count();
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let head = io::BufRead::fill_buf(&mut file).map_err(failed)?;
     let compression = Compression::detect(head);
-    Ok((compression, compression.reader(file).map_err(failed)?))
+    let reader = compression.reader(file).map_err(failed)?;
+    Ok((
+        compression,
+        match compression {
+            Compression::None => reader,
+            Compression::Gzip | Compression::Zstd => Box::new(Inflated::new(reader, packed, limits)),
+        },
+    ))
 }
 
 /// Counts what is UTF-8 and what is not, chunk after chunk.

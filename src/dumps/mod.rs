@@ -7,8 +7,11 @@ mod columns;
 mod compression;
 mod dialect;
 mod inputs;
+mod limits;
 mod parquet;
+mod parquet_sizes;
 mod read;
+mod thrift;
 mod write;
 
 use std::io;
@@ -20,9 +23,10 @@ pub use columns::{Columns, Role, customary_rating};
 pub use compression::Compression;
 pub use dialect::{Dialect, Format, Given};
 pub use inputs::{Source, find};
+pub use limits::{Limits, ROW_VALUES, json_values};
 pub use parquet::{Moment, Moments, from_json_lines};
 pub use read::Reading;
-pub use write::{Ending, encode_rows};
+pub use write::{Ending, encode_rows, unescape_formula};
 
 /// The cells of a row by the names of their columns, in the order of the dump.
 pub type Cells = Map<String, Value>;
@@ -90,6 +94,14 @@ pub enum DumpError {
         /// Which.
         path: PathBuf,
         /// What the library said.
+        problem: String,
+    },
+    /// It is larger than is taken.
+    #[error("{name} {problem}")]
+    Limit {
+        /// The dump.
+        name: String,
+        /// Which limit it passes.
         problem: String,
     },
     /// The columns are not as was said.

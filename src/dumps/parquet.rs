@@ -25,13 +25,16 @@ use parquet::record::Field;
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::Value;
 
+use super::limits::{Exceeded, Limits};
 use super::read::Reading;
-use super::{Cells, DumpError, Item, Row};
+use super::{Cells, DumpError, Item, Row, parquet_sizes};
 use crate::files;
 
 /// Most rows of a row group, and most bytes of their JSON.
 const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 64 << 20;
+/// Most cells of one, those that are empty counted: each takes two bytes until it is written.
+const GROUP_CELLS: usize = 1 << 26;
 
 const DAY: Date = Date::constant(1970, 1, 1);
 
@@ -117,10 +120,37 @@ pub(super) fn columns(path: &Path) -> Result<(Vec<String>, Moments), DumpError> 
 
 pub(super) fn read(
     path: &Path,
+    name: &str,
+    limits: Limits,
     reading: &Reading,
     each: &mut dyn FnMut(Item) -> ControlFlow<()>,
 ) -> Result<(), DumpError> {
-    guarded(path, || rows(path, reading, each))
+    // It may have changed since it was looked through.
+    parquet_sizes::check(path, name, limits)?;
+    let packed = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut inflated = 0;
+    let mut exceeded = None;
+    guarded(path, || {
+        rows(path, reading, &mut |item| {
+            // A dictionary names a large text once, and its rows as often as they like.
+            inflated += item_bytes(&item);
+            match limits.check(packed, inflated) {
+                Ok(()) => each(item),
+                Err(limit) => {
+                    exceeded = Some(limit);
+                    ControlFlow::Break(())
+                }
+            }
+        })
+    })?;
+    let limit = |limit: Exceeded| DumpError::Limit { name: name.to_owned(), problem: limit.to_string() };
+    exceeded.map_or(Ok(()), |exceeded| Err(limit(exceeded)))
+}
+
+/// Bytes of the texts of a row.
+fn item_bytes(item: &Item) -> u64 {
+    let Item::Row(row) = item else { return 0 };
+    row.cells.values().map(|cell| cell.as_str().map_or(8, str::len) as u64).sum()
 }
 
 fn rows(
@@ -235,8 +265,13 @@ impl Kind {
 ///
 /// # Errors
 ///
-/// If either cannot be read or written.
-pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> Result<(), DumpError> {
+/// If either cannot be read or written, or there are more columns than `max_columns`.
+pub fn from_json_lines(
+    from: &Path,
+    to: &Path,
+    moments: &[(String, Moment)],
+    max_columns: usize,
+) -> Result<(), DumpError> {
     let mut columns: IndexMap<String, Kind> = IndexMap::new();
     each_row(from, |cells, _| {
         for (name, cell) in &cells {
@@ -249,7 +284,11 @@ pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> 
                 columns.insert(name.clone(), kind);
             }
         }
-        Ok(())
+        let limits = Limits { columns: max_columns, ..Limits::NONE };
+        let name = || to.display().to_string();
+        limits
+            .check_columns(columns.len())
+            .map_err(|limit| DumpError::Limit { name: name(), problem: limit.to_string() })
     })?;
     let failed = failed(to);
     let file = files::create(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
@@ -266,7 +305,7 @@ pub fn from_json_lines(from: &Path, to: &Path, moments: &[(String, Moment)]) -> 
             column.push(cells.get(name).unwrap_or(&Value::Null), *kind);
         }
         (rows, bytes) = (rows + 1, bytes + size);
-        if rows == GROUP_ROWS || bytes > GROUP_BYTES {
+        if rows == GROUP_ROWS || bytes > GROUP_BYTES || rows * columns.len() > GROUP_CELLS {
             write_group(&mut writer, &std::mem::replace(&mut group, fresh())).map_err(&failed)?;
             (rows, bytes) = (0, 0);
         }

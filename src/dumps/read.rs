@@ -1,6 +1,7 @@
 //! Rows out of text: one reader for each format. None of them panics, whatever it is given.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::columns::UNNAMED;
 use super::dialect::Format;
+use super::limits::{Exceeded, Limits, ROW_SEPARATORS, ROW_VALUES, json_values};
 use super::{Bad, Cells, Item, Row};
 use crate::text::Charset;
 
@@ -40,11 +42,25 @@ pub(super) struct Counted {
     reading: Reading,
     bytes: Rc<Cell<u64>>,
     since: Rc<Cell<u64>>,
+    separator: Option<u8>,
+    separators: Rc<Cell<u64>>,
 }
 
 impl Counted {
     pub(super) fn new(reader: Box<dyn Read>, reading: &Reading) -> Self {
-        Self { reader, reading: reading.clone(), bytes: Rc::default(), since: Rc::default() }
+        Self {
+            reader,
+            reading: reading.clone(),
+            bytes: Rc::default(),
+            since: Rc::default(),
+            separator: None,
+            separators: Rc::default(),
+        }
+    }
+
+    /// Bounds how many cells a row of CSV has: the library has room for any number.
+    pub(super) fn separated_by(self, separator: u8) -> Self {
+        Self { separator: Some(separator), ..self }
     }
 
     /// The bytes that were read, also later.
@@ -58,7 +74,15 @@ impl Read for Counted {
         if self.since.get() > MAX_ROW_BYTES {
             return Err(io::Error::other(TooLarge));
         }
+        if self.separators.get() > ROW_SEPARATORS {
+            return Err(io::Error::other(Exceeded::Separators));
+        }
         let count = self.reader.read(buffer)?;
+        if let Some(separator) = self.separator {
+            let read = buffer.get(..count).unwrap_or_default();
+            let found = read.iter().filter(|byte| **byte == separator).count();
+            self.separators.set(self.separators.get() + found as u64);
+        }
         self.reading.bytes.fetch_add(count as u64, Ordering::Relaxed);
         self.bytes.set(self.bytes.get() + count as u64);
         self.since.set(self.since.get() + count as u64);
@@ -80,24 +104,34 @@ pub(super) struct Fault {
     pub(super) cause: io::Error,
 }
 
-pub(super) fn read(format: Format, charset: Charset, reader: Counted, each: Each<'_>) -> Result<(), Fault> {
-    let since = Rc::clone(&reader.since);
+pub(super) fn read(
+    format: Format,
+    charset: Charset,
+    limits: Limits,
+    reader: Counted,
+    each: Each<'_>,
+) -> Result<(), Fault> {
+    let (since, separators) = (Rc::clone(&reader.since), Rc::clone(&reader.separators));
     let reader = decoded(reader, charset);
     let each = &mut |item| {
         since.set(0);
+        separators.set(0);
         each(item)
     };
     match format {
-        Format::Csv { delimiter, header, titles } => csv(reader, delimiter, header, titles, each),
+        Format::Csv { delimiter, header, titles } => {
+            let head = Head { header, titles, limits };
+            csv(reader, delimiter, head, each)
+        }
         Format::Text => {
             let row = |line: &str| Some(Ok(Cells::from_iter([("text".to_owned(), line.into())])));
             lines(reader, &since, each, row)
         }
         // Blank lines are none.
         Format::JsonLines => {
-            lines(reader, &since, each, |line| (!line.trim().is_empty()).then(|| object(line)))
+            lines(reader, &since, each, |line| (!line.trim().is_empty()).then(|| object(line, limits)))
         }
-        Format::JsonArray => array(reader, each),
+        Format::JsonArray => array(reader, limits, each),
         Format::Parquet => Ok(()),
     }
 }
@@ -131,13 +165,15 @@ fn says_delimiter(record: &StringRecord) -> bool {
 /// Stands after the end of CSV, in a line of its own unless a quote is open there. No text has these characters.
 const END: &str = "\n\u{10FFFF}\u{10FFFE}\u{10FFFF}";
 
-fn csv(
-    reader: impl Read,
-    delimiter: u8,
+/// What stands before the rows of CSV, and how many columns it may name.
+struct Head {
     header: bool,
-    mut titles: usize,
-    each: Each<'_>,
-) -> Result<(), Fault> {
+    titles: usize,
+    limits: Limits,
+}
+
+fn csv(reader: impl Read, delimiter: u8, head: Head, each: Each<'_>) -> Result<(), Fault> {
+    let Head { header, mut titles, limits } = head;
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -171,6 +207,8 @@ fn csv(
                 continue;
             }
             None => {
+                let checked = limits.check_columns(record.len()).map_err(io::Error::other);
+                checked.map_err(|cause| Fault { place: format!("line {line}"), cause })?;
                 names = Some(column_names(&record, header));
                 if header {
                     continue;
@@ -185,7 +223,7 @@ fn csv(
                 record.len(),
                 names.len()
             );
-            Item::Bad(Bad { line, reason, content: record.iter().collect() })
+            Item::Bad(Bad { line, reason, content: record.iter().take(limits.columns).collect() })
         } else {
             let cells = names.iter().zip(record.iter());
             Item::Row(Row { line, cells: cells.map(|(name, cell)| (name.clone(), cell.into())).collect() })
@@ -228,15 +266,16 @@ fn system_error(error: csv::Error) -> io::Error {
 
 /// The cells of the head; who has none, or one that is there already, gets its number.
 fn column_names(record: &StringRecord, header: bool) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+    let (mut names, mut taken) = (Vec::new(), HashSet::new());
     for (cell, number) in record.iter().zip(1..) {
         let cell = cell.trim();
         let name = match cell {
             "" => format!("{UNNAMED}{number}"),
             _ if !header => format!("{UNNAMED}{number}"),
-            name if names.iter().any(|other| other == name) => format!("{name}_{number}"),
+            name if taken.contains(name) => format!("{name}_{number}"),
             name => name.to_owned(),
         };
+        taken.insert(name.clone());
         names.push(name);
     }
     names
@@ -281,20 +320,27 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-fn object(line: &str) -> Result<Cells, String> {
+fn object(line: &str, limits: Limits) -> Result<Cells, String> {
+    // Each takes ten times its bytes when it is read.
+    if json_values(line) > ROW_VALUES {
+        return Err(format!("has more than {ROW_VALUES} values"));
+    }
     match serde_json::from_str(line) {
-        Ok(Value::Object(cells)) => Ok(cells),
+        Ok(Value::Object(cells)) => match limits.check_columns(cells.len()) {
+            Ok(()) => Ok(cells),
+            Err(limit) => Err(limit.to_string()),
+        },
         Ok(_) => Err("is JSON, but no object".to_owned()),
         Err(error) => Err(format!("is no JSON: {error}")),
     }
 }
 
 /// The elements of one array, as they are read.
-fn array(reader: impl Read, each: Each<'_>) -> Result<(), Fault> {
+fn array(reader: impl Read, limits: Limits, each: Each<'_>) -> Result<(), Fault> {
     let mut stopped = false;
     let mut number = 0;
     let mut deserializer = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, reader));
-    let elements = Elements { each, stopped: &mut stopped, number: &mut number };
+    let elements = Elements { each, limits, stopped: &mut stopped, number: &mut number };
     let read = match elements.deserialize(&mut deserializer) {
         // Whoever stops an array in its middle is told that it does not end.
         Err(_) if stopped => Ok(()),
@@ -309,6 +355,7 @@ fn array(reader: impl Read, each: Each<'_>) -> Result<(), Fault> {
 
 struct Elements<'a> {
     each: Each<'a>,
+    limits: Limits,
     stopped: &'a mut bool,
     /// Elements so far.
     number: &'a mut u64,
@@ -334,7 +381,7 @@ impl<'de> Visitor<'de> for Elements<'_> {
         while let Some(element) = elements.next_element::<Box<RawValue>>()? {
             *self.number += 1;
             let line = *self.number;
-            let item = match object(element.get()) {
+            let item = match object(element.get(), self.limits) {
                 Ok(cells) => Item::Row(Row { line, cells }),
                 Err(reason) => Item::Bad(Bad { line, reason, content: shown(element.get()).into() }),
             };

@@ -309,7 +309,8 @@ fn a_file_that_changes_is_told_from_one_that_cannot_be_read() {
     {
         let reader = std::io::Read::chain(begun.as_bytes(), Fails);
         let reader = read::Counted::new(Box::new(reader), &Reading::default());
-        let fault = read::read(format, Charset::Utf8, reader, &mut |_| ControlFlow::Continue(()));
+        let fault =
+            read::read(format, Charset::Utf8, Limits::default(), reader, &mut |_| ControlFlow::Continue(()));
         let code = fault.err().and_then(|fault| fault.cause.raw_os_error());
         assert_eq!(code, Some(5), "{format:?}");
     }
@@ -321,7 +322,7 @@ fn blank_lines_are_no_row_without_an_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let lines = [&blank, "{\"text\":\"a\"}\n"].concat().into_bytes();
     let packed = Compression::Zstd.pack(lines).expect("packed");
-    let given = Given { format: Some(Format::JsonLines), ..Given::default() };
+    let given = Given { format: Some(Format::JsonLines), limits: Limits::NONE, ..Given::default() };
     let source = Source::survey(&file(&folder, "blank.jsonl.zst", &packed), "dump", given).expect("a dump");
     assert!(rows(&source) == [json!({ "text": "a" })]);
     // A line is a text, also an empty one: the fourth stays the fourth.
@@ -586,7 +587,7 @@ fn parquet_keeps_what_it_is_given() {
         ("day".to_owned(), Moment::Date),
         ("local".to_owned(), Moment::Stamp { utc: false }),
     ];
-    from_json_lines(&from, &to, &moments).expect("written");
+    from_json_lines(&from, &to, &moments, 100).expect("written");
     let source = survey(&to);
     assert_eq!(source.times, moments);
     let found = rows(&source);
@@ -597,7 +598,7 @@ fn parquet_keeps_what_it_is_given() {
     assert_eq!(found[1]["n"], json!(-9_007_199_254_740_993_i64));
     assert_eq!((&found[1]["mixed"], &found[2]["late"]), (&json!("a"), &json!("new")));
     let again = folder.path().join("again.parquet");
-    from_json_lines(&from, &again, &moments).expect("written");
+    from_json_lines(&from, &again, &moments, 100).expect("written");
     assert_eq!(
         fs::read(&to).expect("read"),
         fs::read(&again).expect("read"),
@@ -624,10 +625,10 @@ proptest! {
         let table: Vec<Cells> = cells.iter().map(|(text, author)| {
             Cells::from_iter([("text".to_owned(), json!(text)), ("author".to_owned(), json!(author))])
         }).collect();
-        let bytes = encode_rows(Ending::Csv(Compression::None), &columns, true, &table).expect("written");
+        let bytes = encode_rows(Ending::Csv(Compression::None), &columns, true, &table, |_| false).expect("written");
         let mut dump = tempfile::NamedTempFile::new().expect("a file");
         dump.write_all(&bytes).expect("written");
-        let given = Given { format: Some(Format::Csv { delimiter: b',', header: true, titles: 0 }), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) };
+        let given = Given { format: Some(Format::Csv { delimiter: b',', header: true, titles: 0 }), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8), limits: Limits::default() };
         let source = Source::survey(dump.path(), "dump", given).expect("a dump");
         let wanted: Vec<Value> = table.into_iter().map(Value::Object).collect();
         prop_assert_eq!(rows(&source), wanted);

@@ -41,7 +41,8 @@ impl Ending {
     }
 }
 
-/// Rows as the bytes of a file that ends so; `columns` are those of CSV, and `first` whether its head goes before.
+/// Rows as the bytes of a file that ends so; `columns` are those of CSV, and `first` whether its head goes before. Of a column
+/// that `escaped` names, a text that a spreadsheet would take for a formula begins with a `'` in CSV.
 ///
 /// # Errors
 ///
@@ -51,6 +52,7 @@ pub fn encode_rows(
     columns: &[String],
     first: bool,
     rows: &[Cells],
+    escaped: impl Fn(&str) -> bool,
 ) -> Result<Vec<u8>, DumpError> {
     let impossible = |problem: String| DumpError::Columns(problem);
     match ending {
@@ -67,16 +69,45 @@ pub fn encode_rows(
             let write = |writer: &mut csv::Writer<Vec<u8>>, cells: Vec<String>| {
                 writer.write_record(cells).map_err(|error| impossible(error.to_string()))
             };
+            let columns: Vec<(&String, bool)> = columns.iter().map(|name| (name, escaped(name))).collect();
+            let safe = |text: String, escaped| if escaped { escape_formula(text) } else { text };
             if first {
-                write(&mut writer, columns.to_vec())?;
+                let head = columns.iter().map(|(name, escaped)| safe((*name).clone(), *escaped));
+                write(&mut writer, head.collect())?;
             }
             for row in rows {
-                let cells = columns.iter().map(|name| row.get(name).map(cell).unwrap_or_default());
+                let cells = columns.iter().map(|(name, escaped)| {
+                    row.get(*name).map(|value| safe(cell(value), *escaped)).unwrap_or_default()
+                });
                 write(&mut writer, cells.collect())?;
             }
             writer.into_inner().map_err(|error| impossible(error.to_string()))
         }
     }
+}
+
+/// A text that a spreadsheet shows as it is: one that it would take for a formula gets a `'` before it. So does one that looks
+/// as if it had been escaped, so that [`unescape_formula`] gives every text back.
+fn escape_formula(text: String) -> String {
+    if is_formula(text.trim_start_matches('\'')) { format!("'{text}") } else { text }
+}
+
+/// The text that was escaped.
+pub fn unescape_formula(text: &str) -> &str {
+    match text.strip_prefix('\'') {
+        Some(rest) if is_formula(rest.trim_start_matches('\'')) => rest,
+        _ => text,
+    }
+}
+
+/// Whether a spreadsheet takes a text for a formula (OWASP's list, full-width signs with it). A number is none.
+fn is_formula(text: &str) -> bool {
+    let begins = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let is_number = || {
+        text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+            && text.parse::<f64>().is_ok()
+    };
+    begins && !is_number()
 }
 
 fn cell(value: &Value) -> String {

@@ -22,6 +22,7 @@ mod features;
 mod grpc;
 mod hostile;
 mod layering;
+mod limits;
 mod observe;
 mod overload;
 mod privacy;

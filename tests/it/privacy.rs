@@ -500,6 +500,7 @@ fn what_a_server_keeps_is_for_its_user_alone_also_where_it_was_not() {
     // As an older version left it.
     let loosen = || {
         for (path, mode) in modes(&kept) {
+            // Others may look into the folder of the sink, if somebody let them: not into its files.
             fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o055)).expect("loosened");
         }
     };
@@ -510,6 +511,7 @@ fn what_a_server_keeps_is_for_its_user_alone_also_where_it_was_not() {
     assert!(stderr(&ended).contains("others could read the profile store"), "{}", stderr(&ended));
     loosen();
     serve(&event.replace("p-1", "p-2"));
+    fs::set_permissions(kept.join("sink"), fs::Permissions::from_mode(0o700)).expect("tightened");
     assert_private(&kept, &["store/high-water"]);
     let restored = run_command(
         open_handed().args([

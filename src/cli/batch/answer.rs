@@ -50,6 +50,14 @@ pub(super) const COLUMNS: [&str; 14] = [
 /// The column of targets, if they are looked for.
 pub(super) const TARGETS: &str = "targets";
 
+/// The column that names the dump of a row, if there are several.
+pub(super) const SOURCE: &str = "source";
+
+/// Whether Arom adds a column of that name, and not the dump.
+pub(super) fn is_added(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|name| COLUMNS.contains(&name) || [TARGETS, SOURCE].contains(&name))
+}
+
 const LABELS: [Label; Label::COUNT] = [Label::Positive, Label::Neutral, Label::Negative, Label::Question];
 
 impl Answer {

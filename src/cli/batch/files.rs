@@ -1,7 +1,7 @@
 //! The files of a run: its output and what stands beside it, none of them another's or an input.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::BatchArgs;
 use crate::config::ConfigError;
 use crate::dumps::{DumpError, Ending};
+use crate::files::{DANGLING, Identity, leads_nowhere};
 
 /// Where a run writes.
 #[derive(Clone, Debug)]
@@ -37,15 +38,19 @@ impl Files {
             reports: args.report.iter().chain(&args.report_json).cloned().collect(),
             out,
         };
-        let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
+        let mut seen: Vec<(PathBuf, Option<Identity>, &Path)> = Vec::new();
         for path in files.all() {
-            let whole = whole(path);
-            if let Some((_, other)) = seen.iter().find(|(known, _)| *known == whole) {
+            if leads_nowhere(path) {
+                return Err(ConfigError::invalid(format!("{} {DANGLING}", path.display())).into());
+            }
+            let (whole, identity) = (whole(path), Identity::at(path));
+            let same = |other: &Option<Identity>| identity.is_some() && identity == *other;
+            if let Some((.., other)) = seen.iter().find(|(known, other, _)| *known == whole || same(other)) {
                 let problem =
                     format!("{} and {} are one file; name another", other.display(), path.display());
                 return Err(ConfigError::invalid(problem).into());
             }
-            seen.push((whole, path));
+            seen.push((whole, identity, path));
         }
         Ok(files)
     }
@@ -56,13 +61,45 @@ impl Files {
         named.chain(rows).chain(&self.reports).map(PathBuf::as_path)
     }
 
-    /// Whether a path is one of these, however it is spelt, or on its way to be one.
+    /// Whether a path is one of these, however it is spelt, or on its way to be one. A link to one is not; see
+    /// [`are_not`](Self::are_not).
     pub(super) fn have(&self, path: &Path) -> bool {
-        let path = whole(path);
+        let path = place(path);
         self.all().any(|own| {
-            let own = whole(own);
+            let own = place(own);
             own == path || beside(&own, NEXT) == path
-        }) || (0..SPOOLS).any(|number| whole(&self.spool(number)) == path)
+        }) || (0..SPOOLS).any(|number| place(&self.spool(number)) == path)
+    }
+
+    /// Refuses a run one of whose files is one that it reads, by a hard link, a symbolic link or another mount.
+    ///
+    /// # Errors
+    ///
+    /// Names both.
+    pub(super) fn are_not(&self, read: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
+        read.into_iter().try_for_each(|path| {
+            let path = path.as_ref();
+            let name = path.display().to_string();
+            fs::metadata(path).map_or(Ok(()), |meta| self.are_not_open(&meta, &name))
+        })
+    }
+
+    /// As [`are_not`](Self::are_not), of something that is open.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) fn are_not_open(&self, read: &Metadata, name: &str) -> Result<()> {
+        let identity = Some(Identity::of(read)).filter(|_| read.is_file());
+        let beside =
+            self.all().map(|own| beside(own, NEXT)).chain((0..SPOOLS).map(|number| self.spool(number)));
+        let own = self.all().map(Path::to_owned).chain(beside);
+        let same = own.into_iter().find(|own| identity.is_some() && Identity::at(own) == identity);
+        same.map_or(Ok(()), |own| {
+            let problem =
+                format!("{} is the same file as {name}, which is read; name another", own.display());
+            Err(ConfigError::invalid(problem).into())
+        })
     }
 
     /// Where an input that can be read once is kept while it is used.
@@ -96,11 +133,16 @@ const NEXT: &str = ".next";
 
 /// A path by which the same file is known, there or not.
 fn whole(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| place(path))
+}
+
+/// A path by which the same name in the same folder is known, a link by its own.
+fn place(path: &Path) -> PathBuf {
     let in_folder = || {
         let folder = fs::canonicalize(folder(path)).ok()?;
         Some(folder.join(path.file_name()?))
     };
-    fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
+    in_folder().unwrap_or_else(|| path.to_owned())
 }
 
 fn folder(path: &Path) -> &Path {

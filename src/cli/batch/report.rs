@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::BatchArgs;
-use super::answer::{COLUMNS, TARGETS, content_of};
+use super::answer::{COLUMNS, SOURCE, TARGETS, content_of, is_added};
 use super::checkpoint::Counts;
 use super::files::{Files, replace};
 use super::steps::Input;
 use crate::dumps::{
-    Cells, Compression, DumpError, Ending, Format, Given, Item, Reading, Role, Source, customary_rating,
+    Cells, Compression, DumpError, Ending, Format, Given, Item, Limits, Reading, Role, Source,
+    customary_rating, unescape_formula,
 };
 use crate::files as private;
 use crate::model::Label;
@@ -75,7 +76,13 @@ fn dialect(ending: Ending) -> Given {
         Ending::Csv(_) => Format::Csv { delimiter: b',', header: true, titles: 0 },
         Ending::Parquet => Format::Parquet,
     };
-    Given { format: Some(format), delimiter: Some(b','), header: Some(true), charset: Some(Charset::Utf8) }
+    Given {
+        format: Some(format),
+        delimiter: Some(b','),
+        header: Some(true),
+        charset: Some(Charset::Utf8),
+        limits: Limits::NONE,
+    }
 }
 
 fn collect(
@@ -93,7 +100,7 @@ fn collect(
     let mut fault = None;
     let read = output.read(&Reading::default(), &mut |item| {
         let added = match item {
-            Item::Row(row) => add(collector, &row.cells, args, inputs, &names),
+            Item::Row(row) => add(collector, &unescaped(row.cells, args, ending), args, inputs, &names),
             Item::Bad(bad) => Err(anyhow::anyhow!("{}", bad.reason)),
         };
         match added {
@@ -111,6 +118,26 @@ fn collect(
     Ok(())
 }
 
+/// The cells as they were before they were escaped for spreadsheets.
+fn unescaped(cells: Cells, args: &BatchArgs, ending: Ending) -> Cells {
+    if !matches!(ending, Ending::Csv(_)) {
+        return cells;
+    }
+    let plain = |(name, cell): (String, Value)| {
+        let own = unescape_formula(&name);
+        if !args.escape_formulas && !is_added(own, &args.prefix) {
+            return (name, cell);
+        }
+        let cell = match cell {
+            Value::String(text) => unescape_formula(&text).into(),
+            other
+            @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other,
+        };
+        (own.to_owned(), cell)
+    };
+    cells.into_iter().map(plain).collect()
+}
+
 fn add(
     collector: &mut Collector,
     cells: &Cells,
@@ -123,7 +150,7 @@ fn add(
         Some(other) => other.to_string(),
         None => String::new(),
     };
-    let source = words("source");
+    let source = words(SOURCE);
     let input = inputs.iter().find(|input| input.source.name == source).or(inputs.first());
     let Some(input) = input else { bail!("there is no dump") };
     let label = label(&words("label"))?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::answer::Answer;
+use super::answer::{Answer, is_added};
 use super::checkpoint::{Checkpoint, Reached};
 use super::files::{remove_if_there, sync_folder};
 use super::record::Recorder;
@@ -52,6 +52,8 @@ pub(super) struct Writer {
     pub(super) reached: Reached,
     pub(super) recorder: Option<Recorder>,
     pub(super) max_errors: Option<u64>,
+    /// Whether the columns of the dumps are escaped in CSV; those that are added always are.
+    pub(super) escape_formulas: bool,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -214,7 +216,8 @@ impl Writer {
     }
 
     fn encode(&self, first: bool, rows: &[Cells]) -> Result<Vec<u8>> {
-        let bytes = encode_rows(self.ending, &self.columns, first, rows)?;
+        let escaped = |name: &str| self.escape_formulas || is_added(name, &self.prefix);
+        let bytes = encode_rows(self.ending, &self.columns, first, rows, escaped)?;
         let compression = match self.ending {
             Ending::JsonLines(compression) | Ending::Csv(compression) => compression,
             Ending::Parquet => Compression::None,

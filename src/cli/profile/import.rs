@@ -14,6 +14,7 @@ use super::super::Rejected;
 use super::super::progress::Progress;
 use super::super::rows::Lines;
 use super::{Client, refused};
+use crate::dumps::{ROW_VALUES, json_values};
 use crate::grpc::is_for_now;
 use crate::grpc::v1::profile_event::Felt;
 use crate::grpc::v1::record_event_result::Outcome;
@@ -205,6 +206,9 @@ impl Lines {
         while let Some((number, line)) = self.numbered()? {
             if line.trim().is_empty() {
                 continue;
+            }
+            if json_values(&line) > ROW_VALUES {
+                return Ok(Some((number, Err(format!("more than {ROW_VALUES} values")))));
             }
             let object = match serde_json::from_str(&line) {
                 Ok(Value::Object(object)) => Ok(object),
