@@ -96,8 +96,8 @@ impl Probabilities {
     /// Shannon's entropy in bits: 0 if one class is certain, 2 if all four are as likely.
     pub fn entropy(&self) -> f32 {
         let certain = |p: &&f32| **p > 0.0;
-        // Without the sign of a zero.
-        self.0.iter().filter(certain).map(|p| -p * p.log2()).sum::<f32>().max(0.0)
+        // Without the sign of a zero, which `max` alone may keep: protobuf drops it, and files would differ.
+        self.0.iter().filter(certain).map(|p| -p * p.log2()).sum::<f32>().max(0.0) + 0.0
     }
 
     /// Polarity in [-1, 1]: the probability of positive less that of negative.

@@ -93,3 +93,17 @@ fn each_foreign_api_is_named_in_one_place() {
         }
     }
 }
+
+#[test]
+fn files_are_made_in_one_place_so_that_all_are_private() {
+    for path in sources(&repository().join("src")) {
+        for word in ["File::create", "fs::write(", "OpenOptions::new", "fs::create_dir", "DirBuilder::new"] {
+            let named = code(&path).contains(word);
+            assert!(
+                !named || path.ends_with("src/files.rs"),
+                "{} says {word}; use crate::files",
+                path.display()
+            );
+        }
+    }
+}
