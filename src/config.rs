@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::files::{read_at_most, read_text_at_most};
-use crate::grpc::ServerConfig;
+use crate::grpc::{Origins, OriginsError, ServerConfig};
 use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::sinks::{JsonLinesConfig, SinkConfig, Webhook, WebhookConfig};
@@ -124,6 +124,11 @@ impl Config {
                 faults.push(format!("{key}: needs {other}, which is not set"));
             }
         }
+        let web_origins = values.find::<String>("server.web_origins").unwrap_or_default().parse();
+        let web_origins = web_origins.unwrap_or_else(|error: OriginsError| {
+            faults.push(format!("server.web_origins: {error}"));
+            Origins::None
+        });
         for key in ["profile.store", "sink.jsonl_folder"] {
             if let Some(path) = values.find::<PathBuf>(key).filter(|path| path.is_file()) {
                 faults.push(format!("{key}: {} is a file, and a folder is needed", path.display()));
@@ -165,6 +170,11 @@ impl Config {
                 keepalive_timeout: values.seconds("server.keepalive_timeout_seconds"),
                 max_connection_age: values.seconds("server.max_connection_age_seconds"),
                 max_connection_age_grace: values.seconds("server.max_connection_age_grace_seconds"),
+                max_connections: values.get("server.max_connections"),
+                max_peer_connections: values.get("server.max_peer_connections"),
+                handshake_timeout: values.seconds("server.handshake_timeout_seconds"),
+                max_connection_idle: values.seconds("server.max_connection_idle_seconds"),
+                web_origins,
                 shutdown_grace: values.seconds("server.shutdown_grace_seconds"),
             },
             profile_store: values.find("profile.store"),

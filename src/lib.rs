@@ -9,7 +9,8 @@
 //! Read the modules in the order a text visits them:
 //!
 //! 1. [`cli`]: one file per command; [`config`]: settings from defaults, file, environment and flags, one table of all
-//! 2. [`grpc`]: services, conversion at the edge, statuses, start, change of model and stop; [`http`]: metrics, probes
+//! 2. [`grpc`]: services, conversion at the edge, statuses, start, change of model and stop; [`http`]: metrics, probes;
+//!    [`net`]: ports and connections of both; [`descriptors`]: how many of them the process may have
 //! 3. [`scoring`]: the [`Scorer`](scoring::Scorer), its cache, queue and workers, explanations, targets and their
 //!    catalogue, the figures of an evaluation
 //! 4. [`text`]: the normaliser and its map back to the original; words, clauses, statements, modifiers; offsets in the
@@ -44,11 +45,13 @@
 pub mod cli;
 pub mod config;
 pub mod conversation;
+pub mod descriptors;
 pub mod dumps;
 pub mod files;
 pub mod grpc;
 pub mod http;
 pub mod model;
+pub mod net;
 pub mod profile;
 pub mod report;
 pub mod scoring;

@@ -1,6 +1,8 @@
 //! Log lines on stderr, traces by OTLP, metrics.
 
+mod connections;
 mod metrics;
+mod plain;
 
 use std::collections::HashMap;
 use std::error::Error;

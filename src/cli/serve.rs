@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
+use crate::descriptors::{self, Shares};
 use crate::grpc::{self, Listeners, Parts};
 use crate::model::Runtime;
 use crate::profile::{Book, Disk, Keeper, Pseudonyms};
@@ -47,6 +48,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     config.check_sinks()?;
     let server = &config.server;
     let metrics = Arc::new(Metrics::default());
+    raise_descriptors(server.max_connections, &metrics);
     let profiles = profiles(config, Arc::clone(&metrics))?;
     let grpc = bind(server.listen, "--listen").await?;
     let http = match server.http_listen {
@@ -105,10 +107,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     served.map_err(|error| match error {
         // The chain is printed once, from the cause that a person can mend.
         grpc::ServeError::Load(LoadError(cause)) => cause,
-        other @ (grpc::ServeError::LoadDied
-        | grpc::ServeError::Transport(_)
-        | grpc::ServeError::Http(_)
-        | grpc::ServeError::GraceExceeded(_)) => anyhow!(other),
+        other @ (grpc::ServeError::LoadDied | grpc::ServeError::GraceExceeded(_)) => anyhow!(other),
     })
 }
 
@@ -121,6 +120,19 @@ pub(super) fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<
     book.go_by(config.server.pseudonyms.as_ref().map(Pseudonyms::mark))?;
     let keeper = Keeper::start(book, Arc::new(jiff::Timestamp::now), config.profile_upkeep, metrics);
     Ok(Some(Arc::new(keeper.context("cannot start the threads of the profile store")?)))
+}
+
+/// Raises the limit on file descriptors, and says so where it leaves room for fewer connections than the settings allow.
+fn raise_descriptors(max_connections: usize, metrics: &Metrics) {
+    let raised = descriptors::raise();
+    metrics.connections().descriptors(raised.to);
+    let connections = Shares::of(raised.to).grpc.min(max_connections);
+    tracing::info!(from = raised.from, to = raised.to, connections, "limit on open files");
+    if connections < max_connections {
+        let hint =
+            "raise the hard limit on open files (ulimit -Hn, LimitNOFILE), or lower server.max_connections";
+        tracing::warn!(max_connections, connections, hint, "fewer connections than the settings allow");
+    }
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {

@@ -3,6 +3,7 @@
 mod call;
 mod conversation;
 mod convert;
+mod front;
 mod guarded;
 mod json;
 mod profile;
@@ -22,18 +23,20 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
-use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::descriptors::Shares;
 use crate::http;
+use crate::net::{self, Age, Caps, Drain, Http2, Protocol};
 use crate::profile::{Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
 use call::InFlight;
 use conversation::Conversations;
+pub use front::{Origins, OriginsError};
 use guarded::Guarded;
 pub(crate) use json::to_json;
 use profile::Profiles;
@@ -91,6 +94,16 @@ pub struct ServerConfig {
     pub max_connection_age: Duration,
     /// How long such a connection has to finish its calls.
     pub max_connection_age_grace: Duration,
+    /// Most open connections.
+    pub max_connections: usize,
+    /// Most open connections of one client address.
+    pub max_peer_connections: usize,
+    /// How long the first bytes of a connection may take.
+    pub handshake_timeout: Duration,
+    /// When a connection without calls is told to move on.
+    pub max_connection_idle: Duration,
+    /// Origins whose pages may call by gRPC-Web.
+    pub web_origins: Origins,
     /// How long accepted requests may take to finish after the stop signal.
     pub shutdown_grace: Duration,
 }
@@ -115,6 +128,11 @@ impl Default for ServerConfig {
             keepalive_timeout: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(3600),
             max_connection_age_grace: Duration::from_secs(3600),
+            max_connections: 10_000,
+            max_peer_connections: 1_000,
+            handshake_timeout: Duration::from_secs(10),
+            max_connection_idle: Duration::from_secs(900),
+            web_origins: Origins::None,
             shutdown_grace: Duration::from_secs(30),
         }
     }
@@ -161,12 +179,6 @@ pub enum ServeError<E: std::error::Error + 'static> {
     /// The thread that loaded the model died.
     #[error("the thread that loads the model died")]
     LoadDied,
-    /// The transport failed.
-    #[error("the server failed")]
-    Transport(#[source] tonic::transport::Error),
-    /// The HTTP listener failed.
-    #[error("the HTTP server failed")]
-    Http(#[source] std::io::Error),
     /// Accepted requests did not finish in time.
     #[error("accepted requests were not finished within {} s of the stop signal", .0.as_secs())]
     GraceExceeded(Duration),
@@ -208,7 +220,7 @@ pub struct Parts {
 ///
 /// # Errors
 ///
-/// If the first model cannot be loaded, the transport fails, or the grace period runs out.
+/// If the first model cannot be loaded, or the grace period runs out.
 pub async fn serve<E>(
     listeners: Listeners,
     config: &ServerConfig,
@@ -235,19 +247,20 @@ where
     let conversations =
         limited!(shared, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
     let profiles = limited!(shared, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
-    let router = router(config).add_service(health_service);
-    let router = router.add_service(texts).add_service(conversations).add_service(profiles);
-    let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
-    let serving = router.serve_with_incoming_shutdown(incoming, until(stopped.clone()));
+    let routes = reflection().add_service(health_service);
+    let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
+    let drain = Drain::default();
+    let shares = Shares::now();
+    let most = config.max_connections.min(shares.grpc);
+    let settings = transport(config, "grpc", protocol(&config.web_origins), most);
+    let service = front::service(routes, config.web_origins.clone());
+    let serving = net::serve(listeners.grpc, service, settings, Arc::clone(&metrics), &drain);
     let probed = Arc::clone(&shared);
     let while_serving = move || probed.scorer.load_full().filter(|_| !*probed.stopped.borrow());
     let http = async {
-        match listeners.http {
-            Some(listener) => {
-                let until = until(stopped.clone());
-                http::serve(listener, metrics, Arc::new(while_serving), until).await.map_err(ServeError::Http)
-            }
-            None => Ok(()),
+        if let Some(listener) = listeners.http {
+            let settings = transport(config, "http", Protocol::Http1, shares.http);
+            http::serve(listener, metrics, Arc::new(while_serving), settings, &drain).await;
         }
     };
     let load = Arc::new(load);
@@ -288,6 +301,7 @@ where
             watched.clear_service_status(service).await;
         }
         stop.send_replace(true);
+        drain.start();
         ended
     };
     let limit = async {
@@ -302,9 +316,7 @@ where
     // Answered is done: connections that are still open then are closed.
     let serving = async {
         tokio::select! {
-            served = async { tokio::try_join!(async { serving.await.map_err(ServeError::Transport) }, http) } => {
-                served.map(|_| ())
-            }
+            _ = async { tokio::join!(serving, http) } => Ok(()),
             done = quiet => done,
         }
     };
@@ -312,6 +324,7 @@ where
         (served, ended) = async { tokio::join!(serving, ending) } => ended.and(served),
         () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
     };
+    drain.cut();
     join_workers(shared, sinks).await;
     tracing::info!("stopped");
     outcome
@@ -325,24 +338,46 @@ where
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-fn router(config: &ServerConfig) -> Router {
+/// Settings of a port that takes so many connections at most.
+fn transport(config: &ServerConfig, port: &'static str, protocol: Protocol, most: usize) -> net::Settings {
+    let http2 = Http2 {
+        stream_window: STREAM_WINDOW_BYTES,
+        connection_window: CONNECTION_WINDOW_BYTES,
+        max_streams: config.max_connection_calls,
+        max_header_bytes: config.max_header_bytes,
+        keepalive: config.keepalive,
+        keepalive_timeout: config.keepalive_timeout,
+    };
+    let age = Age { limit: config.max_connection_age, grace: config.max_connection_age_grace };
+    // One peer never takes the last place.
+    let caps = Caps { total: most, per_peer: config.max_peer_connections.min((most - most / 4).max(1)) };
+    net::Settings {
+        port,
+        protocol,
+        http2,
+        caps,
+        handshake_timeout: config.handshake_timeout,
+        idle_timeout: config.max_connection_idle,
+        age: Some(age),
+    }
+}
+
+/// Browsers speak HTTP/1.1 where there is no TLS.
+fn protocol(origins: &Origins) -> Protocol {
+    match origins {
+        Origins::None => Protocol::Http2,
+        Origins::Of(_) | Origins::Any => Protocol::Both,
+    }
+}
+
+fn reflection() -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let built = "the descriptor sets are constants of this build";
-    Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(config.max_connection_calls)
-        .http2_max_header_list_size(config.max_header_bytes)
-        .http2_keepalive_interval(Some(config.keepalive))
-        .http2_keepalive_timeout(Some(config.keepalive_timeout))
-        .max_connection_age(config.max_connection_age)
-        .max_connection_age_grace(config.max_connection_age_grace)
-        .add_service(reflection().build_v1().expect(built))
-        .add_service(reflection().build_v1alpha().expect(built))
+    Routes::new(reflection().build_v1().expect(built)).add_service(reflection().build_v1alpha().expect(built))
 }
 
 async fn loaded<E, L>(load: &Arc<L>, current: Option<Arc<Scorer>>) -> Result<Scorer, ServeError<E>>

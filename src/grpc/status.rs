@@ -7,6 +7,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::front::Missing;
 use super::violations::{Violations, cut};
 use crate::profile::{KeepError, Outcome, StorageError};
 use crate::scoring::ScoreError;
@@ -228,6 +229,17 @@ fn code_name(code: Code) -> &'static str {
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
+}
+
+/// A service or method that is not there.
+pub(super) fn not_here(missing: Missing) -> Status {
+    plain(Code::Unimplemented, missing.reason, &missing.message)
+}
+
+/// A message whose last byte did not come in time.
+pub(super) fn message_too_slow(limit: Duration) -> Status {
+    let message = format!("the request message did not arrive within {} s", limit.as_secs());
+    plain(Code::DeadlineExceeded, "MESSAGE_TOO_SLOW", &message)
 }
 
 fn not_recorded(outcome: Outcome) -> Status {

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::connections::Connections;
+use super::plain;
 use crate::model::{Distributions, Drift, Label, Observation};
 use crate::profile::{self, SignalKind};
 use crate::scoring::Scored;
@@ -24,6 +26,7 @@ const DRIFT_TEXTS: u64 = 5_000;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    connections: Connections,
     requests: Family<Request, Histogram, fn() -> Histogram>,
     items: Family<Request, Counter>,
     in_flight: Gauge,
@@ -135,6 +138,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("arom"),
+            connections: Connections::default(),
             requests: Family::new_with_constructor(seconds),
             items: Family::default(),
             in_flight: Gauge::default(),
@@ -288,6 +292,7 @@ impl Metrics {
             "Changes that a sink has yet to deliver",
             self.sink_behind.clone(),
         );
+        self.connections.register(registry);
         let started: Gauge<f64, AtomicU64> = Gauge::default();
         #[allow(
             clippy::disallowed_methods,
@@ -306,9 +311,15 @@ impl Metrics {
         for label in Label::ALL.map(Label::name) {
             self.labels.get_or_create(&LabelName { label }).inc_by(0);
         }
+        self.connections.start_at_zero();
         for outcome in ["done", "refused"] {
             self.reloads.get_or_create(&Outcome { outcome }).inc_by(0);
         }
+    }
+
+    /// Figures of connections.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// A call has ended.
@@ -503,6 +514,11 @@ impl Metrics {
     /// How far a sink is behind.
     pub(crate) fn sink_stands(&self, sink: &'static str, behind: u64) {
         self.sink_behind.get_or_create(&Sink { sink }).set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// Everything, in the older text format of Prometheus (0.0.4).
+    pub fn render_plain(&self) -> String {
+        plain::plain(&self.render())
     }
 
     /// Everything, in the OpenMetrics text format.

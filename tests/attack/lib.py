@@ -4,9 +4,12 @@ Import it first: it puts the packages and stubs on the path, and installs them i
 """
 
 import json
+import os
 import pathlib
+import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -40,9 +43,10 @@ def free_port() -> int:
 
 
 class Server:
-    """An `arom serve` process. As a context manager it is killed at the end."""
+    """An `arom serve` process; with `files`, one that may have so many files open. As a context manager it is killed at the end."""
 
-    def __init__(self, *args: str, grpc: int = 0, http: int = 0):
+    def __init__(self, *args: str, grpc: int = 0, http: int = 0, files: int = 0):
+        self.files = files
         self.grpc, self.http = grpc or free_port(), http or free_port()
         self.address, self.page = f"127.0.0.1:{self.grpc}", f"http://127.0.0.1:{self.http}"
         self.args, self.log = args, []
@@ -51,10 +55,13 @@ class Server:
     def start(self) -> None:
         self.process = subprocess.Popen(
             [AROM, "serve", "--listen", self.address, "--http-listen", f"127.0.0.1:{self.http}", *self.args],
-            stderr=subprocess.PIPE, text=True)
+            stderr=subprocess.PIPE, text=True, preexec_fn=self._limit if self.files else None)
         # A pipe that nobody reads would stop the server.
         threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True).start()
         until(self.is_ready, 120, "the server is not ready: " + "".join(self.log[-20:]))
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
     def _read(self, pipe) -> None:
         self.log.extend(pipe)
@@ -71,6 +78,18 @@ class Server:
         with urllib.request.urlopen(f"{self.page}/metrics", timeout=10) as page:
             lines = page.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+    def memory_mib(self) -> float:
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def cpu_seconds(self) -> float:
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -96,6 +115,154 @@ def service_config(attempts: int) -> str:
     policy = {"maxAttempts": attempts, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
               "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"]}
     return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+
+
+class Innocent(threading.Thread):
+    """A client that minds its own business: one call after the other, and one long stream. It counts what fails."""
+
+    def __init__(self, server: Server):
+        super().__init__(daemon=True)
+        self.server, self.stopped = server, threading.Event()
+        self.answered, self.failures, self.slowest = 0, [], 0.0
+        self.start()
+
+    def run(self):
+        import grpc
+        from arom.v1 import sentiment_pb2 as pb
+        from arom.v1 import sentiment_service_pb2 as service_pb
+        from arom.v1 import sentiment_service_pb2_grpc as stubs
+
+        # A connection of its own; grpcio would share one with others in this process.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(self.server.address, options) as channel:
+            client = stubs.SentimentServiceStub(channel)
+
+            def streamed():
+                while not self.stopped.wait(0.05):
+                    yield service_pb.StreamAnalyzeSentimentRequest(request=pb.AnalyzeSentimentRequest(text="ส่งไวมาก"))
+
+            def stream():
+                try:
+                    for _ in client.StreamAnalyzeSentiment(streamed()):
+                        self.answered += 1
+                except grpc.RpcError as error:
+                    self.failures.append(f"stream: {error.code().name} {error.details()}")
+
+            streaming = threading.Thread(target=stream, daemon=True)
+            streaming.start()
+            number = 0
+            while not self.stopped.is_set():
+                number += 1
+                begun = time.monotonic()
+                try:
+                    client.AnalyzeSentiment(pb.AnalyzeSentimentRequest(text=f"ของดี {number}"), timeout=20)
+                    self.answered += 1
+                except grpc.RpcError as error:
+                    self.failures.append(f"call: {error.code().name} {error.details()}")
+                self.slowest = max(self.slowest, time.monotonic() - begun)
+                time.sleep(0.01)
+            streaming.join(10)
+
+    def stop(self) -> str:
+        """What it has seen, in words."""
+        self.stopped.set()
+        self.join(30)
+        return f"innocent client: {self.answered} answered, {len(self.failures)} failed, slowest call {self.slowest:.2f} s"
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+NO_SETTINGS = struct.pack(">I", 0)[1:] + bytes([SETTINGS, 0, 0, 0, 0, 0])
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def field(name: str, value: str) -> bytes:
+    """A literal that is not put into the table; both shorter than 16,384 bytes."""
+
+    def text(of: str) -> bytes:
+        data = of.encode()
+        if len(data) < 127:
+            return bytes([len(data)]) + data
+        rest = len(data) - 127
+        return bytes([127, rest % 128 | 128, rest // 128]) + data
+
+    return b"\0" + text(name) + text(value)
+
+
+def headers(path: str, content_type: str = "application/grpc", *more: tuple[str, str]) -> bytes:
+    fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "arom"),
+              ("content-type", content_type), ("te", "trailers"), *more]
+    return b"".join(field(name, value) for name, value in fields)
+
+
+def message(bytes_: bytes) -> bytes:
+    return b"\0" + struct.pack(">I", len(bytes_)) + bytes_
+
+
+class Raw:
+    """A client that sends what it likes and keeps what it reads as frames."""
+
+    def __init__(self, server: Server, settings: bytes = NO_SETTINGS, preface: bytes = PREFACE):
+        self.socket = socket.create_connection(("127.0.0.1", server.grpc))
+        self.frames, self.unread, self.closed = [], b"", False
+        self.send(preface + settings)
+
+    def send(self, data: bytes, seconds: float = 5) -> bool:
+        """Whether all of it was taken."""
+        self.socket.settimeout(seconds)
+        try:
+            self.socket.sendall(data)
+            return True
+        except TimeoutError:
+            return False
+        except OSError:
+            self.closed = True
+            return False
+
+    def read(self, seconds: float = 1) -> list:
+        """Reads until it is closed or the time is over: (type, flags, stream, payload) of all frames so far."""
+        end = time.monotonic() + seconds
+        while not self.closed and (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                break
+            except OSError:
+                data = b""
+            self.closed = not data
+            self.unread += data
+            while len(self.unread) >= 9:
+                length = int.from_bytes(self.unread[:3], "big")
+                if len(self.unread) < 9 + length:
+                    break
+                kind, flags, stream = self.unread[3], self.unread[4], int.from_bytes(self.unread[5:9], "big")
+                self.frames.append((kind, flags, stream, self.unread[9:9 + length]))
+                self.unread = self.unread[9 + length:]
+        return self.frames
+
+    def goaway(self) -> str | None:
+        """The code and text of the last GOAWAY, if there was one."""
+        for kind, _, _, payload in reversed(self.frames):
+            if kind == GOAWAY:
+                return f"{int.from_bytes(payload[4:8], 'big')} {payload[8:].decode(errors='replace')}".strip()
+        return None
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def verdict(*faults: str | None) -> None:
+    """Ends the attack: each fault that is not None is one way in which it succeeded."""
+    found = [fault for fault in faults if fault]
+    for fault in found:
+        print(f"SUCCEEDED: {fault}")
+    if not found:
+        print("withstood")
+    sys.exit(1 if found else 0)
 
 
 prepare()

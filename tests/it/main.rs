@@ -36,6 +36,7 @@ mod store;
 mod stream;
 mod support;
 mod targets;
+mod transport;
 mod watch;
 
 #[path = "../../examples/client.rs"]

@@ -26,7 +26,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server as Transport};
 use tonic::{Request, Response, Status};
 
-use crate::support::{PATIENCE, Process, http_get, repository};
+use crate::support::{PATIENCE, Process, http_get, http_get_as, repository};
 
 #[tokio::test]
 async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
@@ -36,7 +36,12 @@ async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
     server.wait_for("ready");
     assert_eq!(http_get(&address, "/readyz").await, ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
     assert!(http_get(&address, "/nothing").await.0.contains("404"));
-    let (status, metrics) = http_get(&address, "/metrics").await;
+    let (_, plain) = http_get(&address, "/metrics").await;
+    assert!(
+        plain.contains("# TYPE arom_queue_refused_texts_total counter\n") && !plain.contains("# EOF"),
+        "{plain}"
+    );
+    let (status, metrics) = http_get_as(&address, "/metrics", "application/openmetrics-text").await;
     assert!(status.contains("200"), "{status}");
     for part in ["arom_queue_tokens 0", "arom_workers_whole 1", "arom_model_info{model=\"arom-base@", "# EOF"]
     {

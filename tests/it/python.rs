@@ -210,3 +210,83 @@ fn a_python_client_finds_everything_the_contract_promises() {
         assert!(shown.contains(&format!("{part}: ok")), "{part} is not in {shown}");
     }
 }
+
+/// A server whose connections grow old at once.
+fn short_lived() -> Process {
+    let mut server = Process::start(&[
+        "--http-listen",
+        "127.0.0.1:0",
+        "--max-connection-age-seconds",
+        "1",
+        "--max-connection-age-grace-seconds",
+        "3",
+    ]);
+    server.wait_for("ready");
+    server
+}
+
+#[test]
+fn a_python_client_loses_no_call_when_its_connection_is_old_and_a_stream_lasts_until_the_grace_ends() {
+    let server = short_lived();
+    let shown = python("tests/python/connections.py", &["age", &server.address]);
+    assert!(shown.starts_with("age: ok"), "{shown}");
+}
+
+#[test]
+fn a_node_client_loses_no_call_when_its_connection_is_old_and_a_stream_lasts_until_the_grace_ends() {
+    let server = short_lived();
+    let shown = node("tests/node/connections.mjs", &[&server.address]);
+    assert!(shown.starts_with("age: ok"), "{shown}");
+}
+
+#[test]
+fn thousands_of_short_deadlines_and_cancelled_calls_leave_a_stream_beside_them_alone() {
+    let mut server = Process::start(&["--model", "arom-fast"]);
+    server.wait_for("ready");
+    let shown = python("tests/python/connections.py", &["cancelled", &server.address]);
+    assert!(shown.starts_with("cancelled: ok"), "{shown}");
+}
+
+#[test]
+fn a_target_of_several_addresses_works() {
+    let mut servers = [(); 2].map(|()| Process::start(&["--model", "arom-fast"]));
+    servers.iter_mut().for_each(|server| drop(server.wait_for("ready")));
+    let [first, second] = servers.each_ref().map(|server| server.address.as_str());
+    let shown = python("tests/python/connections.py", &["addresses", first, second]);
+    assert_eq!(shown, "addresses: ok\n");
+}
+
+/// A folder with the packages of tests/node, which npm puts there once.
+fn node_modules() -> &'static PathBuf {
+    static MODULES: OnceLock<PathBuf> = OnceLock::new();
+    MODULES.get_or_init(|| {
+        const PACKAGES: &str = include_str!("../node/package.json");
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("node");
+        let marker = folder.join("installed.json");
+        if fs::read_to_string(&marker).is_ok_and(|installed| installed == PACKAGES) {
+            return folder;
+        }
+        fs::create_dir_all(&folder).expect("created");
+        fs::write(folder.join("package.json"), PACKAGES).expect("written");
+        let installed = Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&folder)
+            .status()
+            .expect("npm is installed");
+        assert!(installed.success(), "npm could not install tests/node/package.json");
+        fs::write(&marker, PACKAGES).expect("written");
+        folder
+    })
+}
+
+fn node(script: &str, args: &[&str]) -> String {
+    let output = Command::new("node")
+        .current_dir(repository())
+        .arg(script)
+        .args(args)
+        .arg(node_modules())
+        .output()
+        .expect("node is installed");
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}

@@ -190,8 +190,14 @@ fn shown(metrics: &Metrics, name: &str) -> String {
 
 /// Status line and body of a GET.
 pub async fn http_get(address: &str, path: &str) -> (String, String) {
+    http_get_as(address, path, "*/*").await
+}
+
+/// The same, of a kind that the caller accepts.
+pub async fn http_get_as(address: &str, path: &str, accept: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.expect("UTF-8");

@@ -80,7 +80,8 @@ def stream_of_ten_thousand(client) -> None:
 
 
 def metrics_that_prometheus_reads(address: str) -> None:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
+    request = urllib.request.Request(f"http://{address}/metrics", headers={"Accept": "application/openmetrics-text"})
+    with urllib.request.urlopen(request, timeout=10) as page:
         assert page.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
         families = {family.name: family for family in text_string_to_metric_families(page.read().decode())}
     value = lambda family, name, **labels: sum(

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
+use crate::descriptors::Shares;
+
 use super::{Order, Row, See, Storage, StorageError, Table, Write};
 use crate::files;
 
@@ -97,6 +99,7 @@ impl Disk {
         let database = Database::builder(folder.join(ROWS))
             .cache_size(CACHE_BYTES)
             .worker_threads(1)
+            .max_cached_files(Some(Shares::now().store_files))
             .open()
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);

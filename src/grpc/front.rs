@@ -1,0 +1,147 @@
+//! What a request meets before its method: who may ask from a browser, the content type, and whether there is such a method.
+
+mod checks;
+mod methods;
+mod origins;
+mod patience;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, ORIGIN};
+use hyper::service::Service;
+use hyper::{Method, Request, Response};
+use tonic::body::Body;
+use tonic::codegen::Service as TowerService;
+use tonic::service::Routes;
+use tonic::transport::server::TcpConnectInfo;
+use tonic_web::{GrpcWebLayer, GrpcWebService};
+use tower::Layer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
+
+use super::status;
+use crate::net::Ends;
+use checks::Refusal;
+use methods::Methods;
+pub(super) use methods::Missing;
+pub use origins::{Origins, OriginsError};
+use patience::InTime;
+
+/// How long the message of a unary request may take from its headers to its last byte.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a browser need not ask again whether it may.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
+
+/// What pages may read of an answer beside its messages.
+const EXPOSED: [HeaderName; 5] = [
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("grpc-retry-pushback-ms"),
+    HeaderName::from_static("traceparent"),
+];
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The services of the gRPC port.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    origins: Origins,
+    native: Known,
+    /// The same for browsers, if pages of any origin may ask.
+    web: Option<Cors<GrpcWebService<Known>>>,
+}
+
+/// Services for clients of gRPC and, if there are origins, for pages of these by gRPC-Web.
+pub(super) fn service(routes: Routes, origins: Origins) -> Front {
+    let native = Known { routes: routes.prepare(), methods: Arc::new(Methods::all()) };
+    let web = (!origins.is_empty()).then(|| {
+        let allowed = origins.clone();
+        let cors = CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, _| allowed.allow(origin)))
+            .allow_methods([Method::POST])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(EXPOSED)
+            .max_age(PREFLIGHT_AGE);
+        cors.layer(GrpcWebLayer::new().layer(native.clone()))
+    });
+    Front { origins, native, web }
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(Ends { peer, local }) = request.extensions().get::<Ends>().copied() {
+            // Where tonic's `Request::remote_addr` looks.
+            let info = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };
+            request.extensions_mut().insert(info);
+        }
+        if let Err(refusal) = checks::check(&request, &self.origins) {
+            return Box::pin(std::future::ready(Ok(refusal_response(&refusal))));
+        }
+        let request = request.map(Body::new);
+        match &self.web {
+            // Only browsers name an origin, and the headers of CORS go with every answer to them.
+            Some(web) if request.headers().contains_key(ORIGIN) || checks::is_web(&request) => {
+                let mut web = web.clone();
+                Box::pin(async move { web.call(request).await })
+            }
+            Some(_) | None => self.native.clone().call(request),
+        }
+    }
+}
+
+fn refusal_response(refusal: &Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::new(refusal.text.clone()));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(hyper::header::CONTENT_TYPE, checks::PLAIN_TEXT);
+    if let Some((name, value)) = &refusal.header {
+        headers.insert(name, value.clone());
+    }
+    response
+}
+
+/// Routes that know what there is.
+#[derive(Clone, Debug)]
+struct Known {
+    routes: Routes,
+    methods: Arc<Methods>,
+}
+
+impl TowerService<Request<Body>> for Known {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(
+        &mut self,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        // The routes are always ready.
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let client_streams = match self.methods.find(request.uri().path()) {
+            Ok(method) => method.client_streams,
+            Err(missing) => {
+                let response = status::not_here(missing).into_http();
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        };
+        let request = if client_streams {
+            request
+        } else {
+            request.map(|body| Body::new(InTime::new(body, MESSAGE_TIMEOUT)))
+        };
+        Box::pin(self.routes.call(request))
+    }
+}

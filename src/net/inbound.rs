@@ -1,0 +1,89 @@
+//! The bytes of a connection on their way in: counted until the first have come, and mended where gRPC's C core needs it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::authority::Authority;
+
+/// An HTTP/2 client begins with a preface of 24 bytes and a frame with a head of 9. The head of an HTTP/1 request has its own time limit.
+const GREETING_BYTES: usize = 24 + 9;
+
+/// Whether the first bytes have come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Greeted(Arc<AtomicBool>);
+
+impl Greeted {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream whose incoming bytes are looked at.
+#[derive(Debug)]
+pub(super) struct Inbound<I> {
+    inner: I,
+    received: usize,
+    greeted: Greeted,
+    authority: Authority,
+}
+
+impl<I> Inbound<I> {
+    pub(super) fn new(inner: I, greeted: Greeted) -> Self {
+        Self { inner, received: 0, greeted, authority: Authority::default() }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Inbound<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        self.authority.pass(came);
+        if self.received < GREETING_BYTES {
+            self.received += came.len();
+            if self.received >= GREETING_BYTES {
+                self.greeted.0.store(true, Ordering::Relaxed);
+            }
+        }
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Inbound<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
