@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -25,6 +25,10 @@ bench-ceiling: ## the machine's int8 product, the share inference reaches, and w
 attack: ## what strangers may do to a server: each script prints what it measured and fails when the attack succeeds
 	cargo build --release
 	for script in $$(ls tests/attack/*.py | grep -v /lib.py); do python3 $$script || exit 1; done
+
+attack-soak: ## half an hour of everything at once; SECONDS=60 for a shorter run
+	cargo build --release
+	python3 tests/attack/long/mixed_soak.py $(SECONDS)
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page
