@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{HeaderName, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
@@ -23,7 +22,7 @@ use tower::Layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
 use super::status;
-use crate::net::Ends;
+use crate::net::{Ends, Received};
 use checks::Refusal;
 use methods::Methods;
 pub(super) use methods::Missing;
@@ -72,12 +71,12 @@ pub(super) fn service(routes: Routes, origins: Origins) -> Front {
     Front { origins, native, web }
 }
 
-impl Service<Request<Incoming>> for Front {
+impl Service<Request<Received>> for Front {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Received>) -> Self::Future {
         if let Some(Ends { peer, local }) = request.extensions().get::<Ends>().copied() {
             // Where tonic's `Request::remote_addr` looks.
             let info = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };

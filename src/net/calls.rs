@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use tokio::sync::Notify;
@@ -69,7 +70,7 @@ impl Calls {
             self.place.busy();
         }
         drop(state);
-        Call { calls: Arc::clone(self), answered: false }
+        Call { calls: Arc::clone(self), answered: false, broken: Arc::default() }
     }
 
     fn end(&self, answered: bool) {
@@ -102,11 +103,44 @@ impl Calls {
 struct Call {
     calls: Arc<Calls>,
     answered: bool,
+    /// Whether the request ended before its end. A service that reads it may still answer, to nobody.
+    broken: Arc<AtomicBool>,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.end(self.answered);
+        self.calls.end(self.answered && !self.broken.load(Ordering::Relaxed));
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct Received {
+    body: Incoming,
+    broken: Arc<AtomicBool>,
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(_))) = &frame {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -120,7 +154,7 @@ pub(super) struct Counted<S> {
 
 impl<S, B> Service<Request<Incoming>> for Counted<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    S: Service<Request<Received>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: Body,
 {
@@ -131,7 +165,8 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.ends);
         let mut call = self.calls.begin();
-        let answer = self.inner.call(request);
+        let broken = Arc::clone(&call.broken);
+        let answer = self.inner.call(request.map(|body| Received { body, broken }));
         Box::pin(async move {
             let response = answer.await?;
             call.answered = response.body().is_end_stream();

@@ -22,13 +22,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::telemetry::Metrics;
 use accept::Errors;
+pub use calls::Received;
 use connection::{Connection, End};
 pub use drain::Drain;
 use places::Places;
@@ -104,7 +105,7 @@ pub struct Ends {
 /// A service that a port can offer.
 pub trait Offer<B>:
     hyper::service::Service<
-        Request<Incoming>,
+        Request<Received>,
         Response = Response<B>,
         Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         Future: Send,
@@ -116,7 +117,7 @@ pub trait Offer<B>:
 
 impl<S, B> Offer<B> for S where
     S: hyper::service::Service<
-            Request<Incoming>,
+            Request<Received>,
             Response = Response<B>,
             Error: Into<Box<dyn std::error::Error + Send + Sync>>,
             Future: Send,

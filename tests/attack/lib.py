@@ -117,57 +117,65 @@ def service_config(attempts: int) -> str:
     return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
 
 
-class Innocent(threading.Thread):
-    """A client that minds its own business: one call after the other, and one long stream. It counts what fails."""
+class Innocent:
+    """A client that minds its own business in a process of its own: one call after the other, and one long stream."""
 
     def __init__(self, server: Server):
-        super().__init__(daemon=True)
-        self.server, self.stopped = server, threading.Event()
-        self.answered, self.failures, self.slowest = 0, [], 0.0
-        self.start()
-
-    def run(self):
-        import grpc
-        from arom.v1 import sentiment_pb2 as pb
-        from arom.v1 import sentiment_service_pb2 as service_pb
-        from arom.v1 import sentiment_service_pb2_grpc as stubs
-
-        # A connection of its own; grpcio would share one with others in this process.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(self.server.address, options) as channel:
-            client = stubs.SentimentServiceStub(channel)
-
-            def streamed():
-                while not self.stopped.wait(0.05):
-                    yield service_pb.StreamAnalyzeSentimentRequest(request=pb.AnalyzeSentimentRequest(text="ส่งไวมาก"))
-
-            def stream():
-                try:
-                    for _ in client.StreamAnalyzeSentiment(streamed()):
-                        self.answered += 1
-                except grpc.RpcError as error:
-                    self.failures.append(f"stream: {error.code().name} {error.details()}")
-
-            streaming = threading.Thread(target=stream, daemon=True)
-            streaming.start()
-            number = 0
-            while not self.stopped.is_set():
-                number += 1
-                begun = time.monotonic()
-                try:
-                    client.AnalyzeSentiment(pb.AnalyzeSentimentRequest(text=f"ของดี {number}"), timeout=20)
-                    self.answered += 1
-                except grpc.RpcError as error:
-                    self.failures.append(f"call: {error.code().name} {error.details()}")
-                self.slowest = max(self.slowest, time.monotonic() - begun)
-                time.sleep(0.01)
-            streaming.join(10)
+        self.answered, self.failures, self.slowest, self.said = 0, [], 0.0, ""
+        self.process = subprocess.Popen([sys.executable, __file__, server.address], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
 
     def stop(self) -> str:
         """What it has seen, in words."""
-        self.stopped.set()
-        self.join(30)
-        return f"innocent client: {self.answered} answered, {len(self.failures)} failed, slowest call {self.slowest:.2f} s"
+        if not self.said:
+            seen = json.loads(self.process.communicate()[0])
+            self.answered, self.failures, self.slowest = seen["answered"], seen["failures"], seen["slowest"]
+            self.said = (f"innocent client: {self.answered} answered, {len(self.failures)} failed, "
+                         f"slowest call {self.slowest:.2f} s")
+        return self.said
+
+
+def innocent(address: str) -> None:
+    """Calls until its input ends, then prints what it has seen."""
+    import grpc
+    from arom.v1 import sentiment_pb2 as pb
+    from arom.v1 import sentiment_service_pb2 as service_pb
+    from arom.v1 import sentiment_service_pb2_grpc as stubs
+
+    stopped, failures, answered, slowest = threading.Event(), [], 0, 0.0
+    threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
+    with grpc.insecure_channel(address) as channel:
+        client = stubs.SentimentServiceStub(channel)
+
+        def streamed():
+            while not stopped.wait(0.05):
+                yield service_pb.StreamAnalyzeSentimentRequest(request=pb.AnalyzeSentimentRequest(text="ส่งไวมาก"))
+
+        def stream():
+            nonlocal answered
+            try:
+                for _ in client.StreamAnalyzeSentiment(streamed()):
+                    answered += 1
+            except grpc.RpcError as error:
+                failures.append(f"stream: {error.code().name} {error.details()}")
+
+        streaming = threading.Thread(target=stream, daemon=True)
+        streaming.start()
+        print("begun", flush=True)
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            begun = time.monotonic()
+            try:
+                client.AnalyzeSentiment(pb.AnalyzeSentimentRequest(text=f"ของดี {number}"), timeout=20)
+                answered += 1
+            except grpc.RpcError as error:
+                failures.append(f"call: {error.code().name} {error.details()}")
+            slowest = max(slowest, time.monotonic() - begun)
+            time.sleep(0.01)
+        streaming.join(10)
+    print(json.dumps({"answered": answered, "failures": failures, "slowest": slowest}))
 
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -266,3 +274,6 @@ def verdict(*faults: str | None) -> None:
 
 
 prepare()
+
+if __name__ == "__main__":
+    innocent(sys.argv[1])

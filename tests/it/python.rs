@@ -214,8 +214,8 @@ fn a_python_client_finds_everything_the_contract_promises() {
 /// A server whose connections grow old at once.
 fn short_lived() -> Process {
     let mut server = Process::start(&[
-        "--http-listen",
-        "127.0.0.1:0",
+        "--model",
+        "arom-fast",
         "--max-connection-age-seconds",
         "1",
         "--max-connection-age-grace-seconds",
