@@ -45,6 +45,7 @@ def attack(name: str, first_bytes: bytes) -> list:
                 pass
             idle.append(connection)
         files = server.open_files()
+        innocent.stop()
         before = server.cpu_seconds()
         time.sleep(2)
         cpu = (server.cpu_seconds() - before) / 2
