@@ -4,6 +4,7 @@ mod keys;
 mod layers;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -78,8 +79,17 @@ pub enum ConfigError {
         problem: String,
     },
     /// Values that cannot be, all of them.
-    #[error("settings refused:\n  {}", .0.join("\n  "))]
+    #[error("settings refused:\n  {}", listed(.0))]
     Invalid(Vec<String>),
+}
+
+/// Faults one below the other, the first of many: a file may have as many as lines.
+fn listed(faults: &[String]) -> String {
+    const SHOWN: usize = 16;
+    let more = faults.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    let shown = faults.iter().take(SHOWN).map(|fault| layers::shortened(fault));
+    shown.chain(more).collect::<Vec<_>>().join("\n  ")
 }
 
 impl ConfigError {
@@ -237,7 +247,7 @@ impl Config {
         })
     }
 
-    /// The files that the settings name, and the one that they stand in: nothing may be written over them.
+    /// The files that the settings name, the one that they stand in, and the model's: nothing may be written over them.
     pub(crate) fn named_files(&self) -> Vec<PathBuf> {
         let paths = KEYS.iter().filter(|key| matches!(key.kind, Kind::Path(_)));
         let named = paths.filter_map(|key| Some(PathBuf::from(&self.said.get(key.name)?.value)));
@@ -245,7 +255,9 @@ impl Config {
             Source::File { file, .. } => Some(file.clone()),
             Source::Default | Source::Variable(_) | Source::Flag(_) => None,
         });
-        named.chain(settings).collect()
+        let model = fs::read_dir(&self.bundle).into_iter().flatten();
+        let model = model.filter_map(|entry| Some(entry.ok()?.path()));
+        named.chain(settings).chain(model).collect()
     }
 
     /// The value of a setting whose default depends on the machine.

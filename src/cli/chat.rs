@@ -203,7 +203,8 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
         bail!("--html writes one conversation; {} files were given", files.len());
     }
     if let Some(page) = &args.html {
-        let read = files.iter().chain(&args.roles).chain(&args.line_secret_file);
+        let settings = config.named_files();
+        let read = files.iter().chain(&args.roles).chain(&args.line_secret_file).chain(&settings);
         refuse_input(page, read.map(PathBuf::as_path))?;
     }
     let scorer = open_scorer(config, Arc::default())?;

@@ -156,7 +156,7 @@ impl FromArgMatches for ServeFlags {
 
 /// A library's text about a file, of which it shows the line that it cannot read, whatever its length.
 pub(super) fn shortened(text: &str) -> String {
-    const CHARS: usize = 200;
+    const CHARS: usize = 300;
     let short = |line: &str| match line.char_indices().nth(CHARS) {
         Some(_) => line.chars().take(CHARS).chain(['…']).collect(),
         None => line.to_owned(),
@@ -196,7 +196,9 @@ fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said
         file: file.to_owned(),
         problem: shortened(&hide_urls(&cause.to_string())),
     })?;
-    let line = |start: usize| text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    // Found once: a file may have as many faults as lines.
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line = |start: usize| ends.partition_point(|end| *end < start) + 1;
     let mut said = Vec::new();
     for (table, entries) in tables.get_ref() {
         let DeValue::Table(entries) = entries.get_ref() else {

@@ -18,7 +18,7 @@
 //!
 //! A phrase of the file goes before the same phrase of Arom's own aspects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -212,8 +212,15 @@ struct Reader<'a> {
     targets: Vec<(Target, Words)>,
     /// Whose word each spelling is, and whether it is meant or an exception.
     meanings: BTreeMap<String, (usize, bool)>,
+    /// The ids of all targets.
+    ids: HashSet<String>,
     faults: Vec<String>,
+    /// Faults that are counted and not listed: finding the line of each takes as long as the file is.
+    more_faults: usize,
 }
+
+/// Faults that are listed.
+const FAULTS: usize = 20;
 
 impl Reader<'_> {
     fn read(&mut self, brands: Vec<Brand>, aspects: Vec<Aspect>) {
@@ -234,7 +241,7 @@ impl Reader<'_> {
         except: Vec<Spanned<String>>,
     ) {
         let id_text = id.get_ref().clone();
-        if self.targets.iter().any(|(target, _)| target.id == id_text) {
+        if !self.ids.insert(id_text.clone()) {
             self.fault(id, &format!("id {id_text:?} is taken by another target"));
         }
         let plain = |ch: char| ch.is_alphanumeric() || "-_.".contains(ch) || is_thai_mark(ch);
@@ -270,6 +277,10 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, at: &Spanned<String>, fault: &str) {
+        if self.faults.len() == FAULTS {
+            self.more_faults += 1;
+            return;
+        }
         let line = self.text.bytes().take(at.span().start).filter(|byte| *byte == b'\n').count() + 1;
         self.faults.push(format!("line {line}: {fault}"));
     }
@@ -310,6 +321,9 @@ impl Reader<'_> {
         let meaning =
             |(spelling, (number, meant)): (String, (usize, bool))| (spelling, meant.then_some(number));
         let (spellings, meanings): (Vec<String>, Vec<_>) = self.meanings.into_iter().map(meaning).unzip();
+        if self.more_faults > 0 {
+            self.faults.push(format!("{} more faults", self.more_faults));
+        }
         let phrases = Phrases::new(&spellings).map_err(|fault| self.faults.push(fault));
         match phrases {
             Ok(phrases) if self.faults.is_empty() => {
