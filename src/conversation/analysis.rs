@@ -17,6 +17,7 @@ use std::slice::Iter;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::course::Course;
 use super::cues::{Cue, cues};
 use super::message::{Body, Message};
 use super::stickers::sticker;
@@ -28,6 +29,9 @@ pub const SHORT_REPLY: usize = 12;
 
 /// A reply that scores at least this, or at most its negative, speaks for itself.
 pub const CLEAR: f32 = 0.5;
+
+/// Messages of which a trajectory is worked out anew where it is asked for; of more on another thread.
+const LONG: usize = 256;
 
 /// Messages of a conversation that are scored at once.
 const AT_ONCE: usize = 1024;
@@ -102,14 +106,35 @@ pub async fn analyze(
     roles: &[Role],
     mut done: impl FnMut(),
 ) -> Result<Analysis, ScoreError> {
+    let heard = hear(scorer, messages, roles, &mut done).await?;
+    Ok(Analysis::of(messages, roles, heard))
+}
+
+/// What was heard in each message of a whole conversation; the rest of [`analyze`] is [`Analysis::of`].
+///
+/// # Errors
+///
+/// As [`Caller::score`], for the first message that could not be scored.
+pub async fn hear(
+    scorer: &Scorer,
+    messages: &[Message],
+    roles: &[Role],
+    mut done: impl FnMut(),
+) -> Result<Vec<Heard>, ScoreError> {
     let caller = scorer.caller();
     let asked = Asking { context: Context::default(), rest: messages.iter().zip(roles) };
     let heard = stream::iter(asked).map(|asked| asked.hear(&caller)).buffered(AT_ONCE).inspect(|_| done());
-    let heard: Vec<Heard> = heard.try_collect().await?;
-    let felt = messages.iter().zip(roles).zip(&heard);
-    let felt = felt.map(|((message, role), heard)| felt_in(message, *role, heard));
-    let trajectory = Trajectory::of(&felt.collect::<Vec<_>>());
-    Ok(Analysis { heard, trajectory })
+    heard.try_collect().await
+}
+
+impl Analysis {
+    /// How feeling moved through messages in which this was heard.
+    pub fn of(messages: &[Message], roles: &[Role], heard: Vec<Heard>) -> Self {
+        let felt = messages.iter().zip(roles).zip(&heard);
+        let felt = felt.map(|((message, role), heard)| felt_in(message, *role, heard));
+        let trajectory = Trajectory::of(&felt.collect::<Vec<_>>());
+        Self { heard, trajectory }
+    }
 }
 
 /// What is to be found out of each message, as it is wanted.
@@ -132,6 +157,10 @@ impl Iterator for Asking<'_> {
 pub struct Live {
     context: Context,
     felt: Vec<Felt>,
+    /// What is known of them.
+    course: Course,
+    /// Whether one was taken back since, so that it must be worked out anew.
+    stale: bool,
     /// Where messages with an id are, and how many cues were seen in each.
     places: HashMap<String, (usize, usize)>,
 }
@@ -153,7 +182,9 @@ impl Live {
             let cues = heard.as_ref().map_or(0, |heard| heard.cues.len());
             self.places.insert(id.clone(), (self.felt.len(), cues));
         }
-        self.felt.push(felt_in(message, role, heard.as_ref().unwrap_or(&Heard::NOTHING)));
+        let felt = felt_in(message, role, heard.as_ref().unwrap_or(&Heard::NOTHING));
+        self.felt.push(felt);
+        self.course.push(&felt);
         heard
     }
 
@@ -162,7 +193,7 @@ impl Live {
     pub fn unsend(&mut self, id: &str) -> Option<(usize, Role, usize)> {
         let (at, cues) = self.places.remove(id)?;
         let felt = self.felt.get_mut(at)?;
-        felt.score = None;
+        self.stale |= felt.score.take().is_some();
         Some((at, felt.role, cues))
     }
 
@@ -176,9 +207,23 @@ impl Live {
         self.felt.is_empty()
     }
 
-    /// How feeling moved up to now.
-    pub fn trajectory(&self) -> Trajectory {
-        Trajectory::of(&self.felt)
+    /// Whether [`trajectory`](Self::trajectory) takes long enough to be worked out on another thread: of a long conversation after
+    /// a message was taken back, and each time that it has grown by a quarter.
+    pub fn is_long(&self) -> bool {
+        (self.stale && self.felt.len() > LONG) || self.course.is_long()
+    }
+
+    /// How feeling moved up to now, with the last of its turning points.
+    pub fn trajectory(&mut self) -> Trajectory {
+        if std::mem::take(&mut self.stale) {
+            self.course = Course::of(&self.felt);
+        }
+        self.course.latest()
+    }
+
+    /// The curve of its side after a message; nothing if that has no score.
+    pub fn smoothed(&self, at: usize) -> Option<f64> {
+        self.course.smoothed(at)
     }
 }
 

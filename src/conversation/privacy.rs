@@ -10,9 +10,10 @@
 //!
 //! Thai digits are digits. Other numbers stay: prices, dates, parcels and orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use regex::{Captures, Regex};
 
 use super::message::{Body, Message};
@@ -103,10 +104,23 @@ fn is_card(digits: &[u32]) -> bool {
 #[derive(Debug)]
 pub struct Disguise {
     labels: BTreeMap<String, String>,
-    /// Their names and the words of these as they may stand in a text; nothing if names are kept.
-    names: Option<Regex>,
+    names: Names,
     keep: bool,
 }
+
+/// The names of people as they may stand in a text.
+#[derive(Debug)]
+enum Names {
+    /// None is to be hidden.
+    None,
+    /// Their names and the words of these in small letters, each with the label that stands for it.
+    Known(AhoCorasick, Vec<String>),
+    /// There are more than can be looked for, so that no text may be shown.
+    TooMany,
+}
+
+/// Most bytes of names that are looked for in texts: those of a group of some thousand people.
+const NAME_BYTES: usize = 256 << 10;
 
 impl Disguise {
     /// Of the people who sent these messages in these roles, in the order of their first; `keep` leaves names as they
@@ -123,13 +137,7 @@ impl Disguise {
             let label = if *count == 1 { role.name().to_owned() } else { format!("{} {count}", role.name()) };
             labels.insert(name.to_owned(), label);
         }
-        let mut parts: Vec<String> = labels.keys().flat_map(|name| known_by(name)).collect();
-        parts.sort_by_key(|part| usize::MAX - part.len());
-        let names = if keep || parts.is_empty() {
-            None
-        } else {
-            Regex::new(&format!("(?i){}", parts.join("|"))).ok()
-        };
+        let names = if keep { Names::None } else { Names::of(&labels) };
         Self { labels, names, keep }
     }
 
@@ -151,12 +159,11 @@ impl Disguise {
     /// A text without what leads to a person, and without the names of those who speak unless they are kept.
     pub fn text(&self, text: &str) -> String {
         let hidden = hide(text);
-        let Some(names) = &self.names else { return hidden };
-        let named = |found: &Captures<'_>| {
-            let found = found.get(0).map_or("", |found| found.as_str());
-            format!("<{}>", self.label_of(found))
-        };
-        names.replace_all(&hidden, named).into_owned()
+        match &self.names {
+            Names::None => hidden,
+            Names::Known(names, labels) => replaced(&hidden, names, labels),
+            Names::TooMany => "[text with too many names to hide]".to_owned(),
+        }
     }
 
     /// What a message says, as it may be shown; what is no text stands in brackets.
@@ -171,19 +178,57 @@ impl Disguise {
             }
         }
     }
+}
 
-    /// The label of whoever is called so, in full or in part.
-    fn label_of(&self, part: &str) -> &str {
-        let part = TITLE.replace(part, "").to_lowercase();
-        let called = |name: &&String| {
-            let name = name.to_lowercase();
-            name == part || name.split_whitespace().any(|word| word == part)
-        };
-        self.labels.iter().find(|(name, _)| called(name)).map_or("name", |(_, label)| label)
+impl Names {
+    fn of(labels: &BTreeMap<String, String>) -> Self {
+        let mut known: HashMap<String, &String> = HashMap::new();
+        let mut bytes = 0;
+        // In full before in part: a name of one is a word of another's.
+        let whole = labels.iter().flat_map(|(name, label)| known_by([name]).map(move |part| (part, label)));
+        let words =
+            labels.iter().flat_map(|(name, label)| known_by(words_of(name)).map(move |part| (part, label)));
+        for (part, label) in whole.chain(words) {
+            bytes += part.len();
+            if bytes > NAME_BYTES {
+                return Self::TooMany;
+            }
+            known.entry(part).or_insert(label);
+        }
+        if known.is_empty() {
+            return Self::None;
+        }
+        let (parts, labels): (Vec<String>, Vec<String>) =
+            known.into_iter().map(|(part, label)| (part, label.clone())).unzip();
+        let names = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&parts);
+        names.map_or(Self::TooMany, |names| Self::Known(names, labels))
     }
 }
 
-static TITLE: LazyLock<Regex> = LazyLock::new(|| pattern("^(?:คุณ|พี่|น้อง|@)"));
+/// The text with labels for names, whatever their case.
+fn replaced(text: &str, names: &AhoCorasick, labels: &[String]) -> String {
+    let mut small = String::with_capacity(text.len());
+    // Where each byte of the small letters comes from, and the end of the text.
+    let mut from = Vec::with_capacity(text.len() + 1);
+    for (at, ch) in text.char_indices() {
+        small.extend(ch.to_lowercase());
+        from.resize(small.len(), at);
+    }
+    from.push(text.len());
+    let mut shown = String::with_capacity(text.len());
+    let mut done = 0;
+    for found in names.find_iter(&small) {
+        let place = |at: usize| from.get(at).copied().unwrap_or(text.len());
+        let (start, end) = (place(found.start()), place(found.end()));
+        // A letter may be several in small: what it begins with is replaced whole.
+        shown.push_str(text.get(done..start.max(done)).unwrap_or_default());
+        let label = labels.get(found.pattern().as_usize()).map_or("name", String::as_str);
+        shown.push_str(&format!("<{label}>"));
+        done = end.max(done);
+    }
+    shown.push_str(text.get(done..).unwrap_or_default());
+    shown
+}
 
 /// Words of names that name nobody.
 const TITLES: &[&str] = &[
@@ -205,18 +250,19 @@ const TITLES: &[&str] = &[
     "บริษัท",
 ];
 
-/// Patterns of what somebody of this name is called: the whole of it and each word, where they are long enough to be
-/// no other word, and else after a title.
-fn known_by(name: &str) -> Vec<String> {
-    let words = name
-        .split_whitespace()
-        .filter(|word| *word != name && !TITLES.contains(&word.to_lowercase().as_str()));
-    std::iter::once(name)
-        .chain(words)
-        .map(|called| {
-            let quoted = regex::escape(called);
-            let long = called.chars().filter(|ch| ch.is_alphanumeric()).count() >= KNOWN_LETTERS;
-            if long { quoted } else { format!("(?:คุณ|พี่|น้อง|@){quoted}") }
-        })
-        .collect()
+/// The words of a name that may name somebody.
+fn words_of(name: &str) -> impl Iterator<Item = &str> {
+    name.split_whitespace()
+        .filter(move |word| *word != name && !TITLES.contains(&word.to_lowercase().as_str()))
+}
+
+/// What somebody is called by these parts of their name, in small letters: as it is where it is long enough to be no other word, and
+/// else after a title.
+fn known_by(parts: impl IntoIterator<Item = impl AsRef<str>>) -> impl Iterator<Item = String> {
+    parts.into_iter().flat_map(|called| {
+        let called = called.as_ref().to_lowercase();
+        let long = called.chars().filter(|ch| ch.is_alphanumeric()).count() >= KNOWN_LETTERS;
+        let titles: &[&str] = if long { &[""] } else { &["คุณ", "พี่", "น้อง", "@"] };
+        titles.iter().map(|title| [title, called.as_str()].concat()).collect::<Vec<_>>()
+    })
 }

@@ -48,14 +48,11 @@ impl Roles {
             (None, Some(true)) => Some(Role::Agent),
             (None, _) => None,
         };
-        let is = |role: Role| move |other: &&str| told(other) == Some(role);
-        let answered = names.keys().any(|name| is(Role::Agent)(name));
-        let role_of = |name: &str| {
-            let others = || names.keys().filter(|other| **other != name);
-            // Of whom all others are customers must be who they talk to.
-            let left_over = others().count() > 0 && others().all(|other| is(Role::Customer)(other));
-            told(name).unwrap_or(if left_over { Role::Agent } else { Role::Customer })
-        };
+        let told_as = |role: Role| names.keys().filter(|name| told(name) == Some(role)).count();
+        let answered = told_as(Role::Agent) > 0;
+        // Of whom all others are customers must be who they talk to. Counted once, not for each message.
+        let left_over = names.len() > 1 && told_as(Role::Customer) == names.len() - 1;
+        let role_of = |name: &str| told(name).unwrap_or(if left_over { Role::Agent } else { Role::Customer });
         let guessed = |name: &&str| told(name).is_none() && !answered && role_of(name) == Role::Customer;
         let role = |message: &Message| match &message.sender {
             Sender::User(_) => Role::Customer,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod course;
+mod names;
+
 /// One line for each message: time in Bangkok, sender, what it is.
 fn shown(transcript: &Transcript) -> Vec<String> {
     let line = |message: &Message| {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::course::Course;
 use crate::scoring::MIXED_MARGIN;
 
 /// Most messages that an opening or a closing is the mean of.
@@ -20,18 +21,11 @@ pub const ENDS: usize = 5;
 /// Weight of the newest message in a curve: half of what it says is from the last two messages.
 pub const SMOOTHING: f64 = 0.3;
 
+/// Most turning points that a summary tells.
+const TOLD_TURNS: usize = 8;
+
 /// A wait of a customer that is long.
 pub const LONG_WAIT: Duration = Duration::from_secs(600);
-
-/// Fewest messages between two turning points.
-const SEGMENT: usize = 2;
-
-/// Most places at which the current level may have begun that are kept in mind. Beyond that the dearer half is given up,
-/// which is exact for up to so many scored messages and keeps the work small for more.
-const CANDIDATES: usize = 2048;
-
-/// The least standard deviation that is believed: so much a score may be off by, however quiet a chat is.
-const LEAST_NOISE: f64 = 0.3;
 
 /// Which side of a conversation somebody is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,9 +82,11 @@ pub struct RoleTrajectory {
     pub closing: f64,
     /// Over all.
     pub mean: f64,
-    /// The smoothed score after each scored message, with the message's index.
+    /// The smoothed score after each scored message, with the message's index; of a conversation that goes on after the last.
     pub curve: Vec<(usize, f64)>,
-    /// Where the level changed.
+    /// How often the level changed.
+    pub turning_point_count: usize,
+    /// Where it did: all, or of a conversation that goes on the last ones.
     pub turning_points: Vec<TurningPoint>,
     /// The most negative messages one after the other, and the index of the first.
     pub longest_negative_run: (usize, Option<usize>),
@@ -149,15 +145,7 @@ pub struct Trajectory {
 impl Trajectory {
     /// That of messages in the order in which they were sent.
     pub fn of(messages: &[Felt]) -> Self {
-        let roles = [Role::Customer, Role::Agent, Role::Bot];
-        let roles: Vec<RoleTrajectory> =
-            roles.into_iter().filter_map(|role| of_role(role, messages)).collect();
-        let last_words =
-            messages.iter().rev().filter(|felt| felt.role == Role::Customer).find_map(|felt| felt.score);
-        let mut whole = Self { waits: waits(messages), unresolved_negative: false, roles };
-        whole.unresolved_negative = last_words.is_some_and(is_negative)
-            || whole.customer().is_some_and(|role| is_negative(role.closing));
-        whole
+        Course::of(messages).whole()
     }
 
     /// The customer's side, if they said anything in words.
@@ -197,11 +185,14 @@ impl Trajectory {
             customer.closing,
             customer.shift()
         )];
-        let turns: Vec<String> = customer.turning_points.iter().map(turn).collect();
-        parts.push(if turns.is_empty() {
-            "no turn".to_owned()
-        } else {
-            format!("turned {}", turns.join(", "))
+        // The last ones tell how it is now; a line of thousands would tell nobody anything.
+        let turns = &customer.turning_points;
+        let told = turns.get(turns.len().saturating_sub(TOLD_TURNS)..).unwrap_or_default();
+        let told: Vec<String> = told.iter().map(turn).collect();
+        parts.push(match customer.turning_point_count - told.len() {
+            _ if told.is_empty() => "no turn".to_owned(),
+            0 => format!("turned {}", told.join(", ")),
+            earlier => format!("turned {earlier} times, then {}", told.join(", ")),
         });
         if let (run @ 2.., Some(first)) = customer.longest_negative_run {
             parts.push(format!("{run} negative in a row from #{}", first + 1));
@@ -235,171 +226,11 @@ pub fn spoken(time: Duration) -> String {
     if shown.is_empty() { "0 s".to_owned() } else { shown.join(" ") }
 }
 
-fn is_negative(score: f64) -> bool {
+pub(super) fn is_negative(score: f64) -> bool {
     score <= -f64::from(MIXED_MARGIN)
-}
-
-fn of_role(role: Role, messages: &[Felt]) -> Option<RoleTrajectory> {
-    let own = || messages.iter().enumerate().filter(move |(_, felt)| felt.role == role);
-    let scored: Vec<(usize, f64)> = own().filter_map(|(at, felt)| Some((at, felt.score?))).collect();
-    let scores: Vec<f64> = scored.iter().map(|(_, score)| *score).collect();
-    let ends = scores.len().div_ceil(4).min(ENDS);
-    let mut smooth = *scores.first()?;
-    let curve = scored.iter().map(|(at, score)| {
-        smooth += SMOOTHING * (score - smooth);
-        (*at, smooth)
-    });
-    let curve = curve.collect();
-    let mut run = (0, None);
-    let mut current = (0, None);
-    for (at, score) in &scored {
-        current = if is_negative(*score) { (current.0 + 1, current.1.or(Some(*at))) } else { (0, None) };
-        run = if current.0 > run.0 { current } else { run };
-    }
-    Some(RoleTrajectory {
-        role,
-        message_count: own().count(),
-        scored_count: scores.len(),
-        positive_count: scores.iter().filter(|score| is_negative(-**score)).count(),
-        negative_count: scores.iter().filter(|score| is_negative(**score)).count(),
-        opening: mean(scores.get(..ends)?),
-        closing: mean(scores.get(scores.len() - ends..)?),
-        mean: mean(&scores),
-        curve,
-        turning_points: turning_points(role, &scored, messages),
-        longest_negative_run: run,
-    })
-}
-
-fn turning_points(role: Role, scored: &[(usize, f64)], messages: &[Felt]) -> Vec<TurningPoint> {
-    let scores: Vec<f64> = scored.iter().map(|(_, score)| *score).collect();
-    let mut edges = vec![0];
-    edges.extend(change_points(&scores));
-    edges.push(scores.len());
-    let level = |edges: &[usize]| match edges {
-        [from, to] => scores.get(*from..*to).map_or(0.0, mean),
-        _ => 0.0,
-    };
-    let triple = |edges: &[usize]| {
-        let [_, at, _] = *edges else { return None };
-        let message = scored.get(at)?.0;
-        let after =
-            messages.get(..message)?.iter().rposition(|felt| felt.role != role && felt.role != Role::System);
-        Some(TurningPoint { message, after, from: level(edges.get(..2)?), to: level(edges.get(1..)?) })
-    };
-    edges.windows(3).filter_map(triple).collect()
-}
-
-/// Where the mean of a series changes, as the index of the first value of each new level: the partition with the least
-/// squared error, at a price of 2 σ² ln n for each change, σ being that of the differences of neighbours (by their
-/// median, so that the changes themselves do not count).
-pub fn change_points(values: &[f64]) -> Vec<usize> {
-    let count = values.len();
-    if count < 2 * SEGMENT {
-        return Vec::new();
-    }
-    let price = 2.0 * noise(values).powi(2) * as_float(count).ln();
-    // Sums up to each place, of values and of their squares, make the error of any stretch one subtraction.
-    let mut sums = vec![(0.0, 0.0)];
-    for value in values {
-        let (sum, squares) = sums.last().copied().unwrap_or_default();
-        sums.push((sum + value, squares + value * value));
-    }
-    let error = |from: usize, to: usize| {
-        let ((s0, q0), (s1, q1)) = (at(&sums, from), at(&sums, to));
-        (q1 - q0) - (s1 - s0).powi(2) / as_float(to - from)
-    };
-    let mut best = vec![(-price, 0_usize)];
-    let mut candidates = vec![0];
-    for to in 1..=count {
-        // A start that does worse than a cut at `past` is out of the race once a level can begin at `past`.
-        if let Some(past) = to.checked_sub(SEGMENT) {
-            let beaten = |from: usize| at(&best, from).0 + error(from, past) > at(&best, past).0;
-            candidates.retain(|from| *from >= past || !beaten(*from));
-        }
-        let cost = |from: &usize| at(&best, *from).0 + error(*from, to);
-        let open = candidates.iter().filter(|from| to - **from >= SEGMENT);
-        let least = open.min_by(|left, right| cost(left).total_cmp(&cost(right))).copied();
-        // A stretch too short to be a level of its own has no cost yet.
-        let (total, from) = least.map_or((f64::INFINITY, 0), |from| (cost(&from) + price, from));
-        if candidates.len() == CANDIDATES {
-            candidates
-                .select_nth_unstable_by(CANDIDATES / 2, |left, right| cost(left).total_cmp(&cost(right)));
-            candidates.truncate(CANDIDATES / 2);
-        }
-        best.push((total, from));
-        candidates.push(to);
-    }
-    let mut found = Vec::new();
-    let mut end = at(&best, count).1;
-    while end > 0 {
-        found.push(end);
-        end = at(&best, end).1;
-    }
-    found.reverse();
-    found
-}
-
-fn noise(values: &[f64]) -> f64 {
-    /// The median of what is normally distributed is so much of its standard deviation; a difference has √2 of it.
-    const OF_MEDIAN: f64 = 1.4826 / std::f64::consts::SQRT_2;
-    let pairs = values.iter().zip(values.iter().skip(1));
-    let mut steps: Vec<f64> = pairs.map(|(left, right)| (right - left).abs()).collect();
-    steps.sort_by(f64::total_cmp);
-    (steps.get(steps.len() / 2).copied().unwrap_or_default() * OF_MEDIAN).max(LEAST_NOISE)
-}
-
-fn at<T: Copy + Default>(values: &[T], index: usize) -> T {
-    values.get(index).copied().unwrap_or_default()
-}
-
-/// How long the first of a customer's unanswered messages that wants an answer waited for an agent, each time.
-fn waits(messages: &[Felt]) -> Option<Waits> {
-    let mut asked: Option<Timestamp> = None;
-    let mut waits: Vec<(Duration, usize)> = Vec::new();
-    for (at, felt) in messages.iter().enumerate() {
-        match (felt.role, felt.time) {
-            (Role::Customer, time) => {
-                let wants = felt.score.is_some_and(|score| !is_negative(-score));
-                asked = asked.or(time.filter(|_| wants));
-            }
-            (Role::Agent, Some(time)) => {
-                let waited =
-                    asked.take().and_then(|asked| Duration::try_from(time.duration_since(asked)).ok());
-                waits.extend(waited.map(|waited| (waited, at)));
-            }
-            (Role::Agent | Role::Bot | Role::System, _) => {}
-        }
-    }
-    waits.sort();
-    let (longest, longest_until) = *waits.last()?;
-    let next = |until: usize| {
-        let mut after = messages.iter().skip(until + 1).filter(|felt| felt.role == Role::Customer);
-        after.find_map(|felt| felt.score)
-    };
-    let (long, others): (Vec<_>, Vec<_>) = waits.iter().partition(|(waited, _)| *waited >= LONG_WAIT);
-    let said = |of: &[(Duration, usize)]| {
-        let scores: Vec<f64> = of.iter().filter_map(|(_, until)| next(*until)).collect();
-        (!scores.is_empty()).then(|| mean(&scores))
-    };
-    Some(Waits {
-        count: waits.len(),
-        median: waits.get((waits.len() - 1) / 2)?.0,
-        longest,
-        longest_until,
-        long_count: long.len(),
-        after_long: said(&long),
-        after_others: said(&others),
-    })
 }
 
 /// The mean of some values; 0 of none.
 pub fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / as_float(values.len()) }
-}
-
-/// Exact up to 2⁵³.
-#[allow(clippy::cast_precision_loss, reason = "a count of messages")]
-fn as_float(count: usize) -> f64 {
-    count as f64
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / super::levels::as_float(values.len()) }
 }

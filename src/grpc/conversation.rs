@@ -20,7 +20,7 @@ use super::v1::{
     AnalyzeConversationRequest, AnalyzeConversationResponse, ConversationUpdate, StreamConversationRequest,
     StreamConversationResponse,
 };
-use crate::conversation::{Body, Disguise, Heard, Live, Message, Roles, Sender, analyze};
+use crate::conversation::{Analysis, Body, Disguise, Heard, Live, Message, Roles, Sender, Trajectory, hear};
 use convert::{Asked, Limits};
 
 const SERVICE: &str = "arom.v1.ConversationService";
@@ -43,13 +43,19 @@ impl Conversations {
     ) -> Result<AnalyzeConversationResponse, Failure> {
         let scorer = self.shared.scorer()?;
         let limits = Limits::of(&self.shared.config);
-        // A large file is read off the threads that serve sockets.
-        let asked = tokio::task::spawn_blocking(move || Asked::new(request, &limits));
-        let asked = asked.await.map_err(|_| Failure::Died)??;
-        let roles = Roles::of(&asked.messages, &asked.known);
-        let analysis =
-            analyze(&scorer, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
-        Ok(asked.answer(&roles, &analysis, scorer.fingerprint()))
+        let read = move || -> Result<(Asked, Roles), Failure> {
+            let asked = Asked::new(request, &limits)?;
+            let roles = Roles::of(&asked.messages, &asked.known);
+            Ok((asked, roles))
+        };
+        let (asked, roles) = self.shared.heavy.run(read).await??;
+        let heard = hear(&scorer, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
+        let fingerprint = scorer.fingerprint().to_owned();
+        let answer = move || {
+            let analysis = Analysis::of(&asked.messages, &roles.of, heard);
+            asked.answer(&roles, &analysis, &fingerprint)
+        };
+        self.shared.heavy.run(answer).await
     }
 }
 
@@ -77,8 +83,15 @@ impl ConversationService for Conversations {
         call.trace(response.metadata_mut());
         let halt = halt(&self.shared, call.deadline).boxed();
         let (shared, events) = (Arc::clone(&self.shared), request.into_inner());
-        let state =
-            Some(Going { shared, call, events, halt, live: Live::default(), cue_count: 0, received: 0 });
+        let state = Some(Going {
+            shared,
+            call,
+            events,
+            halt,
+            live: Some(Live::default()),
+            cue_count: 0,
+            received: 0,
+        });
         let updates = stream::unfold(state, async |state| {
             let mut going = state?;
             let next = going.next().await?;
@@ -96,7 +109,8 @@ struct Going {
     events: Streaming<StreamConversationRequest>,
     /// Completes when no more is to be read although the caller has more.
     halt: BoxFuture<'static, Failure>,
-    live: Live,
+    /// Nothing while another thread works on it, and after that died.
+    live: Option<Live>,
     cue_count: usize,
     received: i64,
 }
@@ -142,31 +156,50 @@ impl Going {
         StreamConversationResponse { index, outcome: Some(outcome) }
     }
 
+    fn live(&mut self) -> Result<&mut Live, Failure> {
+        self.live.as_mut().ok_or(Failure::Died)
+    }
+
+    /// How feeling moved up to now, and the curve after a message.
+    async fn trajectory(&mut self, at: usize) -> Result<(Trajectory, Option<f64>), Failure> {
+        let mut live = self.live.take().ok_or(Failure::Died)?;
+        let is_long = live.is_long();
+        let work = move || {
+            let trajectory = live.trajectory();
+            let smoothed = live.smoothed(at);
+            (live, trajectory, smoothed)
+        };
+        let (live, trajectory, smoothed) = if is_long { self.shared.heavy.run(work).await? } else { work() };
+        self.live = Some(live);
+        Ok((trajectory, smoothed))
+    }
+
     async fn update(&mut self, event: Option<Event>) -> Result<ConversationUpdate, Failure> {
         let limits = Limits::of(&self.shared.config);
         let scorer = self.shared.scorer()?;
         let (at, message, role, heard) = match event {
             Some(Event::Message(message)) => {
-                let (message, role) = convert::live(message, self.live.len(), &limits)?;
+                let (message, role) = convert::live(message, self.live()?.len(), &limits)?;
                 // While the queue has no room the stream waits with it.
                 let caller = scorer.patient_caller();
-                let heard = self.live.hear(&caller, &message, role).await.map_err(Failure::Score)?;
+                let heard = self.live()?.hear(&caller, &message, role).await.map_err(Failure::Score)?;
                 self.cue_count += heard.cues.len();
-                (self.live.len() - 1, message, role, heard)
+                (self.live()?.len() - 1, message, role, heard)
             }
             Some(Event::UnsendMessageId(id)) => {
-                let (at, role, cues) = self.live.unsend(&id).ok_or_else(|| convert::unknown_message(&id))?;
+                let taken_back = self.live()?.unsend(&id);
+                let (at, role, cues) = taken_back.ok_or_else(|| convert::unknown_message(&id))?;
                 self.cue_count -= cues;
                 let (sender, body) = (Sender::System, Body::Unsent);
                 (at, Message { line: 0, id: Some(id), time: None, sender, body }, role, Heard::NOTHING)
             }
             None => return Err(convert::missing_event()),
         };
-        let trajectory = self.live.trajectory();
+        let (trajectory, smoothed) = self.trajectory(at).await?;
         let people = Disguise::of(&[], &[], false);
         let shown = convert::Shown { people: &people, max_risk: limits.max_risk, texts: false };
         Ok(ConversationUpdate {
-            message: Some(shown.message(at, &message, role, &heard, trajectory.smoothed(at))),
+            message: Some(shown.message(at, &message, role, &heard, smoothed)),
             trajectory: Some(convert::trajectory(&trajectory, self.cue_count)),
             model_fingerprint: scorer.fingerprint().to_owned(),
         })

@@ -5,6 +5,7 @@ mod conversation;
 mod convert;
 mod front;
 mod guarded;
+mod heavy;
 mod json;
 mod profile;
 mod recording;
@@ -38,6 +39,7 @@ use call::InFlight;
 use conversation::Conversations;
 pub use front::{Origins, OriginsError};
 use guarded::Guarded;
+use heavy::Heavy;
 pub(crate) use json::to_json;
 use profile::Profiles;
 pub(crate) use recording::record_blocking;
@@ -155,6 +157,7 @@ struct Shared {
     /// What is kept of customers and brands, if anything is.
     profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
+    heavy: Heavy,
     stopped: watch::Receiver<bool>,
     config: ServerConfig,
     metrics: Arc<Metrics>,
@@ -237,6 +240,7 @@ where
         scorer: ArcSwapOption::empty(),
         profiles,
         in_flight: InFlight::new(config.max_calls),
+        heavy: Heavy::default(),
         stopped: stopped.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),

@@ -358,6 +358,7 @@ fn side(of: &RoleTrajectory) -> v1::RoleTrajectory {
         score_shift: narrow(of.shift()),
         mean_score: narrow(of.mean),
         turning_points: of.turning_points.iter().map(turn).collect(),
+        turning_point_count: count(of.turning_point_count),
         longest_negative_run: count(of.longest_negative_run.0),
         longest_negative_run_index: of.longest_negative_run.1.map(count),
     }
