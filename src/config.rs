@@ -173,6 +173,8 @@ impl Config {
                 max_message_bytes: values.get(message),
                 max_header_bytes: values.get("server.max_header_bytes"),
                 max_calls: values.get("server.max_calls"),
+                max_peer_calls: values.get("server.max_peer_calls"),
+                stream_idle: values.seconds("server.stream_idle_seconds"),
                 max_connection_calls: values.get("server.max_connection_calls"),
                 stream_window: values.get("server.stream_window"),
                 pseudonyms,

@@ -262,6 +262,13 @@ pub(super) const KEYS: &[Key] = &[
         "Most calls that are answered at once; beyond that callers are told to retry",
     ),
     key(
+        "server.max_peer_calls",
+        ("max-peer-calls", "AROM_MAX_PEER_CALLS"),
+        count(1, 1 << 20, "N"),
+        "3072",
+        "Most calls at once of one IP address, streams at most three quarters of them; behind a proxy set it to max_calls",
+    ),
+    key(
         "server.max_connection_calls",
         ("max-connection-calls", "AROM_MAX_CONNECTION_CALLS"),
         count(1, 1 << 20, "N"),
@@ -274,6 +281,13 @@ pub(super) const KEYS: &[Key] = &[
         count(1, 65_536, "N"),
         "512",
         "Most texts of one stream on their way at once; beyond that the stream is not read",
+    ),
+    key(
+        "server.stream_idle_seconds",
+        ("stream-idle-seconds", "AROM_STREAM_IDLE_SECONDS"),
+        count(1, DAY, "SECONDS"),
+        "1800",
+        "A stream of texts or of a conversation is ended after so long without a message",
     ),
     key(
         "server.keepalive_seconds",

@@ -21,7 +21,7 @@ pub const LATEST_TURNS: usize = 64;
 const LONG_SEARCH: usize = 512;
 
 /// What is known of the messages so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Course {
     sides: [Side; 3],
     /// The last message of each side.
@@ -44,12 +44,6 @@ struct Side {
     run: (usize, Option<usize>),
     longest_run: (usize, Option<usize>),
     levels: Levels,
-}
-
-impl Default for Course {
-    fn default() -> Self {
-        Self { sides: Default::default(), last_of: [None; 3], count: 0, waits: WaitsSoFar::default() }
-    }
 }
 
 impl Course {

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::hash::RandomState;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span};
 
-use super::Shared;
+use super::shares::{Kind, Shares, UsedUp};
 use super::status::{CANCELLED, Failure, OK, name};
+use super::{ServerConfig, Shared};
 use crate::scoring::{Refused, RetryLine, chance};
 use crate::telemetry;
 
@@ -42,6 +44,8 @@ pub(super) struct InFlight {
     slowest_us: AtomicU64,
     /// Most calls at once.
     limit: usize,
+    /// Whose they are.
+    shares: Mutex<Shares>,
     refused: Mutex<Line>,
     hasher: RandomState,
 }
@@ -54,8 +58,10 @@ struct Line {
 }
 
 impl InFlight {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        let limit = config.max_calls;
         Self {
+            shares: Mutex::new(Shares::new(limit, config.max_peer_calls)),
             count: watch::Sender::new(0),
             begun: Instant::now(),
             moved_us: AtomicU64::new(0),
@@ -68,6 +74,22 @@ impl InFlight {
 
     fn moved(&self) {
         self.moved_us.store(microseconds(self.begun.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Counts a call, if there is room for it.
+    fn admit(&self, peer: Option<IpAddr>, kind: Kind) -> Result<usize, UsedUp> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = shares.enter(peer, kind)?;
+        self.count.send_replace(calls);
+        Ok(calls)
+    }
+
+    /// A call that was counted is over.
+    fn leave(&self, peer: Option<IpAddr>, kind: Kind) -> usize {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = shares.leave(peer, kind);
+        self.count.send_replace(calls);
+        calls
     }
 
     /// Notes how long a call took.
@@ -113,18 +135,42 @@ pub(super) struct Call {
     method: &'static str,
     started: Instant,
     status: &'static str,
+    peer: Option<IpAddr>,
+    kind: Kind,
     pub(super) deadline: Option<Instant>,
     pub(super) span: Span,
 }
 
 impl Call {
-    /// Admits a call, unless too many are being answered.
-    pub(super) fn enter(
+    /// Admits a call of one answer, unless too many are being answered.
+    pub(super) fn enter<T>(
         shared: &Arc<Shared>,
         service: &'static str,
         method: &'static str,
-        metadata: &MetadataMap,
+        request: &Request<T>,
     ) -> Result<Self, Status> {
+        Self::of(Kind::Short, shared, service, method, request)
+    }
+
+    /// Admits a stream, unless too many are open.
+    pub(super) fn enter_stream<T>(
+        shared: &Arc<Shared>,
+        service: &'static str,
+        method: &'static str,
+        request: &Request<T>,
+    ) -> Result<Self, Status> {
+        Self::of(Kind::Stream, shared, service, method, request)
+    }
+
+    fn of<T>(
+        kind: Kind,
+        shared: &Arc<Shared>,
+        service: &'static str,
+        method: &'static str,
+        request: &Request<T>,
+    ) -> Result<Self, Status> {
+        let metadata = request.metadata();
+        let peer = request.remote_addr().map(|address| address.ip());
         let span = tracing::info_span!(
             "call",
             otel.name = format!("{service}/{method}"),
@@ -138,30 +184,26 @@ impl Call {
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
         telemetry::adopt(&span, &given.collect::<HashMap<_, _>>());
-        let limit = shared.config.max_calls;
-        let mut calls = 0;
-        let admitted = shared.in_flight.count.send_if_modified(|count| {
-            let room = *count < limit;
-            *count += usize::from(room);
-            calls = *count;
-            room
-        });
         let deadline = deadline(metadata);
-        if !admitted {
+        let admitted = shared.in_flight.admit(peer, kind);
+        if let Err(used_up) = admitted {
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let retry_after = shared.in_flight.retry_after(patience);
             shared.metrics.told_to_retry(retry_after);
-            let refused = Status::from(Failure::TooManyCalls { retry_after });
+            let refused = Status::from(Failure::TooManyCalls { used_up, retry_after });
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
+            shared.metrics.call_refused(used_up.name());
             return Err(refused);
         }
         shared.in_flight.moved();
-        shared.metrics.in_flight(calls);
+        shared.metrics.in_flight(admitted.unwrap_or_default());
         Ok(Self {
             shared: Arc::clone(shared),
             method,
             started: Instant::now(),
             status: CANCELLED,
+            peer,
+            kind,
             deadline,
             span,
         })
@@ -216,10 +258,7 @@ impl Drop for Call {
         let took = self.started.elapsed();
         self.shared.metrics.request_done(self.method, self.status, took);
         self.shared.in_flight.ended(took);
-        self.shared.in_flight.count.send_modify(|calls| {
-            *calls -= 1;
-            self.shared.metrics.in_flight(*calls);
-        });
+        self.shared.metrics.in_flight(self.shared.in_flight.leave(self.peer, self.kind));
     }
 }
 

@@ -65,7 +65,7 @@ impl ConversationService for Conversations {
         &self,
         request: Request<AnalyzeConversationRequest>,
     ) -> Result<Response<AnalyzeConversationResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "AnalyzeConversation", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "AnalyzeConversation", &request)?;
         let item = call.items();
         call.answer(self.analyze(request.into_inner(), item)).await
     }
@@ -77,7 +77,7 @@ impl ConversationService for Conversations {
         &self,
         request: Request<Streaming<StreamConversationRequest>>,
     ) -> Result<Response<Self::StreamConversationStream>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "StreamConversation", request.metadata())?;
+        let call = Call::enter_stream(&self.shared, SERVICE, "StreamConversation", &request)?;
         self.shared.scorer()?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
@@ -118,10 +118,12 @@ struct Going {
 impl Going {
     /// The answer to the next event; nothing after the caller's last.
     async fn next(&mut self) -> Option<Result<StreamConversationResponse, Status>> {
+        let idle = self.shared.config.stream_idle;
         let event = tokio::select! {
             biased;
             failure = &mut self.halt => Err(failure),
             event = self.events.message() => event.map_err(Failure::Transport),
+            () = tokio::time::sleep(idle) => Err(Failure::StreamIdle(idle)),
         };
         let failure = match event {
             Ok(Some(StreamConversationRequest { event })) => {

@@ -11,6 +11,7 @@ mod profile;
 mod recording;
 pub(crate) mod sealed;
 mod sentiment;
+mod shares;
 mod status;
 mod stream;
 mod violations;
@@ -82,6 +83,10 @@ pub struct ServerConfig {
     pub max_header_bytes: u32,
     /// Most calls that are answered at once.
     pub max_calls: usize,
+    /// Most calls that are answered at once of one peer.
+    pub max_peer_calls: usize,
+    /// How long a stream of texts or of a conversation may be idle.
+    pub stream_idle: Duration,
     /// Most calls at once on one connection.
     pub max_connection_calls: u32,
     /// Most texts of one stream on their way at once.
@@ -123,6 +128,8 @@ impl Default for ServerConfig {
             max_message_bytes: 4 << 20,
             max_header_bytes: 16_384,
             max_calls: 4096,
+            max_peer_calls: 3072,
+            stream_idle: Duration::from_secs(1800),
             max_connection_calls: 1024,
             stream_window: 512,
             pseudonyms: None,
@@ -239,7 +246,7 @@ where
     let shared = Arc::new(Shared {
         scorer: ArcSwapOption::empty(),
         profiles,
-        in_flight: InFlight::new(config.max_calls),
+        in_flight: InFlight::new(config),
         heavy: Heavy::default(),
         stopped: stopped.clone(),
         config: config.clone(),

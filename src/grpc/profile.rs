@@ -196,7 +196,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::RecordEventsRequest>,
     ) -> Result<Response<v1::RecordEventsResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "RecordEvents", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "RecordEvents", &request)?;
         let item = call.items();
         call.answer(self.record(request.into_inner().events, item)).await
     }
@@ -205,7 +205,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::RetractEventsRequest>,
     ) -> Result<Response<v1::RetractEventsResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "RetractEvents", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "RetractEvents", &request)?;
         call.answer(self.retract(request.into_inner().event_ids)).await
     }
 
@@ -213,7 +213,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::GetProfileRequest>,
     ) -> Result<Response<v1::GetProfileResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "GetProfile", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "GetProfile", &request)?;
         call.answer(self.get(request.into_inner().key)).await
     }
 
@@ -221,7 +221,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::BatchGetProfilesRequest>,
     ) -> Result<Response<v1::BatchGetProfilesResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "BatchGetProfiles", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "BatchGetProfiles", &request)?;
         call.answer(self.batch_get(request.into_inner().keys)).await
     }
 
@@ -229,7 +229,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::ListProfilesRequest>,
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "ListProfiles", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "ListProfiles", &request)?;
         call.answer(self.list(request.into_inner())).await
     }
 
@@ -239,7 +239,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::WatchProfilesRequest>,
     ) -> Result<Response<watch::Updates>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "WatchProfiles", request.metadata())?;
+        let call = Call::enter_stream(&self.shared, SERVICE, "WatchProfiles", &request)?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
         let updates = watch::updates(&self.shared, self.keeper()?, call, request.into_inner())?;
@@ -250,7 +250,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::ExportSubjectRequest>,
     ) -> Result<Response<v1::ExportSubjectResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "ExportSubject", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "ExportSubject", &request)?;
         call.answer(self.export(request.into_inner().customer_id)).await
     }
 
@@ -258,7 +258,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::EraseSubjectRequest>,
     ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "EraseSubject", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "EraseSubject", &request)?;
         call.answer(self.erase(request.into_inner())).await
     }
 
@@ -266,7 +266,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::ListErasuresRequest>,
     ) -> Result<Response<v1::ListErasuresResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "ListErasures", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "ListErasures", &request)?;
         call.answer(self.erasures(request.into_inner())).await
     }
 
@@ -276,7 +276,7 @@ impl ProfileService for Profiles {
         &self,
         request: Request<v1::BackUpProfilesRequest>,
     ) -> Result<Response<backup::Pieces>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "BackUpProfiles", request.metadata())?;
+        let call = Call::enter_stream(&self.shared, SERVICE, "BackUpProfiles", &request)?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
         let pieces = backup::pieces(&self.shared, self.keeper()?, call);

@@ -113,7 +113,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<AnalyzeSentimentRequest>,
     ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "AnalyzeSentiment", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "AnalyzeSentiment", &request)?;
         let item = call.items();
         let client = client(&call, &request);
         let answer = call.answer(self.analyze(request.into_inner(), client)).await;
@@ -125,7 +125,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<BatchAnalyzeSentimentRequest>,
     ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "BatchAnalyzeSentiment", request.metadata())?;
+        let call = Call::enter(&self.shared, SERVICE, "BatchAnalyzeSentiment", &request)?;
         let item = call.items();
         let client = client(&call, &request);
         call.answer(self.batch(request.into_inner().requests, client, item)).await
@@ -137,7 +137,7 @@ impl SentimentService for Sentiment {
         &self,
         request: Request<Streaming<StreamAnalyzeSentimentRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let call = Call::enter(&self.shared, SERVICE, "StreamAnalyzeSentiment", request.metadata())?;
+        let call = Call::enter_stream(&self.shared, SERVICE, "StreamAnalyzeSentiment", &request)?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
         let answers = answers(Arc::clone(&self.shared), call, request.into_inner())?;

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::front::Missing;
+use super::shares::UsedUp;
 use super::violations::{Violations, cut};
 use crate::profile::{KeepError, Outcome, StorageError};
 use crate::scoring::ScoreError;
@@ -28,6 +29,8 @@ pub(super) enum Failure {
     NotReady,
     /// More calls are being answered than the server takes.
     TooManyCalls {
+        /// What is used up.
+        used_up: UsedUp,
         /// When to come back.
         retry_after: Duration,
     },
@@ -35,6 +38,8 @@ pub(super) enum Failure {
     Stopping,
     /// What the transport made of the caller's messages.
     Transport(Status),
+    /// Nothing was sent on a stream for too long.
+    StreamIdle(Duration),
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The server keeps no profiles.
@@ -62,11 +67,9 @@ impl From<Failure> for Status {
             Failure::NotReady => {
                 plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
             }
-            Failure::TooManyCalls { retry_after } => later(
-                "TOO_MANY_CALLS",
-                "more calls are being answered than this server takes; retry after the delay given",
-                retry_after,
-            ),
+            Failure::TooManyCalls { used_up, retry_after } => {
+                later("TOO_MANY_CALLS", used_up.message(), retry_after)
+            }
             Failure::Stopping => {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
@@ -99,6 +102,14 @@ impl From<Failure> for Status {
             Failure::Died => {
                 plain(Code::Internal, "WORK_FAILED", "the server failed to do this; its log says why")
             }
+            Failure::StreamIdle(limit) => plain(
+                Code::DeadlineExceeded,
+                "STREAM_IDLE",
+                &format!(
+                    "nothing was sent on this stream for {} s (server.stream_idle_seconds); open another",
+                    limit.as_secs_f64()
+                ),
+            ),
             Failure::DeadlineExceeded => plain(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",

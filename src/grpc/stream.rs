@@ -113,7 +113,7 @@ pub(super) fn halt(shared: &Shared, deadline: Option<Instant>) -> impl Future<Ou
 
 impl Conversation {
     async fn next(&mut self) -> Option<Result<StreamAnalyzeSentimentResponse, Status>> {
-        let window = self.shared.config.stream_window;
+        let (window, idle) = (self.shared.config.stream_window, self.shared.config.stream_idle);
         loop {
             let (waiting, room) = (self.flying.len() > 0, self.flying.len() < window);
             tokio::select! {
@@ -134,6 +134,10 @@ impl Conversation {
                     Ok(None) => self.close(None),
                     Err(status) => self.close(Some(Failure::Transport(status))),
                 },
+                // Each message and each answer begins it anew.
+                () = tokio::time::sleep(idle), if self.open && !waiting => {
+                    self.close(Some(Failure::StreamIdle(idle)));
+                }
                 else => break,
             }
         }

@@ -31,6 +31,7 @@ pub struct Metrics {
     items: Family<Request, Counter>,
     in_flight: Gauge,
     panics: Counter,
+    calls_refused: Family<Outcome, Counter>,
     queue_tokens: Gauge,
     queue_windows: Gauge,
     refused: Counter,
@@ -143,6 +144,7 @@ impl Default for Metrics {
             items: Family::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
+            calls_refused: Family::default(),
             queue_tokens: Gauge::default(),
             queue_windows: Gauge::default(),
             refused: Counter::default(),
@@ -196,6 +198,11 @@ impl Metrics {
             self.items.clone(),
         );
         registry.register("calls_in_flight", "Calls that are being answered", self.in_flight.clone());
+        registry.register(
+            "calls_refused",
+            "Calls that found all calls, or those of streams or of their peer, used up",
+            self.calls_refused.clone(),
+        );
         registry.register(
             "call_panics",
             "Calls that panicked and were answered with INTERNAL",
@@ -335,6 +342,11 @@ impl Metrics {
     /// Calls that are being answered.
     pub fn in_flight(&self, calls: usize) {
         self.in_flight.set(whole(calls));
+    }
+
+    /// A call found no room; `outcome` says what was used up.
+    pub fn call_refused(&self, outcome: &'static str) {
+        self.calls_refused.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// A call panicked.

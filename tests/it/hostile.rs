@@ -1,18 +1,22 @@
 //! Requests made to hurt: each is refused in a bounded answer, and everybody else is served.
 
+use std::time::Duration;
+
+use arom::grpc::ServerConfig;
 use arom::grpc::v1::conversation_service_client::ConversationServiceClient;
 use arom::grpc::v1::profile_event::Felt;
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::*;
 use arom::profile::{Disk, Order, Storage, StorageError, Table};
+use tokio::sync::mpsc;
 use tonic::codegen::http::HeaderMap;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::profile::{event, record};
-use crate::support::Server;
+use crate::support::{Server, scorer, server_config, wait_for_serving};
 
 /// What clients take of an answer's metadata by default, with the 32 bytes that HTTP/2 counts for each header.
 const METADATA_BYTES: usize = 8192;
@@ -285,4 +289,68 @@ fn the_store_refuses_a_key_of_any_length_without_panicking() {
     // A range that ends before it begins holds nothing.
     let none = disk.scan(Table::Ledger, b"b", b"a", Order::Descending, 9).expect("read");
     assert_eq!(none, []);
+}
+
+/// A stream on which nothing is sent, held open.
+async fn idle_stream(
+    channel: &Channel,
+) -> Result<(mpsc::Sender<StreamAnalyzeSentimentRequest>, Streaming<StreamAnalyzeSentimentResponse>), Status>
+{
+    let (send, mut sent) = mpsc::channel(1);
+    let requests = futures_util::stream::poll_fn(move |context| sent.poll_recv(context));
+    let answers = SentimentServiceClient::new(channel.clone()).stream_analyze_sentiment(requests).await?;
+    Ok((send, answers.into_inner()))
+}
+
+#[tokio::test]
+async fn idle_streams_leave_room_for_short_calls_and_for_health() {
+    let config = ServerConfig { max_calls: 64, max_peer_calls: 8, ..server_config() };
+    let server = Server::with(config, |_| Ok(scorer())).await;
+    let channel = server.ready().await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(idle_stream(&channel).await.expect("streams get three quarters of a peer's calls"));
+    }
+    for _ in 0..3 {
+        let refused = idle_stream(&channel).await.expect_err("no more of them");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let details = refused.get_error_details();
+        assert_eq!(details.error_info().expect("a reason").reason, "TOO_MANY_CALLS");
+        assert!(details.retry_info().is_some() && refused.message().contains("max_peer_calls"));
+    }
+    let text =
+        AnalyzeSentimentRequest { text: "ดีมาก".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let mut texts = SentimentServiceClient::new(channel.clone());
+    texts.analyze_sentiment(text.clone()).await.expect("short calls have room");
+    wait_for_serving(channel.clone()).await;
+    drop(held.pop());
+    // The end of a stream reaches the server after the client.
+    while idle_stream(&channel).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn idle_streams_end_with_a_reason() {
+    let config = ServerConfig { stream_idle: Duration::from_millis(100), ..server_config() };
+    let server = Server::with(config, |_| Ok(scorer())).await;
+    let channel = server.ready().await;
+    let reason = |status: Status| {
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        status.get_error_details().error_info().expect("a reason").reason.clone()
+    };
+    let (send, mut answers) = idle_stream(&channel).await.expect("opened");
+    let ended = answers.message().await.expect_err("it ends by itself");
+    assert_eq!(reason(ended), "STREAM_IDLE");
+    drop(send);
+    let (send, mut sent) = mpsc::channel::<StreamConversationRequest>(1);
+    let events = futures_util::stream::poll_fn(move |context| sent.poll_recv(context));
+    let mut conversations = ConversationServiceClient::new(channel);
+    let mut answers = conversations.stream_conversation(events).await.expect("opened").into_inner();
+    let ended = answers.message().await.expect_err("it ends by itself");
+    assert_eq!(reason(ended), "STREAM_IDLE");
+    drop(send);
+    server.stop().await.expect("a clean stop");
 }

@@ -158,7 +158,7 @@ proptest! {
 fn blocks(count: usize, block: usize) -> Vec<f64> {
     let value = |at: usize| {
         let noise = super::super::levels::as_float(at * 7919 % 101) / 500.0;
-        if at / block % 2 == 0 { 0.7 + noise } else { -0.9 + noise }
+        if (at / block).is_multiple_of(2) { 0.7 + noise } else { -0.9 + noise }
     };
     (0..count).map(value).collect()
 }
