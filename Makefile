@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack attack-soak check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-page check-clients demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -37,6 +37,9 @@ check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chro
 	node tests/browser/report.mjs target/page/report.html target/page/node_modules
 	cargo test --release --lib report::tests::sample_page -- --ignored
 	node tests/browser/batch.mjs target/page/batch.html target/page/node_modules
+
+check-clients: ## every method by grpc-js and by buf curl; installs them with npm
+	cargo test --release --test it -- --ignored clients::
 
 ci: ## what must pass before a change lands
 	.ci/run

@@ -8,11 +8,14 @@ use std::{env, error::Error, fs};
 
 use prost::Message;
 
-/// The protos of the services; they name the others.
-const SERVICES: [&str; 3] = [
+/// The protos of the services; they name the others. The last one is named by no file: it describes what the details of an
+/// error hold as `Any`, so that reflection and JSON can show it.
+const PROTOS: [&str; 5] = [
     "arom/v1/conversation_service.proto",
     "arom/v1/profile_service.proto",
     "arom/v1/sentiment_service.proto",
+    "grpc/health/v1/health.proto",
+    "google/rpc/error_details.proto",
 ];
 
 const ORT_VERSION: &str = "1.31.1";
@@ -84,11 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compile_protos() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(SERVICES, ["proto"])?;
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("arom_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
-        .extern_path(".google.rpc.Status", "::tonic_types::pb::Status")
+        .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(descriptors)?;
     Ok(())
 }

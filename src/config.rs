@@ -171,6 +171,7 @@ impl Config {
                 max_batch_size: values.get("server.max_batch_size"),
                 max_conversation_messages: values.get("server.max_conversation_messages"),
                 max_message_bytes: values.get(message),
+                max_answer_bytes: values.get("server.max_answer_bytes"),
                 max_header_bytes: values.get("server.max_header_bytes"),
                 max_calls: values.get("server.max_calls"),
                 max_peer_calls: values.get("server.max_peer_calls"),

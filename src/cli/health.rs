@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use tonic::transport::Endpoint;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::wait;
+use crate::grpc::health::pb::health_check_response::ServingStatus;
+use crate::grpc::health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::secret_url::SecretUrl;
 
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -19,9 +19,9 @@ use super::wait;
 use crate::grpc::v1::profile_service_client::ProfileServiceClient;
 use crate::grpc::v1::watch_profiles_response::Event;
 use crate::grpc::v1::{
-    EraseSubjectRequest, ExportSubjectRequest, FeaturePresence, FeatureValue, FeatureWindow,
-    GetProfileRequest, ListProfilesRequest, Profile, ProfileKey, ProfileOrder, Signal, SignalPhase,
-    WatchProfilesRequest, WatchProfilesResponse,
+    EraseSubjectRequest, ExportSubjectRequest, ExportSubjectResponse, FeaturePresence, FeatureValue,
+    FeatureWindow, GetProfileRequest, ListProfilesRequest, Profile, ProfileKey, ProfileOrder, Signal,
+    SignalPhase, WatchProfilesRequest, WatchProfilesResponse,
 };
 use crate::grpc::{is_for_now, to_json};
 
@@ -229,9 +229,22 @@ async fn list(client: &mut Client, args: &ListArgs) -> Result<()> {
     Ok(())
 }
 
+/// Follows the pages to the last and prints all of them as one answer.
 async fn export(client: &mut Client, customer: &str) -> Result<()> {
-    let request = ExportSubjectRequest { customer_id: customer.to_owned() };
-    let held = client.export_subject(request).await.map_err(|status| refused(&status))?.into_inner();
+    let mut request =
+        ExportSubjectRequest { customer_id: customer.to_owned(), ..ExportSubjectRequest::default() };
+    let mut held = ExportSubjectResponse::default();
+    loop {
+        let page = client.export_subject(request.clone()).await.map_err(|status| refused(&status))?;
+        let page = page.into_inner();
+        held.profile = held.profile.or(page.profile);
+        held.events.extend(page.events);
+        held.brand_profiles.extend(page.brand_profiles);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
     let text = serde_json::to_string_pretty(&to_json("ExportSubjectResponse", &held))?;
     writeln!(io::stdout(), "{text}").context("cannot write to stdout")
 }

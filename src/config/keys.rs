@@ -248,6 +248,13 @@ pub(super) const KEYS: &[Key] = &[
         "Most bytes in one gRPC message",
     ),
     key(
+        "server.max_answer_bytes",
+        ("max-answer-bytes", "AROM_MAX_ANSWER_BYTES"),
+        count(65_536, 1 << 30, "BYTES"),
+        "3670016",
+        "Most bytes in one answer; clients take 4 MiB unless told otherwise",
+    ),
+    key(
         "server.max_header_bytes",
         ("max-header-bytes", "AROM_MAX_HEADER_BYTES"),
         count(1024, 1 << 20, "BYTES"),

@@ -96,6 +96,15 @@ impl Media {
 }
 
 impl Body {
+    /// The bytes of its words.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Notice(text) => text.len(),
+            Self::Sticker(keywords) => keywords.iter().map(|word| word.len() + 2).sum(),
+            Self::Media(_) | Self::Unsent => 0,
+        }
+    }
+
     /// Its name in output.
     pub fn name(&self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use futures_util::{FutureExt, Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
+use super::answer_size::fits;
 use super::call::{Call, within};
 use super::status::{Failure, OK, item_name, name};
 use super::stream::halt;
@@ -43,12 +44,16 @@ impl Conversations {
     ) -> Result<AnalyzeConversationResponse, Failure> {
         let scorer = self.shared.scorer()?;
         let limits = Limits::of(&self.shared.config);
-        let read = move || -> Result<(Asked, Roles), Failure> {
+        let most = self.shared.config.max_answer_bytes;
+        let read = move || -> Result<(Asked, Roles, usize), Failure> {
             let asked = Asked::new(request, &limits)?;
             let roles = Roles::of(&asked.messages, &asked.known);
-            Ok((asked, roles))
+            let bytes = asked.answer_bytes(&roles, most);
+            Ok((asked, roles, bytes))
         };
-        let (asked, roles) = self.shared.heavy.run(read).await??;
+        let (asked, roles, bytes) = self.shared.heavy.run(read).await??;
+        let instead = "ask without include_texts, send fewer messages at once, or use StreamConversation";
+        fits("messages", bytes, &self.shared.config, instead)?;
         let heard = hear(&scorer, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
         let fingerprint = scorer.fingerprint().to_owned();
         let answer = move || {

@@ -1,12 +1,16 @@
 //! The server: services, health, reflection, metrics, and the order in which it starts, changes its model and stops.
 
+mod answer_size;
 mod call;
 mod conversation;
 mod convert;
+mod explained;
 mod front;
 mod guarded;
 mod heavy;
+pub(crate) mod health;
 mod json;
+mod page_token;
 mod profile;
 mod recording;
 pub(crate) mod sealed;
@@ -26,8 +30,6 @@ use tokio::sync::{mpsc, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 
 use crate::descriptors::Shares;
 use crate::http;
@@ -38,9 +40,11 @@ use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
 use call::InFlight;
 use conversation::Conversations;
+use explained::Explained;
 pub use front::{Origins, OriginsError};
 use guarded::Guarded;
 use heavy::Heavy;
+use health::{HealthReporter, ServingStatus};
 pub(crate) use json::to_json;
 use profile::Profiles;
 pub(crate) use recording::record_blocking;
@@ -79,6 +83,8 @@ pub struct ServerConfig {
     pub max_conversation_messages: usize,
     /// Most bytes in one message.
     pub max_message_bytes: usize,
+    /// Most bytes in one answer.
+    pub max_answer_bytes: usize,
     /// Most bytes in the headers of one call.
     pub max_header_bytes: u32,
     /// Most calls that are answered at once.
@@ -126,6 +132,7 @@ impl Default for ServerConfig {
             max_batch_size: 256,
             max_conversation_messages: 5000,
             max_message_bytes: 4 << 20,
+            max_answer_bytes: 7 << 19,
             max_header_bytes: 16_384,
             max_calls: 4096,
             max_peer_calls: 3072,
@@ -198,13 +205,16 @@ pub enum ServeError<E: std::error::Error + 'static> {
 /// methods in common, but no trait.
 macro_rules! limited {
     ($shared:expr, $server:expr) => {
-        Guarded::new(
-            $server
-                .max_decoding_message_size($shared.config.max_message_bytes)
-                .accept_compressed(Gzip)
-                .accept_compressed(Zstd)
-                .send_compressed(Gzip)
-                .send_compressed(Zstd),
+        Explained::new(
+            Guarded::new(
+                $server
+                    .max_decoding_message_size($shared.config.max_message_bytes)
+                    .accept_compressed(Gzip)
+                    .accept_compressed(Zstd)
+                    .send_compressed(Gzip)
+                    .send_compressed(Zstd),
+                Arc::clone(&$shared.metrics),
+            ),
             Arc::clone(&$shared.metrics),
         )
     };
@@ -252,7 +262,7 @@ where
         config: config.clone(),
         metrics: Arc::clone(&metrics),
     });
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (health, health_service) = health::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
     let texts = limited!(shared, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
     let conversations =
@@ -307,9 +317,8 @@ where
         tracing::info!("stopping");
         set_health(&health, ServingStatus::NotServing).await;
         // Ends the health watches, which would otherwise keep their connections open.
-        let mut watched = health.clone();
         for service in health_names() {
-            watched.clear_service_status(service).await;
+            health.clear_service_status(service).await;
         }
         stop.send_replace(true);
         drain.start();
@@ -385,7 +394,6 @@ fn reflection() -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let built = "the descriptor sets are constants of this build";
     Routes::new(reflection().build_v1().expect(built)).add_service(reflection().build_v1alpha().expect(built))

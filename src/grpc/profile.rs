@@ -3,6 +3,7 @@
 mod backup;
 pub(super) mod convert;
 pub(super) mod erasures;
+mod export;
 mod list;
 mod watch;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
+use super::answer_size::{Item, fits};
 use super::call::Call;
 use super::status::{Failure, OK, item_name};
 use super::v1::profile_service_server::ProfileService;
@@ -39,14 +41,14 @@ impl Profiles {
         self.shared.keeper()
     }
 
-    /// A list may be of so many.
-    fn within(&self, field: &str, count: usize) -> Result<(), Failure> {
+    /// A list may be of so many, and as its answer has one item for each, of no more than fit in it.
+    fn within(&self, field: &'static str, count: usize, item: Item) -> Result<(), Failure> {
         let most = self.shared.config.max_batch_size;
-        if (1..=most).contains(&count) {
-            return Ok(());
+        if !(1..=most).contains(&count) {
+            let problem = format!("holds {count}, 1 to {most} are taken");
+            return Err(Violations::of(field, problem).into());
         }
-        let problem = format!("holds {count}, 1 to {most} are taken");
-        Err(Violations::of(field, problem).into())
+        fits(field, count * item.bytes(), &self.shared.config, "send fewer at once")
     }
 
     async fn record(
@@ -55,7 +57,7 @@ impl Profiles {
         done: impl Fn(&'static str),
     ) -> Result<v1::RecordEventsResponse, Failure> {
         let keeper = self.keeper()?;
-        self.within("events", events.len())?;
+        self.within("events", events.len(), Item::Recorded)?;
         let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
         let checked: Vec<Result<convert::Checked, Failure>> =
             events.into_iter().map(|event| Ok(convert::event(event, &self.shared.config)?)).collect();
@@ -98,7 +100,7 @@ impl Profiles {
 
     async fn retract(&self, ids: Vec<String>) -> Result<v1::RetractEventsResponse, Failure> {
         let keeper = self.keeper()?;
-        self.within("event_ids", ids.len())?;
+        self.within("event_ids", ids.len(), Item::Retracted)?;
         let mut faults = Violations::default();
         for (at, id) in ids.iter().enumerate() {
             convert::event_id(&mut faults, &format!("event_ids[{at}]"), id);
@@ -142,7 +144,7 @@ impl Profiles {
     }
 
     async fn batch_get(&self, keys: Vec<v1::ProfileKey>) -> Result<v1::BatchGetProfilesResponse, Failure> {
-        self.within("keys", keys.len())?;
+        self.within("keys", keys.len(), Item::Profile)?;
         let found = self.profiles(keys).await?;
         let result = |(found, index): (Result<v1::Profile, Failure>, i32)| {
             let outcome = match found {
@@ -152,26 +154,6 @@ impl Profiles {
             v1::BatchGetProfilesResult { index, outcome: Some(outcome) }
         };
         Ok(v1::BatchGetProfilesResponse { results: found.into_iter().zip(0..).map(result).collect() })
-    }
-
-    async fn export(&self, customer: String) -> Result<v1::ExportSubjectResponse, Failure> {
-        let keeper = self.keeper()?;
-        let customer = convert::customer(customer, &self.shared.config)?;
-        let now = Timestamp::now();
-        let found = tokio::task::spawn_blocking(move || {
-            let book = keeper.book();
-            let key = Key::Customer(customer.clone());
-            let pairs = book.names(&format!("{key}/brand/"), None, usize::MAX)?;
-            let pairs = pairs.iter().map(|pair| book.profile(pair, now));
-            let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-            Ok((book.held(&customer)?, book.profile(&key, now)?, pairs))
-        });
-        let (held, profile, pairs) = found.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
-        Ok(v1::ExportSubjectResponse {
-            events: held.into_iter().map(convert::held).collect(),
-            profile: profile.map(|profile| convert::profile(&profile, now)),
-            brand_profiles: pairs.iter().flatten().map(|profile| convert::profile(profile, now)).collect(),
-        })
     }
 
     async fn erase(&self, request: v1::EraseSubjectRequest) -> Result<v1::EraseSubjectResponse, Failure> {
@@ -251,7 +233,7 @@ impl ProfileService for Profiles {
         request: Request<v1::ExportSubjectRequest>,
     ) -> Result<Response<v1::ExportSubjectResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "ExportSubject", &request)?;
-        call.answer(self.export(request.into_inner().customer_id)).await
+        call.answer(self.export(request.into_inner())).await
     }
 
     async fn erase_subject(

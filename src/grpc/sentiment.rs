@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
+use super::answer_size::texts_fit;
 use super::call::Call;
 use super::convert::Checked;
 use super::status::{Failure, OK, item_name, name};
@@ -20,6 +21,9 @@ use super::violations::Violations;
 use crate::scoring::{Client, ScoreError, Scored};
 
 const SERVICE: &str = "arom.v1.SentimentService";
+
+/// Most bytes of the status of a text that is refused: its faults are few and each is short.
+const REFUSED_BYTES: usize = 4096;
 
 /// The service behind `arom.v1.SentimentService`.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ impl Sentiment {
         if recording.is_some() {
             self.shared.keeper()?;
         }
+        texts_fit("features", &scorer, std::iter::once(&checked), 0, &self.shared.config).await?;
         let caller = scorer.caller_for(client);
         let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
         let record = self.shared.record_one(recording, &scored).await?;
@@ -66,6 +71,9 @@ impl Sentiment {
         if checked.iter().flatten().any(|item| item.recording.is_some()) {
             self.shared.keeper()?;
         }
+        // Those that are refused are refused in the answer, too.
+        let refused = checked.iter().filter(|item| item.is_err()).count() * REFUSED_BYTES;
+        texts_fit("requests", &scorer, checked.iter().flatten(), refused, &self.shared.config).await?;
         let texts: Vec<_> = checked.iter().flatten().map(|item| (item.text.clone(), item.features)).collect();
         let mut scored = scorer.caller_for(client).score_all(texts).collect::<Vec<_>>().await.into_iter();
         // All that has a score is recorded in one commit, and then answered.

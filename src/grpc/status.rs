@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use prost::Message;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -20,11 +21,31 @@ const DOMAIN: &str = "arom.v1";
 /// The trailer that tells a client's retry policy when to come back.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
+/// When to ask again while the model is being loaded.
+const LOADING: Duration = Duration::from_secs(1);
+
+/// When to ask again after a server stopped: another may serve already.
+const STOPPING: Duration = Duration::from_millis(200);
+
+/// When to ask again while the profile store refuses: somebody has to mend the disk.
+const STORE_AWAY: Duration = Duration::from_secs(5);
+
 /// Why a call, or one item of a batch, has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// Fields of the request that are out of range.
     Invalid(Violations),
+    /// The answer might be larger than clients take.
+    AnswerTooLarge {
+        /// The field that asks for so much.
+        field: &'static str,
+        /// The bytes that it may be of.
+        bytes: usize,
+        /// The most that are sent.
+        most: usize,
+        /// What to ask for instead.
+        instead: &'static str,
+    },
     /// The model is not loaded yet.
     NotReady,
     /// More calls are being answered than the server takes.
@@ -44,6 +65,8 @@ pub(super) enum Failure {
     DeadlineExceeded,
     /// The server keeps no profiles.
     ProfilesOff,
+    /// The health of a service was asked for that is not one of these.
+    ServiceUnknown(Vec<String>),
     /// There is no profile of that key.
     ProfileNotFound(String),
     /// What came after a resume token is not known any more.
@@ -64,21 +87,43 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Invalid(violations) => invalid(violations),
-            Failure::NotReady => {
-                plain(Code::Unavailable, "NOT_READY", "the model is still being loaded; retry in a second")
+            Failure::AnswerTooLarge { field, bytes, most, instead } => {
+                let problem =
+                    format!("asks for an answer of up to {bytes} bytes, at most {most} are sent; {instead}");
+                let message = format!("answer too large: {field} {problem}");
+                let mut details = ErrorDetails::with_bad_request_violation(field, problem);
+                let figures = [("answer_bytes", bytes), ("max_answer_bytes", most)];
+                let figures = figures.map(|(name, figure)| (name.to_owned(), figure.to_string()));
+                details.set_error_info("ANSWER_TOO_LARGE", DOMAIN, figures);
+                Status::with_error_details(Code::InvalidArgument, message, details)
             }
+            Failure::NotReady => later(
+                Code::Unavailable,
+                "NOT_READY",
+                "the model is still being loaded; retry after the delay given",
+                LOADING,
+            ),
             Failure::TooManyCalls { used_up, retry_after } => {
-                later("TOO_MANY_CALLS", used_up.message(), retry_after)
+                later(Code::ResourceExhausted, "TOO_MANY_CALLS", used_up.message(), retry_after)
             }
-            Failure::Stopping => {
-                plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
+            Failure::Stopping => later(
+                Code::Unavailable,
+                "STOPPING",
+                "the server stops; send again what was not answered",
+                STOPPING,
+            ),
+            Failure::Transport(status) => {
+                unread(&status).map_or_else(|| bounded(status.clone()), |unread| unread.status)
             }
-            Failure::Transport(status) => bounded(status),
             Failure::ProfilesOff => plain(
                 Code::FailedPrecondition,
                 "PROFILES_OFF",
                 "this server keeps no profiles; start it with --profile-store FOLDER",
             ),
+            Failure::ServiceUnknown(known) => {
+                let message = format!("no such service; the health of these is known: {known:?}");
+                plain(Code::NotFound, "SERVICE_UNKNOWN", &message)
+            }
             Failure::ProfileNotFound(key) => {
                 plain(Code::NotFound, "PROFILE_NOT_FOUND", &format!("nothing is known of {key}"))
             }
@@ -116,6 +161,7 @@ impl From<Failure> for Status {
                 "the deadline passed before the text was scored",
             ),
             Failure::Score(ScoreError::QueueFull { retry_after }) => later(
+                Code::ResourceExhausted,
                 "QUEUE_FULL",
                 "more text is waiting than this server takes; retry after the delay given",
                 retry_after,
@@ -188,6 +234,93 @@ fn bounded(status: Status) -> Status {
     Status::new(status.code(), cut(status.message(), MESSAGE_BYTES / 3))
 }
 
+/// A request that the transport refused, with the details of a refusal of ours.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// The reason in its `ErrorInfo`.
+    pub(super) reason: &'static str,
+    /// What the caller gets.
+    pub(super) status: Status,
+}
+
+/// Says of a status without details why tonic could not read the request.
+///
+/// tonic has no types for these: they are told apart by their code and the start of their text, which the tests of
+/// `tests/it/unread.rs` hold to what tonic sends.
+pub(super) fn unread(status: &Status) -> Option<Unread> {
+    let bounded = bounded(status.clone());
+    let (code, text) = (status.code(), bounded.message());
+    if !status.details().is_empty() {
+        return None;
+    }
+    let mut details = ErrorDetails::new();
+    let (reason, code, message) = if text.contains("message length too large") || text.contains("size limit")
+    {
+        // The limit is the last number of the text.
+        let mut numbers = text.split(|ch: char| !ch.is_ascii_digit()).filter(|number| !number.is_empty());
+        let limit = numbers.next_back().unwrap_or_default().to_owned();
+        let message = format!(
+            "the message is larger than the {limit} bytes that this server takes, inflated; send less at once, \
+             or start the server with a larger --max-message-bytes"
+        );
+        details.set_error_info(MESSAGE_TOO_LARGE, DOMAIN, [("max_message_bytes".to_owned(), limit)]);
+        (MESSAGE_TOO_LARGE, Code::ResourceExhausted, message)
+    } else if let Some(problem) = text.strip_prefix(UNDECODED) {
+        let problem = match undecoded_field(problem) {
+            Some((field, problem)) => {
+                details.add_bad_request_violation(&field, problem);
+                format!("{field}: {problem}")
+            }
+            None => problem.to_owned(),
+        };
+        let message = format!(
+            "the message cannot be decoded: {problem}; generate the client from the protos of this server, \
+             which reflection gives"
+        );
+        ("UNREADABLE_MESSAGE", Code::InvalidArgument, message)
+    } else if text.starts_with("Error decompressing") {
+        let message = "the message is not compressed as its grpc-encoding says".to_owned();
+        ("UNREADABLE_MESSAGE", Code::InvalidArgument, message)
+    } else if text.starts_with("Content is compressed") {
+        let message = format!("{text}; use one of grpc-accept-encoding, or none");
+        ("UNKNOWN_COMPRESSION", code, message)
+    } else if code == Code::Internal {
+        // gRPC's protocol asks for this code where the frames are broken.
+        ("BROKEN_FRAMING", code, text.to_owned())
+    } else {
+        return None;
+    };
+    if details.error_info().is_none() {
+        details.set_error_info(reason, DOMAIN, []);
+    }
+    let mut metadata = status.metadata().clone();
+    if code == Code::ResourceExhausted {
+        // The same again would be refused again, so gRPC's own retries are told to stop.
+        metadata.insert(PUSHBACK, MetadataValue::from_static("-1"));
+    }
+    Some(Unread { reason, status: Status::with_error_details_and_metadata(code, message, details, metadata) })
+}
+
+/// The field that could not be decoded and what is wrong with it, out of prost's text, which begins with the innermost:
+/// "Inner.text: Outer.inner: invalid …".
+fn undecoded_field(problem: &str) -> Option<(String, &str)> {
+    let (mut path, mut rest) = (Vec::new(), problem);
+    while let Some((step, after)) = rest.split_once(": ")
+        && let Some((message, field)) = step.split_once('.')
+        && !message.contains(' ')
+    {
+        path.insert(0, field);
+        rest = after;
+    }
+    (!path.is_empty()).then(|| (path.join("."), rest))
+}
+
+/// The reason of a message over the limit, which no retry mends although its code is that of a full queue.
+const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
+/// How prost begins what it says of bytes that are not the message.
+const UNDECODED: &str = "failed to decode Protobuf message: ";
+
 /// The name of a good end in metrics and traces.
 pub(super) const OK: &str = "OK";
 
@@ -196,12 +329,17 @@ pub(super) const CANCELLED: &str = "CANCELLED";
 
 /// Whether the same may go well later: the server is away, or has no room now.
 pub(crate) fn is_for_now(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+    status.code() == Code::Unavailable
+        || (status.code() == Code::ResourceExhausted && reason(status).as_deref() != Some(MESSAGE_TOO_LARGE))
 }
 
 /// Whether it is for what was asked, and would be the same again.
 pub(crate) fn is_of_the_request(status: &Status) -> bool {
-    status.code() == Code::InvalidArgument
+    status.code() == Code::InvalidArgument || reason(status).as_deref() == Some(MESSAGE_TOO_LARGE)
+}
+
+fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
 }
 
 /// The status of an item of a batch or stream as that of a call.
@@ -289,7 +427,12 @@ fn not_recorded(outcome: Outcome) -> Status {
 
 fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
     tracing::error!(error = telemetry::chain(error), "the profile store refuses");
-    plain(Code::Unavailable, "STORE_UNAVAILABLE", "the profile store refuses; the server's log says why")
+    later(
+        Code::Unavailable,
+        "STORE_UNAVAILABLE",
+        "the profile store refuses; the server's log says why",
+        STORE_AWAY,
+    )
 }
 
 fn plain(code: Code, reason: &str, message: &str) -> Status {
@@ -298,11 +441,11 @@ fn plain(code: Code, reason: &str, message: &str) -> Status {
 
 /// A refusal for now, with the delay rounded up to milliseconds, so that a caller that keeps it is not early. Those who read the details find the delay there; gRPC's own retries
 /// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md>) read it from the trailer.
-fn later(reason: &str, message: &str, delay: Duration) -> Status {
+fn later(code: Code, reason: &str, message: &str, delay: Duration) -> Status {
     let delay = Duration::from_millis(whole_milliseconds(delay));
     let mut details = ErrorDetails::with_retry_info(Some(delay));
     details.set_error_info(reason, DOMAIN, []);
-    let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+    let mut status = Status::with_error_details(code, message, details);
     status.metadata_mut().insert(PUSHBACK, whole_milliseconds(delay).into());
     status
 }
@@ -310,3 +453,6 @@ fn later(reason: &str, message: &str, delay: Duration) -> Status {
 fn whole_milliseconds(delay: Duration) -> u64 {
     u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tonic::{Status, Streaming};
 
+use super::answer_size::texts_fit;
 use super::call::Call;
 use super::convert::{Checked, MAX_MESSAGE_ID_BYTES};
 use super::status::{Failure, OK, item_name, name};
@@ -194,6 +195,7 @@ impl Conversation {
             if recording.is_some() {
                 shared.keeper()?;
             }
+            texts_fit("request.features", &scorer, std::iter::once(&checked), 0, &shared.config).await?;
             let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
             let record = shared.record_one(recording, &scored).await?;
             Ok(checked.answer(scored, scorer.fingerprint(), record))

@@ -85,6 +85,14 @@ impl Violations {
     }
 }
 
+impl FromIterator<FieldViolation> for Violations {
+    fn from_iter<T: IntoIterator<Item = FieldViolation>>(found: T) -> Self {
+        let mut violations = Self::default();
+        violations.add_all(found, 0);
+        violations
+    }
+}
+
 impl From<Violations> for Failure {
     fn from(violations: Violations) -> Self {
         Self::Invalid(violations)

@@ -23,8 +23,8 @@ use super::change::Change;
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, NO_WORDS, VERSION, decode, event_time, events_from, hash, prefix, sequence, span,
-    tile_of, time,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_time, events_from, hash, prefix, sequence,
+    span, tile_of, time,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -487,7 +487,27 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read.
     pub fn held(&self, customer: &str) -> Result<Vec<Held>, StorageError> {
-        let rows = self.all(Table::Events, &span(&Key::Customer(customer.to_owned())))?;
+        let held = self.held_after(customer, None, usize::MAX)?;
+        Ok(held.into_iter().map(|(_, held)| held).collect())
+    }
+
+    /// As [`held`](Self::held), at most so many, after one of them. With each comes its place, to go on from there.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn held_after(
+        &self,
+        customer: &str,
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, Held)>, StorageError> {
+        let (first, to) = span(&Key::Customer(customer.to_owned()));
+        let from = match after {
+            Some(place) => [first.as_slice(), place, &[0]].concat(),
+            None => first.clone(),
+        };
+        let rows = self.storage.scan(Table::Events, &from, &to, Order::Ascending, most)?;
         let held = |(row, value): Row| {
             let damaged = || StorageError::Row { table: Table::Events };
             let felt: Felt = decode(Table::Events, &value)?;
@@ -495,7 +515,8 @@ impl<S: Storage> Book<S> {
             let own = felt.own.ok_or_else(damaged)?;
             let event =
                 Event { id: own.id, customer: Some(customer.to_owned()), brands: own.brands, contribution };
-            Ok(Held { event, retracted: own.retracted })
+            let place = row.get(first.len()..).ok_or_else(damaged)?.to_vec();
+            Ok((place, Held { event, retracted: own.retracted }))
         };
         rows.into_iter().map(held).collect()
     }
@@ -556,6 +577,11 @@ impl<S: Storage> Book<S> {
     /// By which the words of an event are told from others.
     fn content(&self, words: &[u8]) -> Hash {
         if words.is_empty() { NO_WORDS } else { hash(&self.salt, &[words]) }
+    }
+
+    /// A key of this store for another purpose than its hashes: the same after a restart, and in a restored store.
+    pub fn key_for(&self, purpose: &str) -> [u8; 32] {
+        derive(&self.salt, purpose)
     }
 
     fn hash(&self, text: &str) -> Hash {

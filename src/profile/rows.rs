@@ -43,6 +43,14 @@ pub(super) type Hash = [u8; 16];
 /// Stands for the words of an event that came without any.
 pub(super) const NO_WORDS: Hash = [0; 16];
 
+/// A key that is derived from the store's salt: HMAC-SHA-256 of what it is for.
+pub(super) fn derive(salt: &[u8; 32], purpose: &str) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
+    mac.update(b"derive ");
+    mac.update(purpose.as_bytes());
+    mac.finalize().into_bytes().into()
+}
+
 /// HMAC-SHA-256 under the store's salt, cut to 128 bits: who has not the salt cannot find out what was hashed by trying.
 pub(super) fn hash(salt: &[u8; 32], parts: &[&[u8]]) -> Hash {
     let mut cut = Hash::default();

@@ -23,7 +23,7 @@ pub use evaluation::{ClassFigures, Evaluation, McNemar, RiskCoverage};
 pub use explanation::{Contribution, EXPLANATION_INFERENCES, Explanation};
 pub use prepared::MAX_CLAUSES;
 pub(crate) use retry_line::{Refused, RetryLine};
-pub use scorer::{Caller, Client, OpenError, ScoreError, Scorer, ScoringConfig};
+pub use scorer::{Caller, Client, OpenError, Outline, ScoreError, Scorer, ScoringConfig};
 pub use sentiment::{
     Content, Features, Intent, MIXED_MARGIN, Scored, ScoredClause, ScoredMention, ScoredWindow, Sentiment,
     Timings,

@@ -1,5 +1,7 @@
 //! The one path from text to sentiment; every caller, whatever its transport, goes through [`Scorer`].
 
+mod outline;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use crate::model::{
 };
 use crate::telemetry::Metrics;
 use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
+
+pub use outline::Outline;
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;

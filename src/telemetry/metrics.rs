@@ -28,6 +28,7 @@ pub struct Metrics {
     registry: Registry,
     connections: Connections,
     requests: Family<Request, Histogram, fn() -> Histogram>,
+    unread: Family<Reason, Counter>,
     items: Family<Request, Counter>,
     in_flight: Gauge,
     panics: Counter,
@@ -118,6 +119,11 @@ struct Signalled {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Sink {
     sink: &'static str,
 }
@@ -141,6 +147,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("arom"),
             connections: Connections::default(),
             requests: Family::new_with_constructor(seconds),
+            unread: Family::default(),
             items: Family::default(),
             in_flight: Gauge::default(),
             panics: Counter::default(),
@@ -191,6 +198,11 @@ impl Metrics {
             "Calls, from their arrival to the end of their answer",
             Unit::Seconds,
             self.requests.clone(),
+        );
+        registry.register(
+            "unread_requests",
+            "Requests that were refused before their service saw them, since they could not be read",
+            self.unread.clone(),
         );
         registry.register(
             "items",
@@ -332,6 +344,11 @@ impl Metrics {
     /// A call has ended.
     pub fn request_done(&self, method: &'static str, status: &'static str, took: Duration) {
         self.requests.get_or_create(&Request { method, status }).observe(took.as_secs_f64());
+    }
+
+    /// A request could not be read, and no service saw it.
+    pub(crate) fn request_unread(&self, reason: &'static str) {
+        self.unread.get_or_create(&Reason { reason }).inc();
     }
 
     /// A text of a call has its answer.

@@ -59,7 +59,8 @@ async fn counted(client: &mut Client, key_prefix: &str) -> i64 {
 }
 
 async fn ids(client: &mut Client, customer: &str) -> BTreeSet<String> {
-    let request = ExportSubjectRequest { customer_id: customer.to_owned() };
+    let request =
+        ExportSubjectRequest { customer_id: customer.to_owned(), ..ExportSubjectRequest::default() };
     let held = client.export_subject(request).await.expect("an answer").into_inner();
     held.events.into_iter().map(|held| held.event.expect("an event").event_id).collect()
 }

@@ -202,7 +202,7 @@ async fn a_message_over_the_limit_is_refused_unread() {
     let server = Server::start().await;
     let mut client = Client::new(server.ready().await);
     let status = one(&mut client, text(&"ก".repeat(2 << 20))).await.expect_err("refused");
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("4194304"), "the limit is named: {status}");
     one(&mut client, text("ดี")).await.expect("the connection still serves");
     server.stop().await.expect("a clean stop");

@@ -248,7 +248,7 @@ async fn no_name_prefix_or_token_is_too_long_for_the_store() {
         refused("an event id", profiles.retract_events(retract).await, "event_ids[1]");
         let erase = EraseSubjectRequest { customer_id: long(), erase_from_brands: true };
         refused("a subject", profiles.erase_subject(erase).await, "customer_id");
-        let export = ExportSubjectRequest { customer_id: long() };
+        let export = ExportSubjectRequest { customer_id: long(), ..ExportSubjectRequest::default() };
         refused("a subject", profiles.export_subject(export).await, "customer_id");
         let erasures = ListErasuresRequest { customer_id: long(), ..ListErasuresRequest::default() };
         refused("whose erasures", profiles.list_erasures(erasures).await, "customer_id");

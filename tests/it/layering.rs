@@ -70,7 +70,11 @@ fn each_foreign_api_is_named_in_one_place() {
         ("unicode_segmentation", vec!["text/offsets.rs", "cli/terminal.rs"]),
         ("tracing_subscriber", vec!["telemetry.rs"]),
         ("nlpo3", vec!["text/words.rs"]),
-        ("hmac", vec!["conversation/signature.rs", "profile/rows.rs", "sinks/webhook.rs"]),
+        (
+            "hmac",
+            vec!["conversation/signature.rs", "profile/rows.rs", "sinks/webhook.rs", "grpc/page_token.rs"],
+        ),
+        ("ring::", vec!["grpc/page_token.rs"]),
         ("ratatui", vec!["cli/profile/live.rs"]),
         ("ureq", vec!["sinks/webhook.rs"]),
         ("prost_reflect", vec!["grpc/json.rs"]),

@@ -9,17 +9,21 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod answers;
 mod backup;
 mod batch;
 mod bundle;
 mod cache;
 mod chat;
 mod cli;
+mod clients;
+mod constraints;
 mod conversation;
 mod exports;
 mod faults;
 mod features;
 mod grpc;
+mod health;
 mod hostile;
 mod layering;
 mod limits;
@@ -37,6 +41,7 @@ mod stream;
 mod support;
 mod targets;
 mod transport;
+mod unread;
 mod watch;
 
 #[path = "../../examples/client.rs"]

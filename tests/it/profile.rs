@@ -169,7 +169,7 @@ async fn a_customer_gets_all_that_is_held_and_is_forgotten() {
         event("e3", "d", &["b"], 10, 0.4),
     ];
     record(&mut client, events.clone()).await;
-    let export = ExportSubjectRequest { customer_id: "c".to_owned() };
+    let export = ExportSubjectRequest { customer_id: "c".to_owned(), ..ExportSubjectRequest::default() };
     let held = client.export_subject(export.clone()).await.expect("an answer").into_inner();
     let found: Vec<ProfileEvent> = held.events.into_iter().filter_map(|held| held.event).collect();
     assert_eq!(found, events[..2]);

@@ -290,3 +290,13 @@ fn node(script: &str, args: &[&str]) -> String {
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
+
+#[test]
+fn grpcio_prints_every_answer_and_error_by_reflection() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store").display().to_string();
+    let mut server = Process::start(&["--profile-store", &store]);
+    server.wait_for("ready");
+    let shown = python("tests/clients/cases.py", &[&server.address]);
+    assert!(shown.ends_with(" calls: ok\n"), "{shown}");
+}

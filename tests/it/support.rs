@@ -14,10 +14,13 @@ use arom::model::{Bundle, Runtime};
 use arom::profile::{Book, Clock, Disk, Keeper, Terms, Upkeep};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::telemetry::Metrics;
+use prost::bytes::{Buf, BufMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
 use crate::scripted::Script;
@@ -111,6 +114,10 @@ impl Server {
 
     /// A server that keeps profiles in a folder.
     pub async fn keeping(folder: &Path) -> Self {
+        Self::keeping_with(folder, server_config()).await
+    }
+
+    pub async fn keeping_with(folder: &Path, config: ServerConfig) -> Self {
         let book =
             Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
         let metrics = Arc::<Metrics>::default();
@@ -119,7 +126,7 @@ impl Server {
             Keeper::start(book, clock, Upkeep::default(), Arc::clone(&metrics)).expect("two threads");
         let profiles = Some(Arc::new(keeper));
         let parts = Parts { metrics, profiles, ..Parts::default() };
-        Self::start_with(server_config(), parts, |_| Ok(scorer())).await
+        Self::start_with(config, parts, |_| Ok(scorer())).await
     }
 
     async fn start_with(
@@ -232,6 +239,52 @@ pub fn until_blocking(mut so: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "it becomes so");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A codec of bytes: what is sent need not be a message of the method.
+#[derive(Clone, Debug, Default)]
+pub struct Raw;
+
+impl tonic::codec::Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, to: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
+    }
+}
+
+/// Calls a unary method with bytes as they are and gives those of the answer.
+pub async fn raw(channel: Channel, method: &'static str, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.expect("the connection is open");
+    let path = PathAndQuery::from_static(method);
+    client.unary(tonic::Request::new(bytes), path, Raw).await.map(tonic::Response::into_inner)
 }
 
 /// Watches health until it is SERVING; gives the statuses seen, that one included.

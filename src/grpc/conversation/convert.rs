@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::super::answer_size::Item;
 use super::super::convert::{count, duration, narrow, sentiment, timestamp};
 use super::super::status::Failure;
 use super::super::v1::conversation_message::Content;
@@ -118,6 +119,31 @@ impl Asked {
             include_texts: request.include_texts,
             max_risk,
         })
+    }
+
+    /// Most bytes of the answer; exact for names and texts if it may be more than `most`.
+    pub(super) fn answer_bytes(&self, roles: &Roles, most: usize) -> usize {
+        /// Of the trajectory without its turning points, of how the export was read, and of all that is there once.
+        const ONCE: usize = 32 << 10;
+        /// Hiding a name makes a text longer: "a" may be shown as "<customer 1234>".
+        const LONGER: usize = 16;
+        let id = |message: &Message| message.id.as_ref().map_or(0, String::len) + Item::Message.bytes();
+        let ids = ONCE + self.messages.iter().map(id).sum::<usize>();
+        let name = |message: &Message| LONGER * (2 + message.sender.name().map_or(0, str::len)) + 32;
+        let text =
+            |message: &Message| if self.include_texts { LONGER * (2 + message.body.bytes()) + 32 } else { 0 };
+        let rough =
+            ids + self.messages.iter().map(|message| 2 * name(message) + text(message)).sum::<usize>();
+        if rough <= most {
+            return rough;
+        }
+        let people = Disguise::of(&self.messages, &roles.of, self.keep_names);
+        let shown = |(message, role): (&Message, &Role)| {
+            let text = if self.include_texts { people.shown(message).len() + 4 } else { 0 };
+            people.speaker(message, *role).len() + 4 + text
+        };
+        let guessed: usize = roles.guessed.iter().map(|name| people.name(name).len() + 4).sum();
+        ids + guessed + self.messages.iter().zip(&roles.of).map(shown).sum::<usize>()
     }
 
     pub(super) fn answer(

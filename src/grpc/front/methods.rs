@@ -35,7 +35,6 @@ impl Methods {
     pub(super) fn all() -> Self {
         let sets = [
             v1::DESCRIPTOR_SET,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];

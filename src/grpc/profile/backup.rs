@@ -24,6 +24,9 @@ pub(super) type Pieces =
 /// Pieces that were read and are not sent yet.
 const AHEAD: usize = 4;
 
+/// Most bytes of one piece: clients take 4 MiB in a message, and a row of the store may be longer.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// Who takes no piece for so long is not waited for: what they are shown cannot leave the disk meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,9 +43,9 @@ pub(super) fn pieces(shared: &Arc<Shared>, keeper: Arc<Keeper<Disk>>, mut call: 
     tokio::task::spawn_blocking(move || {
         let send = |piece| runtime.block_on(give.send_timeout(piece, PATIENCE));
         // Whoever goes away closes the channel, and with it ends the work.
-        let sent = keeper.book().back_up(Timestamp::now(), &mut |data| match send(Ok(Piece::Data(data))) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let sent = keeper.book().back_up(Timestamp::now(), &mut |data| {
+            let mut pieces = data.chunks(PIECE_BYTES).map(|piece| send(Ok(Piece::Data(piece.to_vec()))));
+            if pieces.all(|sent| sent.is_ok()) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         let last = match sent {
             Ok(Some(done)) => {

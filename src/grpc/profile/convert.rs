@@ -19,9 +19,6 @@ const MAX_BRANDS: usize = 16;
 /// Most bytes of the beginning of a key's name: as many as the longest name has, `customer/c/brand/b`.
 const MAX_PREFIX_BYTES: usize = "customer/".len() + MAX_ID_BYTES + "/brand/".len() + MAX_ID_BYTES;
 
-/// Most bytes of a token that a page or a stream goes on from.
-pub(super) const MAX_TOKEN_BYTES: usize = 1024;
-
 /// What an event says was felt.
 #[derive(Clone, Debug)]
 pub(in crate::grpc) enum Felt {

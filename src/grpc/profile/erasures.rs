@@ -1,6 +1,8 @@
 //! `ListErasures`: that customers were forgotten.
 
+use super::super::answer_size::{Item, most_of};
 use super::super::convert::timestamp;
+use super::super::page_token::{self, PageTokens, page_size};
 use super::super::status::Failure;
 use super::super::v1;
 use super::super::violations::Violations;
@@ -15,18 +17,24 @@ impl Profiles {
         request: v1::ListErasuresRequest,
     ) -> Result<v1::ListErasuresResponse, Failure> {
         let keeper = self.keeper()?;
+        let most = most_of(Item::Erasure, &self.shared.config);
+        let every_page =
+            v1::ListErasuresRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let tokens =
+            PageTokens::new(&keeper.book().key_for(page_token::PURPOSE), "ListErasures", &every_page);
+        let size = page_size(request.page_size, DEFAULT_PAGE, most);
+        let after = tokens.open(&request.page_token).and_then(|place| {
+            place.map(|place| read_place(&place).ok_or_else(page_token::foreign)).transpose()
+        });
+        let (size, after) = match (size, after) {
+            (Ok(size), Ok(after)) => (size, after),
+            (size, after) => {
+                return Err(Violations::from_iter(size.err().into_iter().chain(after.err())).into());
+            }
+        };
         let customer = match request.customer_id {
             customer if customer.is_empty() => None,
             customer => Some(convert::customer(customer, &self.shared.config)?),
-        };
-        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
-            0 => DEFAULT_PAGE.min(self.shared.config.max_batch_size),
-            size => size,
-        };
-        self.within("page_size", size)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(read_token(token)?),
         };
         let read = move || keeper.book().erasures(after.as_ref(), customer.as_deref(), size + 1);
         let read = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?;
@@ -34,7 +42,11 @@ impl Profiles {
         let more = found.len() > size;
         found.truncate(size);
         Ok(v1::ListErasuresResponse {
-            next_page_token: found.last().filter(|_| more).map(token).unwrap_or_default(),
+            next_page_token: found
+                .last()
+                .filter(|_| more)
+                .map(|last| tokens.seal(&place(last)))
+                .unwrap_or_default(),
             erasures: found.iter().map(message).collect(),
         })
     }
@@ -72,18 +84,12 @@ fn subject(hex: &str) -> Option<[u8; 16]> {
     (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok().map(u128::to_be_bytes)).flatten()
 }
 
-fn token(last: &Erasure) -> String {
-    format!("{}-{}", hex(last), last.time.as_millisecond())
+fn place(last: &Erasure) -> Vec<u8> {
+    [last.subject.as_slice(), &last.time.as_millisecond().to_be_bytes()].concat()
 }
 
-fn read_token(token: &str) -> Result<Erasure, Failure> {
-    let read = || {
-        let (subject, millis) = token.split_once('-')?;
-        let time = jiff::Timestamp::from_millisecond(millis.parse().ok()?).ok()?;
-        Some(Erasure { time, subject: self::subject(subject)?, events: 0, from_brands: false, through: time })
-    };
-    read().ok_or_else(|| {
-        let problem = "is no token of ListErasures; send the last one as it came, or none";
-        Violations::of("page_token", problem).into()
-    })
+fn read_place(place: &[u8]) -> Option<Erasure> {
+    let (subject, millis) = place.split_first_chunk()?;
+    let time = jiff::Timestamp::from_millisecond(i64::from_be_bytes(millis.try_into().ok()?)).ok()?;
+    Some(Erasure { time, subject: *subject, events: 0, from_brands: false, through: time })
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
+use super::super::answer_size::{Item, most_of};
+use super::super::page_token::{self, PageTokens, page_size};
 use super::super::status::Failure;
 use super::super::v1::{self, ProfileOrder};
 use super::super::violations::Violations;
@@ -39,7 +39,8 @@ impl Profiles {
         request: v1::ListProfilesRequest,
     ) -> Result<v1::ListProfilesResponse, Failure> {
         let keeper = self.keeper()?;
-        let asked = asked(request, self.shared.config.max_batch_size)?;
+        let most = most_of(Item::Profile, &self.shared.config);
+        let (asked, tokens) = asked(request, &keeper.book().key_for(page_token::PURPOSE), most)?;
         let now = Timestamp::now();
         // Whoever does not wait any more drops this, and with it the work.
         let caller = Arc::new(());
@@ -50,12 +51,16 @@ impl Profiles {
         drop(caller);
         Ok(v1::ListProfilesResponse {
             profiles: profiles.iter().map(|profile| convert::profile(profile, now)).collect(),
-            next_page_token: next.map(|rank| token(&rank)).unwrap_or_default(),
+            next_page_token: next.map(|rank| tokens.seal(&place(&rank))).unwrap_or_default(),
         })
     }
 }
 
-fn asked(request: v1::ListProfilesRequest, most: usize) -> Result<Asked, Failure> {
+fn asked(
+    request: v1::ListProfilesRequest,
+    key: &[u8; 32],
+    most: usize,
+) -> Result<(Asked, PageTokens), Failure> {
     let mut faults = Violations::default();
     convert::key_prefix(&mut faults, "key_prefix", &request.key_prefix);
     let mut fault = |field: &str, problem: String| faults.add(field, problem);
@@ -75,24 +80,27 @@ fn asked(request: v1::ListProfilesRequest, most: usize) -> Result<Asked, Failure
             Window::Day
         }
     };
-    let size = match usize::try_from(request.page_size) {
-        Ok(0) => DEFAULT_PAGE.min(most),
-        Ok(size) if size <= most => size,
-        Ok(_) | Err(_) => {
-            fault("page_size", format!("is {}, 1 to {most} are taken", request.page_size));
-            0
+    if request.min_count < 0 {
+        fault("min_count", format!("is {}; use 0 for 1, or more", request.min_count));
+    }
+    let size = page_size(request.page_size, DEFAULT_PAGE, most);
+    let every_page = v1::ListProfilesRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+    let tokens = PageTokens::new(key, "ListProfiles", &every_page);
+    let after = tokens
+        .open(&request.page_token)
+        .and_then(|place| place.map(|place| read_place(&place).ok_or_else(page_token::foreign)).transpose());
+    match (size, after) {
+        (Ok(size), Ok(after)) if faults.is_empty() => {
+            let least = request.min_count.max(1);
+            Ok((Asked { start: request.key_prefix, order, window, least, size, after }, tokens))
         }
-    };
-    let after = match request.page_token.as_str() {
-        "" => None,
-        token => read_token(token).or_else(|| {
-            fault("page_token", "is none of ListProfiles; send it as it came".to_owned());
-            None
-        }),
-    };
-    faults.none_or(())?;
-    let least = request.min_count.max(1);
-    Ok(Asked { start: request.key_prefix, order, window, least, size, after })
+        (size, after) => {
+            for fault in size.err().into_iter().chain(after.err()) {
+                faults.add(&fault.field, fault.description);
+            }
+            Err(faults.into())
+        }
+    }
 }
 
 fn page(
@@ -105,8 +113,9 @@ fn page(
     let (ranks, more) = match asked.order {
         ProfileOrder::Unspecified => {
             let after = asked.after.as_ref().map(|(_, _, key)| key);
-            let keys = book.names(&asked.start, after, asked.size)?;
-            let more = keys.len() == asked.size;
+            let mut keys = book.names(&asked.start, after, asked.size + 1)?;
+            let more = keys.len() > asked.size;
+            keys.truncate(asked.size);
             (keys.into_iter().map(|key| (0, 0, key)).collect(), more)
         }
         ProfileOrder::NegativeShare | ProfileOrder::Trend => ranked(keeper, asked, now, waits)?,
@@ -166,15 +175,11 @@ fn value(features: &Features, asked: &Asked) -> Option<(u64, i64)> {
     Some((if value < 0.0 { !bits } else { bits | 1 << 63 }, -count))
 }
 
-fn token((value, count, key): &Rank) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{value} {count} {key}"))
+fn place((value, count, key): &Rank) -> Vec<u8> {
+    format!("{value} {count} {key}").into_bytes()
 }
 
-fn read_token(token: &str) -> Option<Rank> {
-    if token.len() > convert::MAX_TOKEN_BYTES {
-        return None;
-    }
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let mut parts = text.splitn(3, ' ');
+fn read_place(place: &[u8]) -> Option<Rank> {
+    let mut parts = std::str::from_utf8(place).ok()?.splitn(3, ' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, Key::parse(parts.next()?)?))
 }

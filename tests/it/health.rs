@@ -1,0 +1,73 @@
+//! `grpc.health.v1` as its protocol describes it, seen by a client that is not ours.
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
+
+use crate::support::{Server, raw};
+
+/// The answer of `List`, which tonic-health does not know.
+#[derive(Clone, PartialEq, Message)]
+struct Listed {
+    #[prost(btree_map = "string, message", tag = "1")]
+    statuses: BTreeMap<String, tonic_health::pb::HealthCheckResponse>,
+}
+
+fn about(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.to_owned() }
+}
+
+#[tokio::test]
+async fn an_unknown_service_is_not_found_by_check() {
+    let server = Server::start().await;
+    let mut client = HealthClient::new(server.ready().await);
+    let status = client.check(about("arom.v1.Nothing")).await.expect_err("unknown");
+    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(status.get_details_error_info().expect("details").reason, "SERVICE_UNKNOWN");
+    assert!(status.message().contains("arom.v1.SentimentService"), "it says which there are: {status}");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_watch_of_an_unknown_service_says_so_and_stays_open_until_the_server_stops() {
+    let server = Server::start().await;
+    let channel = server.ready().await;
+    let mut client = HealthClient::new(channel.clone());
+    let mut watch = client.watch(about("arom.v1.Nothing")).await.expect("it opens").into_inner();
+    let first = watch.message().await.expect("an answer").expect("it is open");
+    assert_eq!(first.status(), ServingStatus::ServiceUnknown);
+    // Other calls on the connection are answered meanwhile, and the watch has nothing more to say.
+    let mut known = client.watch(about("")).await.expect("it opens").into_inner();
+    assert_eq!(
+        known.message().await.expect("an answer").expect("it is open").status(),
+        ServingStatus::Serving
+    );
+    let (next, stopped) = tokio::join!(watch.message(), server.stop());
+    assert_eq!(next.expect("a clean end"), None, "nothing was said in between");
+    stopped.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn list_gives_every_service_with_its_status() {
+    let server = Server::start().await;
+    let channel = server.ready().await;
+    let answer = raw(channel, "/grpc.health.v1.Health/List", Vec::new()).await.expect("listed");
+    let listed = Listed::decode(answer.as_slice()).expect("a HealthListResponse");
+    let listed: Vec<(&str, ServingStatus)> =
+        listed.statuses.iter().map(|(service, of)| (service.as_str(), of.status())).collect();
+    // This server keeps no profiles.
+    assert_eq!(
+        listed,
+        [
+            ("", ServingStatus::Serving),
+            ("arom.v1.ConversationService", ServingStatus::Serving),
+            ("arom.v1.ProfileService", ServingStatus::NotServing),
+            ("arom.v1.SentimentService", ServingStatus::Serving),
+        ]
+    );
+    server.stop().await.expect("a clean stop");
+}
