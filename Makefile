@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack attack-soak check-page check-clients demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-page check-clients check-proxies demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -29,6 +29,11 @@ attack: ## what strangers may do to a server: each script prints what it measure
 attack-soak: ## half an hour of everything at once; SECONDS=60 for a shorter run
 	cargo build --release
 	python3 tests/attack/long/mixed_soak.py $(SECONDS)
+
+check-proxies: ## rolling restarts behind nginx, HAProxy and balancing clients; installs nginx and HAProxy from Debian
+	cargo build --release
+	tests/proxies/install.sh
+	python3 tests/proxies/rolling.py
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page

@@ -188,7 +188,10 @@ impl Config {
                 handshake_timeout: values.seconds("server.handshake_timeout_seconds"),
                 max_connection_idle: values.seconds("server.max_connection_idle_seconds"),
                 web_origins,
+                listen_when_ready: values.get("server.listen_when_ready"),
+                shutdown_delay: values.seconds("server.shutdown_delay_seconds"),
                 shutdown_grace: values.seconds("server.shutdown_grace_seconds"),
+                join_within: ServerConfig::default().join_within,
             },
             profile_store: values.find("profile.store"),
             profile_terms: Terms {

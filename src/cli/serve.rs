@@ -11,17 +11,21 @@ use tokio::sync::{mpsc, oneshot};
 use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::descriptors::{self, Shares};
-use crate::grpc::{self, Listeners, Parts};
+use crate::grpc::{self, Listeners, Parts, Port};
 use crate::model::Runtime;
 use crate::profile::{Book, Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
 
+/// How long threads may take to end once the server has stopped.
+const LEFT_BEHIND: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Serve gRPC.
 ///
-/// The port answers at once; calls are UNAVAILABLE until the model has answered a warm-up. SIGTERM and SIGINT stop
-/// accepting and finish what was accepted; a second one ends at once. SIGHUP reads the model bundle and the
+/// The gRPC port opens when the model has answered a warm-up; the HTTP port opens at once. On SIGTERM and SIGINT readiness and
+/// health say NOT_SERVING while the server serves on for server.shutdown_delay_seconds; then it closes the gRPC port and
+/// finishes open calls. A second signal ends it at once. SIGHUP reads the model bundle and the
 /// catalogue again, from where the settings then say, and swaps them in without a failed call; if either is bad both
 /// stay as they were. Every flag has a key in the settings file: see examples/arom.toml.
 #[derive(Args, Clone, Debug)]
@@ -41,6 +45,8 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
     drop(within);
     let served = runtime.block_on(serve(args, common, &config));
     telemetry.flush();
+    // A thread that is stuck does not hold up the end of the process.
+    runtime.shutdown_timeout(LEFT_BEHIND);
     served
 }
 
@@ -50,7 +56,8 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     let metrics = Arc::new(Metrics::default());
     raise_descriptors(server.max_connections, &metrics);
     let profiles = profiles(config, Arc::clone(&metrics))?;
-    let grpc = bind(server.listen, "--listen").await?;
+    let grpc = Port::bind(server.listen, server.listen_when_ready).await;
+    let grpc = grpc.with_context(|| cannot_listen(server.listen, "--listen"))?;
     let http = match server.http_listen {
         Some(address) => Some(bind(address, "--http-listen").await?),
         None => None,
@@ -60,7 +67,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let address = grpc.local_addr().context("the listener has no address")?;
     let http_address = http.as_ref().and_then(|http| http.local_addr().ok()).map(tracing::field::display);
-    tracing::info!(%address, http_address, workers = config.scoring.workers, "listening");
+    tracing::info!(%address, http_address, workers = config.scoring.workers, "starting");
     let (first, measured) = (config.clone(), Arc::clone(&metrics));
     let (common, flags) = (common.clone(), args.flags.clone());
     let load = move |current: Option<&Scorer>| match current {
@@ -107,7 +114,10 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
     served.map_err(|error| match error {
         // The chain is printed once, from the cause that a person can mend.
         grpc::ServeError::Load(LoadError(cause)) => cause,
-        other @ (grpc::ServeError::LoadDied | grpc::ServeError::GraceExceeded(_)) => anyhow!(other),
+        other @ (grpc::ServeError::LoadDied
+        | grpc::ServeError::Listen(_)
+        | grpc::ServeError::GraceExceeded(_)
+        | grpc::ServeError::Stuck) => anyhow!(other),
     })
 }
 
@@ -136,9 +146,11 @@ fn raise_descriptors(max_connections: usize, metrics: &Metrics) {
 }
 
 async fn bind(address: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; stop what listens there, or choose another address with {flag}")
-    })
+    TcpListener::bind(address).await.with_context(|| cannot_listen(address, flag))
+}
+
+fn cannot_listen(address: std::net::SocketAddr, flag: &str) -> String {
+    format!("cannot listen on {address}; stop what listens there, or choose another address with {flag}")
 }
 
 /// The bundle and catalogue that the settings name now. Only these are read again: the rest needs a restart.

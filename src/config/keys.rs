@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Number { least: f64, most: f64 },
     /// An IP address and port.
     Address,
+    /// Yes or no.
+    Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A file or folder.
@@ -56,6 +58,7 @@ impl Kind {
             Self::Number { .. } => "NUMBER",
             Self::Address => "ADDRESS",
             Self::Choice(_) => "FORMAT",
+            Self::Switch => "true|false",
             Self::Path(name) | Self::Text(name) => name,
             Self::Url => "URL",
         }
@@ -64,7 +67,7 @@ impl Kind {
     /// Whether the settings file writes it between quotes.
     pub(super) fn is_quoted(self) -> bool {
         match self {
-            Self::Count { .. } | Self::Number { .. } => false,
+            Self::Count { .. } | Self::Number { .. } | Self::Switch => false,
             Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) | Self::Url => true,
         }
     }
@@ -95,6 +98,8 @@ impl Kind {
                 Ok(_) => return None,
                 Err(_) => format!("{value:?} is not an address and port such as 0.0.0.0:50051"),
             },
+            Self::Switch if matches!(value, "true" | "false") => return None,
+            Self::Switch => format!("{value:?} is not true or false"),
             Self::Choice(words) if words.contains(&value) => return None,
             Self::Choice(words) => format!("{value:?} is not one of {}", words.join(", ")),
             Self::Url if value.contains(HIDDEN) => {
@@ -360,11 +365,25 @@ pub(super) const KEYS: &[Key] = &[
         "Origins whose pages may call by gRPC-Web, such as https://console.example,http://localhost:3000; * for all; by default none",
     ),
     key(
+        "server.listen_when_ready",
+        ("listen-when-ready", "AROM_LISTEN_WHEN_READY"),
+        Kind::Switch,
+        "true",
+        "The gRPC port opens when the model is loaded; if false, at once, and calls are UNAVAILABLE until then",
+    ),
+    key(
+        "server.shutdown_delay_seconds",
+        ("shutdown-delay-seconds", "AROM_SHUTDOWN_DELAY_SECONDS"),
+        count(0, DAY, "SECONDS"),
+        "5",
+        "How long the server serves on after SIGTERM while readiness and health say that it stops",
+    ),
+    key(
         "server.shutdown_grace_seconds",
         ("shutdown-grace-seconds", "AROM_SHUTDOWN_GRACE_SECONDS"),
         count(0, DAY, "SECONDS"),
         "30",
-        "How long accepted calls may take to finish after SIGTERM",
+        "How long open calls may take to finish after that delay",
     ),
     key(
         "profile.store",

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::keys::{KEYS, Key, Scope};
+use super::keys::{KEYS, Key, Kind, Scope};
 use crate::files::read_text_at_most;
 use crate::secret_url::hide_urls;
 
@@ -221,15 +221,19 @@ fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said
                 DeValue::String(text) => (text.to_string(), true),
                 DeValue::Integer(number) => (number.as_str().to_owned(), false),
                 DeValue::Float(number) => (number.as_str().to_owned(), false),
-                DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                DeValue::Boolean(value) => (value.to_string(), false),
+                DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
                     (String::new(), !key.kind.is_quoted())
                 }
             };
             if quoted == key.kind.is_quoted() {
                 said.push((key.name, Said { value, source }));
             } else {
-                let wanted =
-                    if key.kind.is_quoted() { "text between quotes" } else { "a number without quotes" };
+                let wanted = match key.kind {
+                    Kind::Switch => "true or false without quotes",
+                    _ if key.kind.is_quoted() => "text between quotes",
+                    _ => "a number without quotes",
+                };
                 faults.push(format!("{source}: {full} must be {wanted}"));
             }
         }

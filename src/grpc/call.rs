@@ -118,6 +118,11 @@ impl InFlight {
             .refuse(Refused { key: None, ahead: slowest, work, patience, comes_back: None, chance }, now)
     }
 
+    /// Calls that are being answered.
+    pub(super) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
     /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
     /// anything would otherwise hold up the end.
     pub(super) async fn idle(&self) {

@@ -5,15 +5,14 @@ mod convert;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::answer_size::fits;
 use super::call::{Call, within};
+use super::phase::Halt;
 use super::status::{Failure, OK, item_name, name};
-use super::stream::halt;
 use super::v1::conversation_service_server::ConversationService;
 use super::v1::stream_conversation_request::Event;
 use super::v1::stream_conversation_response::Outcome;
@@ -86,7 +85,7 @@ impl ConversationService for Conversations {
         self.shared.scorer()?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
-        let halt = halt(&self.shared, call.deadline).boxed();
+        let halt = Halt::new(&self.shared, call.deadline);
         let (shared, events) = (Arc::clone(&self.shared), request.into_inner());
         let state = Some(Going {
             shared,
@@ -112,8 +111,7 @@ struct Going {
     shared: Arc<Shared>,
     call: Call,
     events: Streaming<StreamConversationRequest>,
-    /// Completes when no more is to be read although the caller has more.
-    halt: BoxFuture<'static, Failure>,
+    halt: Halt,
     /// Nothing while another thread works on it, and after that died.
     live: Option<Live>,
     cue_count: usize,
@@ -126,12 +124,13 @@ impl Going {
         let idle = self.shared.config.stream_idle;
         let event = tokio::select! {
             biased;
-            failure = &mut self.halt => Err(failure),
+            failure = self.halt.reached() => Err(failure),
             event = self.events.message() => event.map_err(Failure::Transport),
             () = tokio::time::sleep(idle) => Err(Failure::StreamIdle(idle)),
         };
         let failure = match event {
             Ok(Some(StreamConversationRequest { event })) => {
+                self.halt.heard();
                 let deadline = self.call.deadline;
                 match within(deadline, self.update(event).map(Ok)).await {
                     Ok(outcome) => return Some(Ok(self.answer(outcome))),

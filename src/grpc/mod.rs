@@ -11,6 +11,7 @@ mod heavy;
 pub(crate) mod health;
 mod json;
 mod page_token;
+mod phase;
 mod profile;
 mod recording;
 pub(crate) mod sealed;
@@ -25,8 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -46,6 +47,7 @@ use guarded::Guarded;
 use heavy::Heavy;
 use health::{HealthReporter, ServingStatus};
 pub(crate) use json::to_json;
+use phase::Phase;
 use profile::Profiles;
 pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
@@ -117,8 +119,14 @@ pub struct ServerConfig {
     pub max_connection_idle: Duration,
     /// Origins whose pages may call by gRPC-Web.
     pub web_origins: Origins,
-    /// How long accepted requests may take to finish after the stop signal.
+    /// Whether the gRPC port opens only when the model is loaded.
+    pub listen_when_ready: bool,
+    /// How long the server serves on after the stop signal while it says that it is not ready.
+    pub shutdown_delay: Duration,
+    /// How long open calls may take to finish after that.
     pub shutdown_grace: Duration,
+    /// How long workers and sinks may take to end after the last call.
+    pub join_within: Duration,
 }
 
 impl Default for ServerConfig {
@@ -149,7 +157,10 @@ impl Default for ServerConfig {
             handshake_timeout: Duration::from_secs(10),
             max_connection_idle: Duration::from_secs(900),
             web_origins: Origins::None,
+            listen_when_ready: true,
+            shutdown_delay: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(30),
+            join_within: Duration::from_secs(10),
         }
     }
 }
@@ -158,9 +169,56 @@ impl Default for ServerConfig {
 #[derive(Debug)]
 pub struct Listeners {
     /// For gRPC.
-    pub grpc: TcpListener,
+    pub grpc: Port,
     /// For metrics and probes, if wanted.
     pub http: Option<TcpListener>,
+}
+
+/// A port of the server.
+#[derive(Debug)]
+pub enum Port {
+    /// It is open.
+    Open(TcpListener),
+    /// It has an address, and opens when the model is loaded. Until then connections are refused.
+    WhenReady(TcpSocket),
+}
+
+impl Port {
+    /// Takes an address.
+    ///
+    /// # Errors
+    ///
+    /// If the address is not free.
+    pub async fn bind(address: SocketAddr, when_ready: bool) -> std::io::Result<Self> {
+        if !when_ready {
+            return TcpListener::bind(address).await.map(Self::Open);
+        }
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As TcpListener does: connections of an earlier process may still be closing.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self::WhenReady(socket))
+    }
+
+    /// Its address.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Open(listener) => listener.local_addr(),
+            Self::WhenReady(socket) => socket.local_addr(),
+        }
+    }
+
+    fn open(self) -> std::io::Result<TcpListener> {
+        const BACKLOG: u32 = 1024;
+        match self {
+            Self::Open(listener) => Ok(listener),
+            Self::WhenReady(socket) => socket.listen(BACKLOG),
+        }
+    }
 }
 
 /// What all calls share.
@@ -172,7 +230,7 @@ struct Shared {
     profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
     heavy: Heavy,
-    stopped: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     config: ServerConfig,
     metrics: Arc<Metrics>,
 }
@@ -196,9 +254,15 @@ pub enum ServeError<E: std::error::Error + 'static> {
     /// The thread that loaded the model died.
     #[error("the thread that loads the model died")]
     LoadDied,
+    /// The gRPC port could not be opened.
+    #[error("the gRPC port cannot be opened; does another process listen on it?")]
+    Listen(#[source] std::io::Error),
     /// Accepted requests did not finish in time.
-    #[error("accepted requests were not finished within {} s of the stop signal", .0.as_secs())]
+    #[error("open calls were not finished within {} s of closing the port", .0.as_secs())]
     GraceExceeded(Duration),
+    /// A worker did not end.
+    #[error("a worker is stuck and was left behind")]
+    Stuck,
 }
 
 /// A generated server within the limits of the settings, with the compressions that clients may use. The servers have these
@@ -233,14 +297,16 @@ pub struct Parts {
 
 /// Serves until `shutdown` completes, then finishes what was accepted.
 ///
-/// The port answers at once; health is NOT_SERVING and calls are UNAVAILABLE until `load` has given a scorer. Every
-/// message of `reload` has `load` called again, with the scorer that serves: what it gives takes that one's place
-/// between two calls, and if it gives an error all stays as it is.
-/// Stopping goes: not ready, stop accepting, finish calls, drain and join the workers.
+/// The gRPC port opens when `load` has given a scorer; or it is open at once, and health is NOT_SERVING and calls are UNAVAILABLE
+/// until then. Every message of `reload` has `load` called again, with the scorer that serves: what it gives takes
+/// that one's place between two calls, and if it gives an error all stays as it is.
+///
+/// Stopping goes: say that it is not ready and serve on for a while, so that proxies and clients turn away; close the gRPC
+/// port and send GOAWAY; finish open calls; join the sinks and workers; close the HTTP port, which answers probes until then.
 ///
 /// # Errors
 ///
-/// If the first model cannot be loaded, or the grace period runs out.
+/// If the first model cannot be loaded, the port cannot be opened, the grace period runs out, or a worker is stuck.
 pub async fn serve<E>(
     listeners: Listeners,
     config: &ServerConfig,
@@ -252,13 +318,13 @@ pub async fn serve<E>(
 where
     E: std::error::Error + Send + 'static,
 {
-    let (stop, stopped) = watch::channel(false);
+    let (phase, phases) = watch::channel(Phase::Starting);
     let shared = Arc::new(Shared {
         scorer: ArcSwapOption::empty(),
         profiles,
         in_flight: InFlight::new(config),
         heavy: Heavy::default(),
-        stopped: stopped.clone(),
+        phase: phases.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),
     });
@@ -275,20 +341,48 @@ where
     let most = config.max_connections.min(shares.grpc);
     let settings = transport(config, "grpc", protocol(&config.web_origins), most);
     let service = front::service(routes, config.web_origins.clone());
-    let serving = net::serve(listeners.grpc, service, settings, Arc::clone(&metrics), &drain);
+    let http_address = listeners.http.as_ref().and_then(|http| http.local_addr().ok());
+    let (ready, warm) = oneshot::channel::<()>();
+    let (open, opened) = oneshot::channel::<()>();
+    let serving = async {
+        let at_once = matches!(listeners.grpc, Port::Open(_));
+        // Without a model there is nothing to serve: `ending` says why.
+        if !at_once && warm.await.is_err() {
+            return Ok(());
+        }
+        let listener = listeners.grpc.open().map_err(ServeError::Listen)?;
+        let (address, http) = (listener.local_addr().ok(), http_address.map(tracing::field::display));
+        tracing::info!(address = address.map(tracing::field::display), http_address = http, "listening");
+        if open.send(()).is_err() {
+            tracing::debug!("the server stops already");
+        }
+        net::serve(listener, service, settings, Arc::clone(&metrics), &drain).await;
+        Ok(())
+    };
     let probed = Arc::clone(&shared);
-    let while_serving = move || probed.scorer.load_full().filter(|_| !*probed.stopped.borrow());
+    let while_serving =
+        move || probed.scorer.load_full().filter(|_| *probed.phase.borrow() == Phase::Serving);
+    // Probes are answered until the end.
+    let http_drain = Drain::default();
     let http = async {
         if let Some(listener) = listeners.http {
             let settings = transport(config, "http", Protocol::Http1, shares.http);
-            http::serve(listener, metrics, Arc::new(while_serving), settings, &drain).await;
+            let metrics = Arc::clone(&metrics);
+            http::serve(listener, metrics, Arc::new(while_serving), settings, &http_drain).await;
         }
     };
     let load = Arc::new(load);
     let keeping = async {
-        let scorer = loaded(&load, None).await?;
+        let (scorer, load_s) = loaded(&load, None).await?;
+        let model = scorer.fingerprint().to_owned();
         install(&shared, scorer);
+        if ready.send(()).is_ok() && opened.await.is_err() {
+            // The port could not be opened, which ends the server.
+            return std::future::pending().await;
+        }
+        phase.send_replace(Phase::Serving);
         set_health(&health, ServingStatus::Serving).await;
+        tracing::info!(model, load_s, "ready");
         let mut kept = shared.profiles.is_some();
         if !kept {
             health.set_service_status(PROFILES, ServingStatus::NotServing).await;
@@ -314,41 +408,55 @@ where
             result = keeping => result,
             () = shutdown => Ok(()),
         };
-        tracing::info!("stopping");
+        let delay = if *phase.borrow() == Phase::Serving { config.shutdown_delay } else { Duration::ZERO };
+        tracing::info!(delay_s = delay.as_secs_f64(), "stopping");
+        phase.send_replace(Phase::Leaving);
         set_health(&health, ServingStatus::NotServing).await;
+        // Proxies and clients turn away meanwhile.
+        tokio::time::sleep(delay).await;
+        tracing::info!(calls = shared.in_flight.count(), "closing the gRPC port");
         // Ends the health watches, which would otherwise keep their connections open.
         for service in health_names() {
             health.clear_service_status(service).await;
         }
-        stop.send_replace(true);
+        phase.send_replace(Phase::draining(tokio::time::Instant::now(), config.shutdown_grace));
         drain.start();
         ended
     };
     let limit = async {
-        until(stopped.clone()).await;
+        phase::draining(phases.clone()).await;
         tokio::time::sleep(config.shutdown_grace).await;
     };
     let quiet = async {
-        until(stopped.clone()).await;
+        phase::draining(phases.clone()).await;
         shared.in_flight.idle().await;
-        Ok(())
     };
     // Answered is done: connections that are still open then are closed.
-    let serving = async {
+    let answering = async {
         tokio::select! {
-            _ = async { tokio::join!(serving, http) } => Ok(()),
-            done = quiet => done,
+            served = serving => served,
+            () = quiet => Ok(()),
         }
     };
-    let outcome = tokio::select! {
-        (served, ended) = async { tokio::join!(serving, ending) } => ended.and(served),
-        () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
+    let serving = async {
+        let outcome = tokio::select! {
+            outcome = async { tokio::try_join!(answering, ending) } => outcome.map(|_| ()),
+            () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
+        };
+        drain.cut();
+        let joined = join_threads(Arc::clone(&shared), sinks, config.join_within).await;
+        http_drain.start();
+        if tokio::time::timeout(PROBE_WITHIN, http_drain.closed()).await.is_err() {
+            http_drain.cut();
+        }
+        tracing::info!("stopped");
+        if joined { outcome } else { outcome.and(Err(ServeError::Stuck)) }
     };
-    drain.cut();
-    join_workers(shared, sinks).await;
-    tracing::info!("stopped");
-    outcome
+    tokio::join!(serving, http).0
 }
+
+/// How long an answer on the HTTP port may take at the end.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a client may send on one stream before the server reads it.
 ///
@@ -399,7 +507,8 @@ fn reflection() -> Routes {
     Routes::new(reflection().build_v1().expect(built)).add_service(reflection().build_v1alpha().expect(built))
 }
 
-async fn loaded<E, L>(load: &Arc<L>, current: Option<Arc<Scorer>>) -> Result<Scorer, ServeError<E>>
+/// A scorer, and how many seconds that took.
+async fn loaded<E, L>(load: &Arc<L>, current: Option<Arc<Scorer>>) -> Result<(Scorer, f64), ServeError<E>>
 where
     E: std::error::Error + Send + 'static,
     L: Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
@@ -410,8 +519,7 @@ where
         .await
         .map_err(|_| ServeError::LoadDied)?
         .map_err(ServeError::Load)?;
-    tracing::info!(model = scorer.fingerprint(), load_s = started.elapsed().as_secs_f64(), "ready");
-    Ok(scorer)
+    Ok((scorer, started.elapsed().as_secs_f64()))
 }
 
 /// Calls that come from now on go to this scorer; gives the one that served before.
@@ -429,7 +537,8 @@ where
     let loaded = loaded(load, shared.scorer.load_full()).await;
     shared.metrics.reload_tried(loaded.is_ok());
     match loaded {
-        Ok(scorer) => {
+        Ok((scorer, load_s)) => {
+            tracing::info!(model = scorer.fingerprint(), load_s, "ready");
             if let Some(old) = install(shared, scorer) {
                 retire(old).await;
             }
@@ -486,21 +595,26 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the server.
-    if stopped.wait_for(|stop| *stop).await.is_err() {
-        tracing::debug!("the stop signal's sender is gone");
+/// Ends the sinks and the workers, and says whether the workers have ended.
+async fn join_threads(shared: Arc<Shared>, sinks: Sinks, within: Duration) -> bool {
+    let sinks = tokio::task::spawn_blocking(move || drop(sinks));
+    let workers = async {
+        if let Some(scorer) = shared.scorer.swap(None) {
+            join(scorer).await;
+        }
+    };
+    let (sinks, workers) =
+        tokio::join!(tokio::time::timeout(within, sinks), tokio::time::timeout(within, workers));
+    match sinks {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::error!("the sinks could not be joined"),
+        // What they have not delivered they deliver after the next start.
+        Err(_) => tracing::warn!("a sink still waits for its receiver and is left behind"),
     }
-}
-
-async fn join_workers(shared: Arc<Shared>, sinks: Sinks) {
-    // What they have not delivered they deliver after the next start.
-    if tokio::task::spawn_blocking(move || drop(sinks)).await.is_err() {
-        tracing::error!("the sinks could not be joined");
+    if workers.is_err() {
+        tracing::error!("a worker is stuck and is left behind");
     }
-    if let Some(scorer) = shared.scorer.swap(None) {
-        join(scorer).await;
-    }
+    workers.is_ok()
 }
 
 /// Dropping the last scorer drains and joins its threads, which must not hold up the async runtime.

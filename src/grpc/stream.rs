@@ -2,21 +2,21 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
-use futures_util::future::{self, BoxFuture};
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tonic::{Status, Streaming};
 
+use super::Shared;
 use super::answer_size::texts_fit;
 use super::call::Call;
 use super::convert::{Checked, MAX_MESSAGE_ID_BYTES};
+use super::phase::Halt;
 use super::status::{Failure, OK, item_name, name};
 use super::v1::stream_analyze_sentiment_response::Outcome;
 use super::v1::{AnalyzeSentimentResponse, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse};
 use super::violations::Violations;
-use super::{Shared, until};
 use crate::scoring::{Caller, Scorer};
 
 /// The answers of one stream.
@@ -31,8 +31,7 @@ struct Conversation {
     shared: Arc<Shared>,
     call: Call,
     requests: Streaming<StreamAnalyzeSentimentRequest>,
-    /// Completes when no more is to be read although the caller has more.
-    halt: BoxFuture<'static, Failure>,
+    halt: Halt,
     /// Who scores the texts on their way; nobody while there are none, so that a silent stream keeps no old model.
     serving: Option<(Arc<Scorer>, Arc<Caller>)>,
     flying: Flying,
@@ -77,7 +76,7 @@ pub(super) fn answers(
     requests: Streaming<StreamAnalyzeSentimentRequest>,
 ) -> Result<Answers, Failure> {
     shared.scorer()?;
-    let halt = halt(&shared, call.deadline).boxed();
+    let halt = Halt::new(&shared, call.deadline);
     let conversation = Conversation {
         flying: Flying::AsDone(FuturesUnordered::new()),
         received: 0,
@@ -95,23 +94,6 @@ pub(super) fn answers(
     })))
 }
 
-/// Completes when a stream is to be read no more although its caller has more: the server stops, or the deadline passes.
-pub(super) fn halt(shared: &Shared, deadline: Option<Instant>) -> impl Future<Output = Failure> + use<> {
-    let stopped = shared.stopped.clone();
-    async move {
-        let late = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = until(stopped) => Failure::Stopping,
-            () = late => Failure::DeadlineExceeded,
-        }
-    }
-}
-
 impl Conversation {
     async fn next(&mut self) -> Option<Result<StreamAnalyzeSentimentResponse, Status>> {
         let (window, idle) = (self.shared.config.stream_window, self.shared.config.stream_idle);
@@ -124,7 +106,7 @@ impl Conversation {
                     }
                     return Some(Ok(answer));
                 }
-                failure = &mut self.halt, if self.open => {
+                failure = self.halt.reached(), if self.open => {
                     if matches!(failure, Failure::DeadlineExceeded) {
                         self.flying = Flying::AsDone(FuturesUnordered::new());
                     }
@@ -156,6 +138,7 @@ impl Conversation {
         if self.received == 0 && message.in_order {
             self.flying = Flying::InOrder(FuturesOrdered::new());
         }
+        self.halt.heard();
         let index = self.received;
         self.received += 1;
         // One that is too long is not given back; the index tells which it was.

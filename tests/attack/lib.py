@@ -58,7 +58,9 @@ class Server:
             stderr=subprocess.PIPE, text=True, preexec_fn=self._limit if self.files else None)
         # A pipe that nobody reads would stop the server.
         threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True).start()
-        until(self.is_ready, 120, "the server is not ready: " + "".join(self.log[-20:]))
+        until(lambda: self.is_ready() or self.process.poll() is not None, 120, "the server is not ready")
+        if self.process.poll() is not None:
+            sys.exit("the server ended: " + "".join(self.log[-20:]))
 
     def _limit(self) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))

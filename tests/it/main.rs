@@ -26,6 +26,7 @@ mod grpc;
 mod health;
 mod hostile;
 mod layering;
+mod lifecycle;
 mod limits;
 mod observe;
 mod overload;

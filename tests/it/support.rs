@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
-use arom::grpc::{self, Listeners, Parts, ServerConfig};
+use arom::grpc::{self, Listeners, Parts, Port, ServerConfig};
 use arom::model::{Bundle, Runtime};
 use arom::profile::{Book, Clock, Disk, Keeper, Terms, Upkeep};
 use arom::scoring::{Scorer, ScoringConfig};
@@ -62,7 +62,11 @@ pub fn open_scorer(config: &ScoringConfig, metrics: Arc<Metrics>) -> Scorer {
 }
 
 pub fn server_config() -> ServerConfig {
-    ServerConfig { listen: ([127, 0, 0, 1], 0).into(), ..ServerConfig::default() }
+    ServerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shutdown_delay: Duration::ZERO,
+        ..ServerConfig::default()
+    }
 }
 
 type Patient =
@@ -138,7 +142,7 @@ impl Server {
         let address = format!("http://{}", grpc.local_addr().expect("bound"));
         let (stop, stopped) = oneshot::channel::<()>();
         let (reload, reloads) = mpsc::channel(1);
-        let listeners = Listeners { grpc, http: None };
+        let listeners = Listeners { grpc: Port::Open(grpc), http: None };
         let served = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or(()) };
             let served = grpc::serve(listeners, &config, parts, load, reloads, stopped);
@@ -339,6 +343,9 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
+/// The setting of how long a server serves on after SIGTERM; a flag goes before it.
+const DELAY: &str = "AROM_SHUTDOWN_DELAY_SECONDS";
+
 /// An `arom serve` process, killed when dropped.
 pub struct Process {
     pub child: Child,
@@ -368,6 +375,10 @@ impl Process {
 
     /// By a command that needs no more arguments.
     pub fn run_plain(mut command: Command) -> Self {
+        // No proxy has to turn away from a server of a test, unless the test says so.
+        if command.get_envs().all(|(name, _)| name != DELAY) {
+            command.env(DELAY, "0");
+        }
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let line = wait_for_line(&mut log, "listening");

@@ -146,7 +146,8 @@ def main(arom: str) -> None:
         ("grpc.max_reconnect_backoff_ms", 10)])
     client = stubs.SentimentServiceStub(channel)
     http = f"127.0.0.1:{free_port()}"
-    with subprocess.Popen([arom, "serve", "--listen", address, "--http-listen", http]) as server:
+    with subprocess.Popen([arom, "serve", "--listen", address, "--http-listen", http,
+                           "--listen-when-ready", "false", "--shutdown-delay-seconds", "0"]) as server:
         try:
             for name, step in [
                 ("health", lambda: health_before_and_after(channel)),

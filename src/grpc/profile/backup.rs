@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::super::call::Call;
+use super::super::phase::Halt;
 use super::super::status::{Failure, OK, name};
-use super::super::stream::halt;
 use super::super::{Shared, v1};
 use crate::profile::{Disk, Keeper};
 
@@ -59,11 +59,13 @@ pub(super) fn pieces(shared: &Arc<Shared>, keeper: Arc<Keeper<Disk>>, mut call: 
         };
         drop(send(last));
     });
-    let mut halt = Box::pin(halt(shared, call.deadline));
+    let mut halt = Halt::new(shared, call.deadline);
     let next = async move || {
+        // A backup is in use as long as pieces are taken.
+        halt.heard();
         let piece = tokio::select! {
             biased;
-            failure = &mut halt => Err(failure),
+            failure = halt.reached() => Err(failure),
             // Without an end it was not all.
             piece = taken.recv() => piece.unwrap_or(Err(Failure::Died)),
         };

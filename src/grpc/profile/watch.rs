@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream, stream};
+use futures_util::{Stream, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::super::call::Call;
 use super::super::convert::timestamp;
+use super::super::phase::Halt;
 use super::super::status::{Failure, name};
-use super::super::stream::halt;
 use super::super::v1::watch_profiles_response::Event;
 use super::super::violations::Violations;
 use super::super::{ServerConfig, Shared, v1};
@@ -47,7 +46,7 @@ struct Watching {
     spoke: tokio::time::Instant,
     /// When it last worked, if it did.
     worked: Option<Instant>,
-    halt: BoxFuture<'static, Failure>,
+    halt: Halt,
     ended: bool,
 }
 
@@ -78,7 +77,7 @@ pub(super) fn updates(
     };
     shared.metrics.watching(1);
     let watching = Watching {
-        halt: halt(shared, call.deadline).boxed(),
+        halt: Halt::new(shared, call.deadline),
         call,
         metrics: Arc::clone(&shared.metrics),
         identity,
@@ -237,7 +236,7 @@ impl Watching {
         };
         tokio::select! {
             biased;
-            failure = &mut self.halt => Err(failure),
+            failure = self.halt.reached() => Err(failure),
             () = changed => Ok(()),
             () = tokio::time::sleep_until(self.spoke + self.heartbeat) => Ok(()),
         }
