@@ -229,10 +229,12 @@ fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said
             if quoted == key.kind.is_quoted() {
                 said.push((key.name, Said { value, source }));
             } else {
-                let wanted = match key.kind {
-                    Kind::Switch => "true or false without quotes",
-                    _ if key.kind.is_quoted() => "text between quotes",
-                    _ => "a number without quotes",
+                let wanted = if matches!(key.kind, Kind::Switch) {
+                    "true or false without quotes"
+                } else if key.kind.is_quoted() {
+                    "text between quotes"
+                } else {
+                    "a number without quotes"
                 };
                 faults.push(format!("{source}: {full} must be {wanted}"));
             }
