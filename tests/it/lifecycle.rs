@@ -93,7 +93,7 @@ async fn until_unready(http: &str) {
 
 #[tokio::test]
 async fn the_port_opens_when_the_model_is_loaded_and_probes_are_answered_before() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = Mutex::new(held);
     let load = move |_: Option<&arom::scoring::Scorer>| -> Result<_, Infallible> {
         held.lock().expect("one loads").recv().expect("the test lets it go");
@@ -129,7 +129,7 @@ async fn the_port_opens_when_the_model_is_loaded_and_probes_are_answered_before(
 #[tokio::test]
 async fn a_server_that_is_told_to_stop_while_it_loads_stops_at_once() {
     let config = ServerConfig { shutdown_delay: HOUR, ..server_config() };
-    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
     let held = Mutex::new(held);
     let server = Server::with(config, move |_| {
         held.lock().expect("one loads").recv().unwrap_or_default();
@@ -212,7 +212,7 @@ async fn a_sink_whose_receiver_is_away_does_not_hold_up_the_end() {
     let recording = Recording {
         customer_id: "c1".to_owned(),
         event_id: "e1".to_owned(),
-        event_time: Some(std::time::SystemTime::now().into()),
+        event_time: Some(prost_types::Timestamp { seconds: jiff::Timestamp::now().as_second(), nanos: 0 }),
         ..Recording::default()
     };
     let request = AnalyzeSentimentRequest {
