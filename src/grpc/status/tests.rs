@@ -30,7 +30,7 @@ fn wanted(failure: &Failure) -> (Code, &'static str, bool) {
             | Outcome::Done => (Code::Internal, "NOT_RECORDED", false),
         },
         Failure::Keep(_) | Failure::Storage(_) => (Code::Unavailable, "STORE_UNAVAILABLE", true),
-        Failure::Died => (Code::Internal, "READING_FAILED", false),
+        Failure::Died => (Code::Internal, "WORK_FAILED", false),
         Failure::Score(ScoreError::QueueFull { .. }) => (Code::ResourceExhausted, "QUEUE_FULL", true),
         Failure::Score(ScoreError::Tokenize(_) | ScoreError::Inference(_) | ScoreError::WorkerLost) => {
             (Code::Internal, "INFERENCE_FAILED", false)
