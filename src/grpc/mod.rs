@@ -38,8 +38,8 @@ use call::InFlight;
 use conversation::Conversations;
 pub use front::{Origins, OriginsError};
 use guarded::Guarded;
-pub(crate) use json::to_json;
-use profile::Profiles;
+pub(crate) use json::{from_json, to_json};
+use profile::{Profiles, Watched};
 pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
 use status::Failure;
@@ -246,7 +246,10 @@ where
     let texts = limited!(shared, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
     let conversations =
         limited!(shared, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
-    let profiles = limited!(shared, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
+    let profiles = Arc::new(Profiles::new(Arc::clone(&shared)));
+    let generated = limited!(shared, ProfileServiceServer::from_arc(Arc::clone(&profiles)));
+    let watched = Watched::new(generated, profiles, config.max_message_bytes);
+    let profiles = Guarded::new(watched, Arc::clone(&shared.metrics));
     let routes = reflection().add_service(health_service);
     let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
     let drain = Drain::default();
