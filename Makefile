@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack attack-soak check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-flaky check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -29,6 +29,9 @@ attack: ## what strangers may do to a server: each script prints what it measure
 attack-soak: ## half an hour of everything at once; SECONDS=60 for a shorter run
 	cargo build --release
 	python3 tests/attack/long/mixed_soak.py $(SECONDS)
+
+check-flaky: ## the suite ten times idle, ten times under load, and with 1, 2 and 8 test threads; hours
+	tests/repeat.sh
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium
 	mkdir -p target/page

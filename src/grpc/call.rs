@@ -12,7 +12,7 @@ use tonic::{Response, Status};
 use tracing::{Instrument, Span};
 
 use super::Shared;
-use super::status::{CANCELLED, Failure, OK, name};
+use super::status::{CANCELLED, Failure, OK, is_server_fault, name, number};
 use crate::scoring::{Refused, RetryLine, chance};
 use crate::telemetry;
 
@@ -125,19 +125,11 @@ impl Call {
         method: &'static str,
         metadata: &MetadataMap,
     ) -> Result<Self, Status> {
-        let span = tracing::info_span!(
-            "call",
-            otel.name = format!("{service}/{method}"),
-            otel.kind = "server",
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.status = tracing::field::Empty,
-        );
         let given = [TRACEPARENT, TRACESTATE]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
-        telemetry::adopt(&span, &given.collect::<HashMap<_, _>>());
+        let headers = given.collect::<HashMap<_, _>>();
+        let span = telemetry::call_span(service, method, &shared.address, &headers);
         let limit = shared.config.max_calls;
         let mut calls = 0;
         let admitted = shared.in_flight.count.send_if_modified(|count| {
@@ -152,6 +144,7 @@ impl Call {
             let retry_after = shared.in_flight.retry_after(patience);
             shared.metrics.told_to_retry(retry_after);
             let refused = Status::from(Failure::TooManyCalls { retry_after });
+            end_span(&span, name(&refused));
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
             return Err(refused);
         }
@@ -212,7 +205,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.span.record("rpc.status", self.status);
+        end_span(&self.span, self.status);
         let took = self.started.elapsed();
         self.shared.metrics.request_done(self.method, self.status, took);
         self.shared.in_flight.ended(took);
@@ -221,6 +214,11 @@ impl Drop for Call {
             self.shared.metrics.in_flight(*calls);
         });
     }
+}
+
+/// Notes on the span of a call how it ended.
+fn end_span(span: &Span, status: &'static str) {
+    telemetry::call_ended(span, status, number(status), is_server_fault(status));
 }
 
 fn microseconds(time: Duration) -> u64 {

@@ -33,7 +33,7 @@ use crate::net::{self, Age, Caps, Drain, Http2, Protocol};
 use crate::profile::{Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, ServerAddress};
 use call::InFlight;
 use conversation::Conversations;
 pub use front::{Origins, OriginsError};
@@ -155,6 +155,8 @@ struct Shared {
     /// What is kept of customers and brands, if anything is.
     profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
+    /// Where the server is reached, for traces.
+    address: ServerAddress,
     stopped: watch::Receiver<bool>,
     config: ServerConfig,
     metrics: Arc<Metrics>,
@@ -237,6 +239,7 @@ where
         scorer: ArcSwapOption::empty(),
         profiles,
         in_flight: InFlight::new(config.max_calls),
+        address: ServerAddress::of(listeners.grpc.local_addr().unwrap_or(config.listen)),
         stopped: stopped.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),

@@ -209,6 +209,24 @@ pub(super) fn item_name(status: &tonic_types::Status) -> &'static str {
     code_name(Code::from_i32(status.code))
 }
 
+/// The number of a status by its name.
+pub(super) fn number(name: &str) -> i32 {
+    (0..=16).find(|code| code_name(Code::from_i32(*code)) == name).unwrap_or(Code::Unknown.into())
+}
+
+/// Whether a status is for a fault of the server, as OpenTelemetry's conventions for gRPC servers have it.
+pub(super) fn is_server_fault(name: &str) -> bool {
+    let faults = [
+        Code::Unknown,
+        Code::DeadlineExceeded,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+    ];
+    faults.into_iter().any(|code| code_name(code) == name)
+}
+
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => OK,
@@ -298,4 +316,35 @@ fn later(reason: &str, message: &str, delay: Duration) -> Status {
 
 fn whole_milliseconds(delay: Duration) -> u64 {
     u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list is that of OpenTelemetry's conventions for spans of gRPC servers.
+    #[test]
+    fn names_have_their_numbers_and_only_faults_of_the_server_are_errors() {
+        for (name, code, is_fault) in [
+            ("OK", 0, false),
+            ("CANCELLED", 1, false),
+            ("UNKNOWN", 2, true),
+            ("INVALID_ARGUMENT", 3, false),
+            ("DEADLINE_EXCEEDED", 4, true),
+            ("NOT_FOUND", 5, false),
+            ("ALREADY_EXISTS", 6, false),
+            ("PERMISSION_DENIED", 7, false),
+            ("RESOURCE_EXHAUSTED", 8, false),
+            ("FAILED_PRECONDITION", 9, false),
+            ("ABORTED", 10, false),
+            ("OUT_OF_RANGE", 11, false),
+            ("UNIMPLEMENTED", 12, true),
+            ("INTERNAL", 13, true),
+            ("UNAVAILABLE", 14, true),
+            ("DATA_LOSS", 15, true),
+            ("UNAUTHENTICATED", 16, false),
+        ] {
+            assert_eq!((number(name), is_server_fault(name)), (code, is_fault), "{name}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tonic::{Status, Streaming};
+use tracing::Instrument;
 
 use super::call::Call;
 use super::convert::{Checked, MAX_MESSAGE_ID_BYTES};
@@ -170,7 +171,7 @@ impl Conversation {
             let message_id = message_id.unwrap_or_default();
             StreamAnalyzeSentimentResponse { index, message_id, outcome: Some(outcome) }
         };
-        self.flying.push(answered.boxed());
+        self.flying.push(answered.instrument(self.call.span.clone()).boxed());
     }
 
     fn analyze(

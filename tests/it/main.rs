@@ -15,6 +15,7 @@ mod bundle;
 mod cache;
 mod chat;
 mod cli;
+mod config_check;
 mod conversation;
 mod exports;
 mod faults;
@@ -36,6 +37,7 @@ mod store;
 mod stream;
 mod support;
 mod targets;
+mod traces;
 mod transport;
 mod watch;
 
