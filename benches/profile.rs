@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! make bench-profile                                # all; needs redis-server and postgresql from Debian's packages
-//! cargo bench --bench profile -- stores             # only some: fold, keeper, stores, watch, space
+//! cargo bench --bench profile -- stores             # only some: fold, keeper, stores, watch, watchers, space
 //! CUSTOMERS=200000 make bench-profile               # with fewer customers, and events in proportion
 //! ```
 //!
@@ -73,6 +73,9 @@ fn main() {
     }
     if wanted("watch") {
         figures.extend(waiting.block_on(watch()));
+    }
+    if wanted("watchers") {
+        figures.extend(waiting.block_on(watchers()));
     }
     if wanted("stores") {
         figures.extend(waiting.block_on(compare(customers)));
@@ -280,6 +283,61 @@ async fn watch() -> Vec<Figure> {
             let name = format!("event sent to update at {watchers} watchers, {name}");
             figures.push(Figure::beside(name, quantile(&took, share), "ms", baseline));
         }
+    }
+    figures
+}
+
+/// What those who watch everything cost whoever records: 64 callers record one event a call, beside 0, 1 and 50 streams.
+///
+/// Each event changes a customer, a brand and a pair. The streams are read and decoded in this process, on the same cores.
+async fn watchers() -> Vec<Figure> {
+    const TIME: Duration = Duration::from_secs(6);
+    const CALLERS: u64 = 64;
+    let (mut figures, mut alone) = (Vec::new(), None);
+    for watchers in [0_usize, 1, 50] {
+        let path = folder("watchers");
+        let server = Arom::serve(&path);
+        let client = Arc::new(Arom::connect(&server).await);
+        let received = Arc::new(AtomicU64::new(0));
+        let mut streams = tokio::task::JoinSet::new();
+        for _ in 0..watchers {
+            let mut watching = Arom::connect(&server).await.client;
+            let stream = watching.watch_profiles(WatchProfilesRequest::default()).await;
+            let (mut stream, received) = (stream.expect("a stream").into_inner(), Arc::clone(&received));
+            streams.spawn(async move {
+                while let Ok(Some(_)) = stream.message().await {
+                    received.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while received.load(Ordering::Relaxed) < 2 * watchers as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let traffic = Traffic { customers: 10_000, now: now(), span: 60_000, kind: 'm' };
+        let next = Arc::new(AtomicU64::new(0));
+        let (started, end) = (Instant::now(), Instant::now() + TIME);
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..CALLERS {
+            let (client, next) = (Arc::clone(&client), Arc::clone(&next));
+            callers.spawn(async move {
+                while Instant::now() < end {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    client.record(vec![traffic.event(number)]).await;
+                }
+            });
+        }
+        callers.join_all().await;
+        let seconds = started.elapsed().as_secs_f64();
+        let rate = next.load(Ordering::Relaxed) as f64 / seconds;
+        let alone = *alone.get_or_insert(rate);
+        let name = format!("recorded beside {watchers} streams of everything");
+        figures.push(Figure::beside(name, rate, "events/s", ("no stream", alone)));
+        if watchers > 0 {
+            let each = received.load(Ordering::Relaxed) as f64 / seconds / watchers as f64;
+            let name = format!("  messages that each of {watchers} streams was sent");
+            figures.push(Figure::beside(name, each, "/s", ("events", rate)));
+        }
+        streams.abort_all();
     }
     figures
 }

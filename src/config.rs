@@ -2,10 +2,12 @@
 
 mod keys;
 mod layers;
+mod otel;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,9 +21,10 @@ use crate::grpc::{Origins, OriginsError, ServerConfig};
 use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::sinks::{JsonLinesConfig, SinkConfig, Webhook, WebhookConfig};
-use crate::telemetry::{self, LogFormat, TelemetryConfig};
+use crate::telemetry::{self, LogFormat, Sampling, TelemetryConfig, TracesConfig};
 use keys::{KEYS, Kind};
 use layers::{Said, Source};
+use otel::Otel;
 
 pub use layers::{CommonFlags, ServeFlags};
 
@@ -107,7 +110,8 @@ impl Config {
     /// Lists every value that cannot be, with where it was said.
     pub fn resolve(common: &CommonFlags, serve: &ServeFlags) -> Result<Self, ConfigError> {
         let mut faults = Vec::new();
-        let said = layers::gather(common, serve, &mut faults)?;
+        let otel = Otel::of_environment();
+        let said = layers::gather(common, serve, &otel, &mut faults)?;
         let (message, text) = ("server.max_message_bytes", "server.max_text_bytes");
         let values = Values(&said);
         if faults.is_empty() && values.get::<u64>(message) <= values.get(text) {
@@ -139,10 +143,17 @@ impl Config {
             faults.push(format!("server.web_origins: {error}"));
             Origins::None
         });
+        if sound {
+            faults.extend(one_port_twice(&values));
+        }
         for key in ["profile.store", "sink.jsonl_folder"] {
             if let Some(path) = values.find::<PathBuf>(key).filter(|path| path.is_file()) {
                 faults.push(format!("{key}: {} is a file, and a folder is needed", path.display()));
             }
+        }
+        let traced = said.contains_key("trace.otlp_endpoint") && !otel.disabled;
+        if traced {
+            faults.extend(otel.faults.iter().cloned());
         }
         if !faults.is_empty() {
             return Err(ConfigError::Invalid(faults));
@@ -223,8 +234,11 @@ impl Config {
                 } else {
                     LogFormat::Text
                 },
-                otlp_endpoint: values.find("trace.otlp_endpoint"),
-                sample_ratio: values.get("trace.sample_ratio"),
+                traces: values.find("trace.otlp_endpoint").filter(|_| traced).map(|endpoint| TracesConfig {
+                    endpoint,
+                    ca_file: values.find("trace.otlp_ca_file"),
+                    sampling: values.sampling(&otel),
+                }),
             },
             said,
         })
@@ -299,9 +313,25 @@ impl Values<'_> {
         self.find(name).expect("a key with a default has a value, and its kind was checked")
     }
 
+    /// OpenTelemetry's own variable decides where Arom's settings leave it open.
+    fn sampling(&self, otel: &Otel) -> Sampling {
+        let key = "trace.sample_ratio";
+        let open = self.0.get(key).is_none_or(|said| said.source == Source::Default);
+        if open && otel.sampler { Sampling::Environment } else { Sampling::Share(self.get(key)) }
+    }
+
     fn seconds(&self, name: &str) -> Duration {
         Duration::from_secs(self.get(name))
     }
+}
+
+/// Two listeners on one port: the second could not begin. Port 0 is another one each time.
+fn one_port_twice(values: &Values<'_>) -> Option<String> {
+    let grpc = values.get::<SocketAddr>("server.listen");
+    let http = values.find::<SocketAddr>("server.http_listen")?;
+    let overlap = grpc.ip() == http.ip() || grpc.ip().is_unspecified() || http.ip().is_unspecified();
+    (overlap && grpc.port() == http.port() && grpc.port() != 0)
+        .then(|| format!("server.http_listen: {http} is taken by server.listen, {grpc}; choose another port"))
 }
 
 /// The other names of customers, under the key in a file.

@@ -3,27 +3,20 @@
 mod connections;
 mod metrics;
 mod plain;
+mod traces;
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, IsTerminal};
 
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
-use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing::Span;
-use tracing::level_filters::LevelFilter;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 pub use metrics::Metrics;
+pub use traces::{Sampling, TracesConfig, traceparent};
+pub(crate) use traces::{ServerAddress, WindowTrace, call_ended, call_span, inference_failed, is_traced};
 
-use crate::secret_url::SecretUrl;
+use traces::Traces;
 
 /// What is logged and traced.
 #[derive(Clone, Debug)]
@@ -33,9 +26,7 @@ pub struct TelemetryConfig {
     /// Shape of the log lines.
     pub format: LogFormat,
     /// Where traces go by OTLP over gRPC, if anywhere.
-    pub otlp_endpoint: Option<SecretUrl>,
-    /// Share of the calls that are traced, of those whose caller has not decided.
-    pub sample_ratio: f64,
+    pub traces: Option<TracesConfig>,
 }
 
 /// Shape of the log lines.
@@ -49,7 +40,7 @@ pub enum LogFormat {
 
 /// The end of the traces' way; [`Telemetry::flush`] sends what is still held.
 #[derive(Debug)]
-pub struct Telemetry(Option<SdkTracerProvider>);
+pub struct Telemetry(Option<Traces>);
 
 /// Starts logging, and tracing if there is somewhere to send traces to. Call once, within an async runtime if
 /// traces are sent.
@@ -58,66 +49,43 @@ pub struct Telemetry(Option<SdkTracerProvider>);
 ///
 /// If the filter or the endpoint cannot be used; the message says why.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
-    // ONNX Runtime tells every allocation at info; it is heard when the filter names it.
-    let filter = &config.filter;
-    // What libraries say of their own work is for those who ask for it: the last word on a name counts.
-    let filter = format!("ort=warn,fjall=warn,lsm_tree=warn,{filter}");
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log, log.filter: {error}"))?;
+    let filter = filter(config)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let provider = config.otlp_endpoint.as_ref().map(|url| provider(url, config.sample_ratio)).transpose()?;
-    let traces = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("arom")).with_filter(LevelFilter::INFO)
-    });
-    tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
-    Ok(Telemetry(provider))
+    let traces = config.traces.as_ref().map(Traces::start).transpose()?;
+    let layer = traces.as_ref().map(Traces::layer);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(layer).init();
+    Ok(Telemetry(traces))
 }
 
-fn provider(url: &SecretUrl, sample_ratio: f64) -> Result<SdkTracerProvider, String> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(url.expose())
-        .build()
-        .map_err(|error| url.hide_in(&format!("--otlp-endpoint, trace.otlp_endpoint: {url:?}: {error}")))?;
-    let resource = Resource::builder().with_service_name("arom").build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio))))
-        .with_resource(resource)
-        .build())
+/// Whether [`start`] would take the settings.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn verify(config: &TelemetryConfig) -> Result<(), String> {
+    filter(config)?;
+    config.traces.as_ref().map_or(Ok(()), |traces| traces::verify(traces).map(drop))
+}
+
+fn filter(config: &TelemetryConfig) -> Result<EnvFilter, String> {
+    // ONNX Runtime tells every allocation at info; it is heard when the filter names it.
+    let filter = &config.filter;
+    // What libraries say of their own work is for those who ask for it: the last word on a name counts.
+    let filter = format!("ort=warn,fjall=warn,lsm_tree=warn,opentelemetry=warn,{filter}");
+    EnvFilter::try_new(filter).map_err(|error| format!("--log, log.filter: {error}"))
 }
 
 impl Telemetry {
     /// Sends the traces that are still held.
     pub fn flush(self) {
-        if let Some(Err(error)) = self.0.map(|provider| provider.shutdown()) {
-            tracing::warn!(error = chain(&error), "the last traces were not sent");
+        if let Some(traces) = self.0 {
+            traces.flush();
         }
     }
-}
-
-/// Makes a span a child of the one that a caller named by W3C trace context headers.
-pub fn adopt(span: &Span, headers: &HashMap<String, String>) {
-    if !headers.is_empty() {
-        let parent = TraceContextPropagator::new().extract(headers);
-        if let Err(error) = span.set_parent(parent) {
-            tracing::trace!(%error, "nothing is traced");
-        }
-    }
-}
-
-/// The W3C `traceparent` of a span, if it is traced.
-pub fn traceparent(span: &Span) -> Option<String> {
-    let context = span.context();
-    if !context.span().span_context().is_valid() {
-        return None;
-    }
-    let mut headers = HashMap::new();
-    TraceContextPropagator::new().inject_context(&context, &mut headers);
-    headers.remove("traceparent")
 }
 
 /// An error and its causes on one line.

@@ -1,12 +1,14 @@
 //! `arom config`: what is set, where it was said, and what there is to set.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::normalize::written;
-use super::read_bundle;
+use super::open_scorer;
+use super::verify::verify;
 use crate::config::{CommonFlags, Config, ServeFlags, default_toml, markdown_table};
 
 #[derive(Debug, Subcommand)]
@@ -17,8 +19,10 @@ pub(super) enum ConfigCommand {
     #[command(after_help = "Examples:\n  arom config show --config arom.toml\n  \
         arom config show --defaults >arom.toml")]
     Show(ShowArgs),
-    /// Check the settings and the model bundle they name, and say nothing but what is wrong: exit code 0 if nothing
-    /// is, 2 if a setting is, 1 if the bundle is.
+    /// Check what `arom serve` would refuse, and say nothing but what is wrong: exit code 0 if nothing is, 2 if a setting
+    /// or a file that it names is, 1 if the model bundle is or ONNX Runtime cannot be used.
+    ///
+    /// It changes nothing and opens no port and no profile store, so it can be run beside a server.
     #[command(after_help = "Examples:\n  arom config check --config arom.toml")]
     Check(ServeFlags),
     /// List every setting with its flag, variable, default and meaning, as a Markdown table.
@@ -39,9 +43,11 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Show(ShowArgs { defaults: true, .. }) => default_toml(),
         ConfigCommand::Show(args) => Config::resolve(common, &args.flags)?.to_toml(),
         ConfigCommand::Check(flags) => {
-            let config = Config::resolve(common, flags)?;
-            config.check_sinks()?;
-            read_bundle(&config)?;
+            let mut config = Config::resolve(common, flags)?;
+            verify(&config)?;
+            // One worker is enough to see that the model runs.
+            (config.scoring.workers, config.scoring.cache_bytes) = (1, 0);
+            open_scorer(&config, Arc::default())?;
             return Ok(());
         }
         ConfigCommand::Keys => markdown_table(),

@@ -16,6 +16,7 @@ mod serve;
 mod sink;
 mod targets;
 mod terminal;
+mod verify;
 
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ fn start(common: &CommonFlags) -> Result<Config> {
 /// As [`start`], with some of the settings of a server.
 fn start_with(common: &CommonFlags, flags: &ServeFlags) -> Result<Config> {
     let config = Config::resolve(common, flags)?;
-    let telemetry = TelemetryConfig { otlp_endpoint: None, ..config.telemetry.clone() };
+    let telemetry = TelemetryConfig { traces: None, ..config.telemetry.clone() };
     telemetry::start(&telemetry).map_err(ConfigError::invalid)?;
     Ok(config)
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::verify::verify;
 use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::descriptors::{self, Shares};
@@ -38,6 +39,7 @@ pub(super) struct ServeArgs {
 
 pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
     let config = Config::resolve(common, &args.flags)?;
+    verify(&config)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let within = runtime.enter();
     let telemetry = telemetry::start(&config.telemetry).map_err(ConfigError::invalid)?;
@@ -51,7 +53,6 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
 }
 
 async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
-    config.check_sinks()?;
     let server = &config.server;
     let metrics = Arc::new(Metrics::default());
     raise_descriptors(server.max_connections, &metrics);

@@ -570,6 +570,13 @@ pub(super) const KEYS: &[Key] = &[
         "Where to send traces by OTLP over gRPC, such as http://127.0.0.1:4317; by default nowhere",
     ),
     key(
+        "trace.otlp_ca_file",
+        ("otlp-ca-file", "AROM_OTLP_CA_FILE"),
+        Kind::Path("FILE"),
+        "",
+        "Certificates (PEM) that vouch for an otlp_endpoint at https; by default those of the system",
+    ),
+    key(
         "trace.sample_ratio",
         ("trace-sample-ratio", "AROM_TRACE_SAMPLE_RATIO"),
         Kind::Number { least: 0.0, most: 1.0 },

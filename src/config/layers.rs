@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 use super::keys::{KEYS, Key, Kind, Scope};
+use super::otel::Otel;
 use crate::files::read_text_at_most;
 use crate::secret_url::hide_urls;
 
@@ -168,12 +169,14 @@ pub(super) fn shortened(text: &str) -> String {
 pub(super) fn gather(
     common: &CommonFlags,
     serve: &ServeFlags,
+    otel: &Otel,
     faults: &mut Vec<String>,
 ) -> Result<BTreeMap<&'static str, Said>, ConfigError> {
     let defaults = KEYS.iter().filter(|key| !key.default.is_empty());
     let mut values: BTreeMap<&'static str, Said> = defaults
         .map(|key| (key.name, Said { value: key.default.to_owned(), source: Source::Default }))
         .collect();
+    values.extend(otel.said.iter().cloned());
     if let Some(file) = &common.file {
         values.extend(read(file, faults)?);
     }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span};
 
 use super::shares::{Kind, Shares, UsedUp};
-use super::status::{CANCELLED, Failure, OK, name};
+use super::status::{CANCELLED, Failure, OK, is_server_fault, name, number};
 use super::{ServerConfig, Shared};
 use crate::scoring::{Refused, RetryLine, chance};
 use crate::telemetry;
@@ -176,19 +176,11 @@ impl Call {
     ) -> Result<Self, Status> {
         let metadata = request.metadata();
         let peer = request.remote_addr().map(|address| address.ip());
-        let span = tracing::info_span!(
-            "call",
-            otel.name = format!("{service}/{method}"),
-            otel.kind = "server",
-            rpc.system = "grpc",
-            rpc.service = service,
-            rpc.method = method,
-            rpc.status = tracing::field::Empty,
-        );
         let given = [TRACEPARENT, TRACESTATE]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
-        telemetry::adopt(&span, &given.collect::<HashMap<_, _>>());
+        let headers = given.collect::<HashMap<_, _>>();
+        let span = telemetry::call_span(service, method, &shared.address, &headers);
         let deadline = deadline(metadata);
         let admitted = shared.in_flight.admit(peer, kind);
         if let Err(used_up) = admitted {
@@ -196,6 +188,7 @@ impl Call {
             let retry_after = shared.in_flight.retry_after(patience);
             shared.metrics.told_to_retry(retry_after);
             let refused = Status::from(Failure::TooManyCalls { used_up, retry_after });
+            end_span(&span, name(&refused));
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
             shared.metrics.call_refused(used_up.name());
             return Err(refused);
@@ -259,12 +252,17 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.span.record("rpc.status", self.status);
+        end_span(&self.span, self.status);
         let took = self.started.elapsed();
         self.shared.metrics.request_done(self.method, self.status, took);
         self.shared.in_flight.ended(took);
         self.shared.metrics.in_flight(self.shared.in_flight.leave(self.peer, self.kind));
     }
+}
+
+/// Notes on the span of a call how it ended.
+fn end_span(span: &Span, status: &'static str) {
+    telemetry::call_ended(span, status, number(status), is_server_fault(status));
 }
 
 fn microseconds(time: Duration) -> u64 {

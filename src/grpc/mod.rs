@@ -38,7 +38,7 @@ use crate::net::{self, Age, Caps, Drain, Http2, Protocol};
 use crate::profile::{Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, Metrics, ServerAddress};
 use call::InFlight;
 use conversation::Conversations;
 use explained::Explained;
@@ -46,9 +46,9 @@ pub use front::{Origins, OriginsError};
 use guarded::Guarded;
 use health::{HealthReporter, ServingStatus};
 use heavy::Heavy;
-pub(crate) use json::to_json;
+pub(crate) use json::{from_json, to_json};
 use phase::Phase;
-use profile::Profiles;
+use profile::{Profiles, Watched};
 pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
 use status::Failure;
@@ -184,6 +184,14 @@ pub enum Port {
 }
 
 impl Port {
+    /// Where it is, or will be, open.
+    fn address(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Open(listener) => listener.local_addr(),
+            Self::WhenReady(socket) => socket.local_addr(),
+        }
+    }
+
     /// Takes an address.
     ///
     /// # Errors
@@ -230,6 +238,8 @@ struct Shared {
     profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
     heavy: Heavy,
+    /// Where the server is reached, for traces.
+    address: ServerAddress,
     phase: watch::Receiver<Phase>,
     config: ServerConfig,
     metrics: Arc<Metrics>,
@@ -268,20 +278,20 @@ pub enum ServeError<E: std::error::Error + 'static> {
 /// A generated server within the limits of the settings, with the compressions that clients may use. The servers have these
 /// methods in common, but no trait.
 macro_rules! limited {
-    ($shared:expr, $server:expr) => {
-        Explained::new(
-            Guarded::new(
-                $server
-                    .max_decoding_message_size($shared.config.max_message_bytes)
-                    .accept_compressed(Gzip)
-                    .accept_compressed(Zstd)
-                    .send_compressed(Gzip)
-                    .send_compressed(Zstd),
-                Arc::clone(&$shared.metrics),
-            ),
-            Arc::clone(&$shared.metrics),
-        )
+    ($config:expr, $server:expr) => {
+        $server
+            .max_decoding_message_size($config.max_message_bytes)
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+            .send_compressed(Gzip)
+            .send_compressed(Zstd)
     };
+}
+
+/// A service whose panics are answered, and whose refusals by tonic are explained.
+fn guarded<S>(shared: &Shared, service: S) -> Explained<Guarded<S>> {
+    let metrics = || Arc::clone(&shared.metrics);
+    Explained::new(Guarded::new(service, metrics()), metrics())
 }
 
 /// What the server works with beside its scorer.
@@ -324,16 +334,21 @@ where
         profiles,
         in_flight: InFlight::new(config),
         heavy: Heavy::default(),
+        address: ServerAddress::of(listeners.grpc.address().unwrap_or(config.listen)),
         phase: phases.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),
     });
     let (health, health_service) = health::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let texts = limited!(shared, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
+    let texts = limited!(config, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
     let conversations =
-        limited!(shared, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
-    let profiles = limited!(shared, ProfileServiceServer::new(Profiles::new(Arc::clone(&shared))));
+        limited!(config, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
+    let profiles = Arc::new(Profiles::new(Arc::clone(&shared)));
+    let generated = limited!(config, ProfileServiceServer::from_arc(Arc::clone(&profiles)));
+    let watched = Watched::new(generated, profiles, config.max_message_bytes);
+    let (texts, conversations) = (guarded(&shared, texts), guarded(&shared, conversations));
+    let profiles = guarded(&shared, watched);
     let routes = reflection().add_service(health_service);
     let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
     let drain = Drain::default();

@@ -5,12 +5,15 @@ pub(super) mod convert;
 pub(super) mod erasures;
 mod export;
 mod list;
+mod message;
 mod watch;
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
@@ -23,6 +26,8 @@ use super::violations::Violations;
 use crate::profile::{Command, Disk, Keeper, Key, Outcome, Profile};
 use crate::scoring::{Features as Asked, ScoreError};
 use convert::Felt;
+use message::Message;
+pub(super) use message::Watched;
 
 const SERVICE: &str = "arom.v1.ProfileService";
 
@@ -30,11 +35,13 @@ const SERVICE: &str = "arom.v1.ProfileService";
 #[derive(Debug)]
 pub(super) struct Profiles {
     shared: Arc<Shared>,
+    /// Of those who watch, so many read at a time.
+    turns: Arc<Semaphore>,
 }
 
 impl Profiles {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, turns: Arc::new(Semaphore::new(1)) }
     }
 
     fn keeper(&self) -> Result<Arc<Keeper<Disk>>, Failure> {
@@ -156,6 +163,16 @@ impl Profiles {
         Ok(v1::BatchGetProfilesResponse { results: found.into_iter().zip(0..).map(result).collect() })
     }
 
+    /// Begins to tell whoever watches. [`Watched`] sends the messages as they are.
+    fn watch(&self, request: Request<v1::WatchProfilesRequest>) -> Result<Response<watch::Updates>, Status> {
+        let call = Call::enter_stream(&self.shared, SERVICE, "WatchProfiles", &request)?;
+        let mut response = Response::new(());
+        call.trace(response.metadata_mut());
+        let turns = Arc::clone(&self.turns);
+        let updates = watch::updates(&self.shared, self.keeper()?, turns, call, request.into_inner())?;
+        Ok(response.map(|()| updates))
+    }
+
     async fn erase(&self, request: v1::EraseSubjectRequest) -> Result<v1::EraseSubjectResponse, Failure> {
         let keeper = self.keeper()?;
         let customer = convert::customer(request.customer_id, &self.shared.config)?;
@@ -215,17 +232,14 @@ impl ProfileService for Profiles {
         call.answer(self.list(request.into_inner())).await
     }
 
-    type WatchProfilesStream = watch::Updates;
+    type WatchProfilesStream = BoxStream<'static, Result<v1::WatchProfilesResponse, Status>>;
 
     async fn watch_profiles(
         &self,
         request: Request<v1::WatchProfilesRequest>,
-    ) -> Result<Response<watch::Updates>, Status> {
-        let call = Call::enter_stream(&self.shared, SERVICE, "WatchProfiles", &request)?;
-        let mut response = Response::new(());
-        call.trace(response.metadata_mut());
-        let updates = watch::updates(&self.shared, self.keeper()?, call, request.into_inner())?;
-        Ok(response.map(|()| updates))
+    ) -> Result<Response<Self::WatchProfilesStream>, Status> {
+        let updates = self.watch(request)?;
+        Ok(updates.map(|updates| updates.map_ok(Message::into_response).boxed()))
     }
 
     async fn export_subject(

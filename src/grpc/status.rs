@@ -358,6 +358,24 @@ pub(super) fn item_name(status: &tonic_types::Status) -> &'static str {
     code_name(Code::from_i32(status.code))
 }
 
+/// The number of a status by its name.
+pub(super) fn number(name: &str) -> i32 {
+    (0..=16).find(|code| code_name(Code::from_i32(*code)) == name).unwrap_or(Code::Unknown.into())
+}
+
+/// Whether a status is for a fault of the server, as OpenTelemetry's conventions for gRPC servers have it.
+pub(super) fn is_server_fault(name: &str) -> bool {
+    let faults = [
+        Code::Unknown,
+        Code::DeadlineExceeded,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+    ];
+    faults.into_iter().any(|code| code_name(code) == name)
+}
+
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => OK,

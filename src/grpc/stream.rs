@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tonic::{Status, Streaming};
+use tracing::Instrument;
 
 use super::Shared;
 use super::answer_size::texts_fit;
@@ -158,7 +159,7 @@ impl Conversation {
             let message_id = message_id.unwrap_or_default();
             StreamAnalyzeSentimentResponse { index, message_id, outcome: Some(outcome) }
         };
-        self.flying.push(answered.boxed());
+        self.flying.push(answered.instrument(self.call.span.clone()).boxed());
     }
 
     fn analyze(

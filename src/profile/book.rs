@@ -7,6 +7,8 @@
 mod erasures;
 mod migrate;
 mod page;
+#[cfg(test)]
+mod reference;
 mod sheet;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::{Book, Command, Outcome, Prepared};
 use super::change::Change;
+use super::event::Key;
+use super::seen::{Lately, Seen};
 use super::storage::{Storage, StorageError, Table};
 use crate::telemetry::{self, Metrics};
 
@@ -109,6 +111,7 @@ pub struct Keeper<S> {
 struct Inner<S> {
     book: Book<S>,
     recent: RwLock<VecDeque<Arc<Change>>>,
+    lately: Mutex<Lately>,
     sequence: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
@@ -146,7 +149,8 @@ impl<S: Storage + 'static> Keeper<S> {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let sequence = watch::Sender::new(book.sequence());
-        let shared = Arc::new(Inner { book, recent: RwLock::default(), sequence, metrics });
+        let (recent, lately) = (RwLock::default(), Mutex::default());
+        let shared = Arc::new(Inner { book, recent, lately, sequence, metrics });
         let (inbox, asked) = mpsc::channel(INBOX);
         let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
         let writer =
@@ -198,6 +202,30 @@ impl<S: Storage + 'static> Keeper<S> {
     /// If they cannot be read.
     pub fn changes(&self, after: u64, most: usize) -> Result<Since, StorageError> {
         self.shared.changes(after, most)
+    }
+
+    /// What is known of a key, as it was read within the last second, if that fits; else as it is now. So however many watch, a change
+    /// is read once.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(super) fn seen(
+        &self,
+        key: &Key,
+        now: Timestamp,
+        fits: impl Fn(&Seen) -> bool,
+    ) -> Result<Option<Arc<Seen>>, StorageError> {
+        let lately = || self.shared.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lately().find(key, now, fits);
+        if found.is_some() {
+            return Ok(found);
+        }
+        let through = self.book().sequence();
+        let Some(profile) = self.book().profile(key, now)? else { return Ok(None) };
+        let seen = Arc::new(Seen::new(profile, now, through));
+        lately().put(key.clone(), Arc::clone(&seen), now);
+        Ok(Some(seen))
     }
 
     /// Whether the writer still writes.
@@ -322,6 +350,9 @@ impl<S: Storage> Inner<S> {
 
     fn publish(&self, change: Arc<Change>) {
         self.metrics.profile_changed(&change);
+        if !change.erased.is_empty() {
+            self.lately.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         for customer in change.erased.iter().filter_map(|erased| erased.customer.as_deref()) {
             for earlier in recent.iter_mut() {

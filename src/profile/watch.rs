@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::book::Profile;
 use super::change::Change;
 use super::event::Key;
 use super::keeper::{Keeper, Since};
+use super::seen::Seen;
 use super::signals::Signal;
 use super::storage::{Storage, StorageError};
 
@@ -59,7 +59,9 @@ impl Interest {
     }
 
     fn has(&self, key: &Key) -> bool {
-        self.keys.contains(key)
+        // Most who watch watch everything.
+        self.starts.first().is_some_and(String::is_empty)
+            || self.keys.contains(key)
             || (!self.starts.is_empty() && {
                 let name = key.to_string();
                 self.starts.iter().any(|start| name.starts_with(start))
@@ -89,10 +91,10 @@ impl Position {
 }
 
 /// Something that is said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Update {
     /// What is known of a key.
-    Profile(Box<Profile>),
+    Profile(Arc<Seen>),
     /// Nothing is known of it any more.
     Gone {
         /// Of what.
@@ -135,7 +137,7 @@ pub struct Watcher<S> {
     /// Whether anything was said since they came.
     fresh: bool,
     /// What is younger than the change that is being said.
-    held: BTreeMap<Key, Profile>,
+    held: BTreeMap<Key, Arc<Seen>>,
     /// Revisions that a snapshot has said ahead of their change.
     said: BTreeMap<Key, u64>,
     snapshot: Option<Snapshot>,
@@ -143,10 +145,10 @@ pub struct Watcher<S> {
 }
 
 /// A part of a snapshot.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Shown {
     /// What is known of a key.
-    Profile(Box<Profile>),
+    Profile(Arc<Seen>),
     /// A signal that was not said before, with the sequence of its change.
     Signal(u64, Signal),
 }
@@ -248,7 +250,7 @@ impl<S: Storage + 'static> Watcher<S> {
     ) -> Result<Vec<(Position, Update)>, StorageError> {
         let mut updates: BTreeMap<(u64, u32), Update> = BTreeMap::new();
         let mut latest: BTreeMap<&Key, (u64, u32)> = BTreeMap::new();
-        let mut due: BTreeMap<Key, ((u64, u32), Profile)> = BTreeMap::new();
+        let mut due: BTreeMap<Key, ((u64, u32), Arc<Seen>)> = BTreeMap::new();
         for change in changes {
             let skip = if change.sequence == position.next { position.parts } else { 0 };
             let places = (0..).map(|part| (change.sequence, part));
@@ -256,7 +258,7 @@ impl<S: Storage + 'static> Watcher<S> {
                 if let Some(key) = key.as_ref().filter(|key| self.interest.has(key)) {
                     latest.insert(key, place);
                     // What was held back for this change has its turn.
-                    if self.held.get(key).is_some_and(|held| held.revision <= place.0) {
+                    if self.held.get(key).is_some_and(|held| held.profile.revision <= place.0) {
                         due.extend(self.held.remove(key).map(|held| (key.clone(), (place, held))));
                     }
                 }
@@ -278,18 +280,19 @@ impl<S: Storage + 'static> Watcher<S> {
         }
         for (key, place) in latest {
             let said = self.said.get(key).copied();
-            let said = said.max(self.held.get(key).map(|held| held.revision));
-            let said = said.max(due.get(key).map(|(_, held)| held.revision));
+            let said = said.max(self.held.get(key).map(|held| held.profile.revision));
+            let said = said.max(due.get(key).map(|(_, held)| held.profile.revision));
             if said.is_some_and(|said| said >= place.0) {
                 continue;
             }
-            match self.keeper.book().profile(key, now)? {
-                Some(profile) if profile.revision > last => drop(self.held.insert(key.clone(), profile)),
-                Some(profile) => drop(updates.insert(place, Update::Profile(Box::new(profile)))),
+            let at_least = |seen: &Seen| seen.profile.revision >= place.0;
+            match self.keeper.seen(key, now, at_least)? {
+                Some(seen) if seen.profile.revision > last => drop(self.held.insert(key.clone(), seen)),
+                Some(seen) => drop(updates.insert(place, Update::Profile(seen))),
                 None => drop(updates.insert(place, Update::Gone { key: key.clone(), erased: false })),
             }
         }
-        updates.extend(due.into_values().map(|(place, held)| (place, Update::Profile(Box::new(held)))));
+        updates.extend(due.into_values().map(|(place, held)| (place, Update::Profile(held))));
         let placed = |((next, part), update)| (Position { next, parts: part + 1 }, update);
         Ok(updates.into_iter().map(placed).collect())
     }
@@ -364,11 +367,13 @@ impl<S: Storage + 'static> Watcher<S> {
         };
         let mut shown = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(profile) = book.profile(&key, now)? else { continue };
-            if profile.revision > snapshot.began {
-                self.said.insert(key, profile.revision);
+            // Nothing older: a change before the snapshot is not said after it.
+            let began = snapshot.began;
+            let Some(seen) = self.keeper.seen(&key, now, |seen| seen.through >= began)? else { continue };
+            if seen.profile.revision > began {
+                self.said.insert(key, seen.profile.revision);
             }
-            shown.push(Shown::Profile(Box::new(profile)));
+            shown.push(Shown::Profile(seen));
         }
         Ok(Some(shown))
     }

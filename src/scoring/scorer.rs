@@ -27,7 +27,7 @@ use crate::model::{
     Bundle, Calibration, Distributions, Inference, Label, Model, Probabilities, Runtime, SessionError,
     TokenId, Tokenizer, TokenizerError,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
 
 pub use outline::Outline;
@@ -40,6 +40,9 @@ const PATIENT_GLANCE: Duration = Duration::from_millis(100);
 
 /// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
 const SHORT_BYTES: usize = 1024;
+
+/// Texts of one caller that have spans of their own in a trace: a stream may have millions.
+const TRACED_TEXTS: usize = 32;
 
 /// Settings of the scorer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,6 +285,7 @@ impl Scorer {
             engine: Arc::clone(&self.engine),
             turn: Mutex::new(asker),
             flying: AtomicUsize::new(0),
+            to_trace: AtomicUsize::new(TRACED_TEXTS),
             landed: Notify::new(),
         }
     }
@@ -335,6 +339,8 @@ pub struct Caller {
     turn: Mutex<Asker>,
     /// Texts that are queued or with a worker.
     flying: AtomicUsize,
+    /// Texts that may still have spans of their own.
+    to_trace: AtomicUsize,
     landed: Notify,
 }
 
@@ -551,6 +557,13 @@ impl Caller {
         Ok((engine.merge(rows, &inferred), flight))
     }
 
+    /// Whether the next text has spans of its own.
+    fn traces(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        telemetry::is_traced()
+            && self.to_trace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
     /// Queues the windows of a text, if need be when others of the same caller are done.
     async fn queue(
         &self,
@@ -560,8 +573,9 @@ impl Caller {
         let workers = &self.engine.workers;
         // When a patient caller's time in the line of refused callers comes.
         let mut due = Instant::now();
+        let traced = self.traces();
         loop {
-            match workers.submit(asker, rows) {
+            match workers.submit(asker, rows, traced) {
                 Ok(tickets) => {
                     self.flying.fetch_add(1, Ordering::AcqRel);
                     asker.admitted = true;

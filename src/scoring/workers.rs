@@ -12,7 +12,7 @@ use super::queue::{Ahead, CallerId, Place, Queue, Waiting};
 use super::retry_line::{Arrival, Refused, RequestKey, RetryLine};
 use super::scorer::ScoreError;
 use crate::model::{Inference, Logits, TokenId};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics, WindowTrace};
 
 /// What a worker answers for one window.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ struct Job {
     row: Vec<TokenId>,
     queued: Instant,
     reply: oneshot::Sender<Answer>,
+    trace: WindowTrace,
 }
 
 impl Waiting for Job {
@@ -241,14 +242,20 @@ impl Workers {
         Self { shared, threads }
     }
 
-    /// Queues the windows of one text, all or none.
-    pub(super) fn submit(&self, asker: &Asker, rows: &[Vec<TokenId>]) -> Result<Vec<Ticket>, NotQueued> {
+    /// Queues the windows of one text, all or none. If it is traced, the spans of each window belong to the current one.
+    pub(super) fn submit(
+        &self,
+        asker: &Asker,
+        rows: &[Vec<TokenId>],
+        traced: bool,
+    ) -> Result<Vec<Ticket>, NotQueued> {
         let queued = Instant::now();
         let (jobs, replies): (Vec<_>, Vec<_>) = rows
             .iter()
             .map(|row| {
                 let (reply, receiver) = oneshot::channel();
-                (Job { row: row.clone(), queued, reply }, receiver)
+                let trace = if traced { WindowTrace::queued(row.len()) } else { WindowTrace::none() };
+                (Job { row: row.clone(), queued, reply, trace }, receiver)
             })
             .unzip();
         let key = self.shared.key(asker, rows);
@@ -370,16 +377,22 @@ fn yield_to_sockets() {
 /// are grouped is a matter of speed alone.
 fn run(shared: &Shared, session: &mut dyn Inference, batch: Vec<Job>) {
     let (mut rows, mut callers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for Job { row, queued, reply } in batch {
+    let (count, tokens) = (batch.len(), batch.iter().map(Waiting::tokens).sum());
+    for Job { row, queued, reply, trace } in batch {
         rows.push(row);
-        callers.push((queued, reply));
+        callers.push((queued, reply, trace.infer(count, tokens)));
     }
     let started = Instant::now();
     let result = session.run(&rows, shared.padding);
     let infer = started.elapsed();
-    shared.metrics.batch_done(&rows, rows.iter().map(Vec::len).sum());
+    shared.metrics.batch_done(&rows, tokens);
     let mut found = result.map(Vec::into_iter).map_err(Arc::new);
-    for (queued, reply) in callers {
+    for (queued, reply, span) in callers {
+        if found.is_err() {
+            telemetry::inference_failed(&span);
+        }
+        // The span ends before the answer goes out, so that it is not later than the call's.
+        drop(span);
         let queue = started.saturating_duration_since(queued);
         tell(
             reply,

@@ -35,9 +35,8 @@ impl Envelope {
 
     pub(super) fn seal(&self, parcel: &Parcel) -> Value {
         let (kind, time, data) = match &parcel.update {
-            Update::Profile(profile) => {
-                let now = jiff::Timestamp::now();
-                ("arom.v1.profile.updated", now, sealed::profile(profile, now))
+            Update::Profile(seen) => {
+                ("arom.v1.profile.updated", seen.time, sealed::profile(&seen.profile, seen.time))
             }
             Update::Gone { key, erased } => {
                 let kind = if *erased { "arom.v1.profile.erased" } else { "arom.v1.profile.gone" };

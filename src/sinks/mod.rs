@@ -208,7 +208,7 @@ impl Sink {
             let level = updates.is_empty();
             let parcels = updates.into_iter().map(|(position, update)| {
                 let key = match &update {
-                    Update::Profile(profile) => profile.key.clone(),
+                    Update::Profile(seen) => seen.profile.key.clone(),
                     Update::Gone { key, .. } => key.clone(),
                     Update::Signal(signal) => signal.key.clone(),
                 };

@@ -13,20 +13,9 @@ use arom::grpc::v1::{
 use arom::model::{Distributions, Label, Observation};
 use arom::telemetry::Metrics;
 use arom::text::Script;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server as Transport};
-use tonic::{Request, Response, Status};
+use tonic::transport::Channel;
 
-use crate::support::{PATIENCE, Process, http_get, http_get_as, repository};
+use crate::support::{Process, http_get, http_get_as, repository};
 
 #[tokio::test]
 async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
@@ -177,69 +166,6 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_there_are() {
             assert!(known, "{file} asks for {name}");
         }
     }
-}
-
-/// A collector that hands on what it is sent.
-struct Collector(mpsc::Sender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.send(request.into_inner()).await.expect("the test listens");
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-#[tokio::test]
-async fn a_call_is_a_span_of_its_callers_trace() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-    let (sender, mut exports) = mpsc::channel(64);
-    let collector = TraceServiceServer::new(Collector(sender));
-    let collecting = tokio::spawn(
-        Transport::builder().add_service(collector).serve_with_incoming(TcpIncoming::from(listener)),
-    );
-    // A quiet log silences no trace.
-    let mut server = Process::start(&["--otlp-endpoint", &endpoint, "--log", "info"]);
-    server.wait_for("ready");
-    let mut client =
-        SentimentServiceClient::connect(format!("http://{}", server.address)).await.expect("it listens");
-    let trace_id = "0af7651916cd43dd8448eb211c80319c";
-    let mut request = Request::new(AnalyzeSentimentRequest {
-        text: "ดีมาก".to_owned(),
-        ..AnalyzeSentimentRequest::default()
-    });
-    let parent = format!("00-{trace_id}-b7ad6b7169203331-01");
-    request.metadata_mut().insert("traceparent", parent.parse().expect("a header"));
-    let answer = client.analyze_sentiment(request).await.expect("scored");
-    let own = answer.metadata().get("traceparent").expect("the server's own span").to_str().expect("ASCII");
-    assert!(own.starts_with(&format!("00-{trace_id}-")) && own != parent, "{own}");
-
-    let export = tokio::time::timeout(PATIENCE, exports.recv()).await.expect("in time");
-    let export = export.expect("an export");
-    let resource = &export.resource_spans[0];
-    let attributes = &resource.resource.as_ref().expect("a resource").attributes;
-    let service = attributes.iter().find(|attribute| attribute.key == "service.name").expect("a service");
-    let name = service.value.as_ref().and_then(|value| value.value.clone());
-    assert_eq!(name, Some(Value::StringValue("arom".to_owned())));
-    let span = resource.scope_spans.iter().flat_map(|scope| &scope.spans);
-    let span =
-        span.into_iter().find(|span| span.name.ends_with("/AnalyzeSentiment")).expect("the call's span");
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!(
-        (hex(&span.trace_id).as_str(), hex(&span.parent_span_id).as_str()),
-        (trace_id, "b7ad6b7169203331")
-    );
-    assert!(own.contains(&hex(&span.span_id)));
-    let status = span.attributes.iter().find(|attribute| attribute.key == "rpc.status").expect("a status");
-    let status = status.value.as_ref().and_then(|value| value.value.clone());
-    assert_eq!(status, Some(Value::StringValue("OK".to_owned())));
-    let said = format!("{export:?}");
-    assert!(!said.contains("ดีมาก"), "no text in a trace");
-    collecting.abort();
 }
 
 #[test]

@@ -7,8 +7,9 @@ use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::record_event_result::Outcome;
 use arom::grpc::v1::{
     BatchGetProfilesRequest, Channel as Written, EraseSubjectRequest, ExportSubjectRequest, FeaturePresence,
-    FeatureValue, GetProfileRequest, Profile, ProfileEvent, ProfileKey, RecordEventsRequest, RecordStatus,
-    RetractEventsRequest, RetractStatus, ScoredText, SentimentLabel, batch_get_profiles_result,
+    FeatureValue, GetProfileRequest, ListErasuresRequest, Profile, ProfileEvent, ProfileKey,
+    RecordEventsRequest, RecordStatus, RetractEventsRequest, RetractStatus, ScoredText, SentimentLabel,
+    batch_get_profiles_result,
 };
 use prost_types::Timestamp;
 use tonic::Code;
@@ -452,6 +453,101 @@ async fn the_sample_events_are_what_the_readme_shows() {
         assert_eq!((counts.total, counts.negative), (events, negative), "{brand}");
     }
     server.stop().await.expect("a clean stop");
+}
+
+/// A device whose clock is nine minutes ahead: its event is erased with its customer, and refused when it is sent again.
+#[tokio::test]
+async fn an_erased_event_of_a_fast_clock_does_not_come_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    let mut ahead = event("fast", "c", &["b"], 0, 0.5);
+    ahead.event_time.as_mut().expect("a time").seconds += 540;
+    assert_eq!(record(&mut client, vec![ahead.clone()]).await, [Ok(RecordStatus::Recorded)]);
+    erase(&mut client, "c").await;
+    assert_eq!(record(&mut client, vec![ahead.clone()]).await, [Err(Code::FailedPrecondition)]);
+    assert_eq!(profile(&mut client, "c", "").await, Err(Code::NotFound));
+    assert_eq!(count(&profile(&mut client, "", "b").await.expect("known"), 5), 1);
+    let erasures = client.list_erasures(ListErasuresRequest::default()).await.expect("a page").into_inner();
+    assert_eq!(erasures.erasures[0].refused_through_time, ahead.event_time);
+    server.stop().await.expect("a clean stop");
+}
+
+/// What is exported is recorded again as it is: nothing of it is another event, in the same store or in a new one.
+#[tokio::test]
+async fn an_export_is_imported_without_a_conflict() {
+    let events = |customer: &'static str| {
+        (0..300_u64).map(move |number| {
+            let score = f32::from(i16::try_from(number).expect("few") - 150) / 151.3;
+            let brands: &[&str] = if number.is_multiple_of(3) { &["z", "a"] } else { &[] };
+            let id = format!("{customer}/{number}");
+            let mut event = event(&id, customer, brands, 3000 * number + 60, score);
+            // Finer than is kept; several of one moment; no channel said.
+            event.event_time.as_mut().expect("a time").nanos = 123_456_789;
+            event.channel = if number.is_multiple_of(2) { 0 } else { Written::Review.into() };
+            event
+        })
+    };
+    let text = |id: &str, text: &str| ProfileEvent {
+        felt: Some(Felt::Text(text.to_owned())),
+        ..event(id, "c", &["a"], 10, 0.0)
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(&folder.path().join("first")).await;
+    let mut client = Client::new(server.ready().await);
+    let all: Vec<ProfileEvent> = events("c").chain(events("d")).collect();
+    for events in all.chunks(200) {
+        record(&mut client, events.to_vec()).await;
+    }
+    let correction =
+        ProfileEvent { replaces_event_id: "c/7".to_owned(), ..event("right", "c", &["a"], 9, 0.5) };
+    let more = vec![text("t1", "อร่อยมาก ชอบสุด ๆ"), text("t2", "บริการแย่มาก"), correction];
+    assert_eq!(record(&mut client, more.clone()).await, [Ok(RecordStatus::Recorded); 3]);
+    let event_ids = vec!["d/5".to_owned(), "t2".to_owned()];
+    client.retract_events(RetractEventsRequest { event_ids }).await.expect("an answer");
+    let cli = async |address: &str, args: &[&str], input: String| {
+        let address = address.trim_start_matches("http://");
+        let args: Vec<String> =
+            ["profile"].iter().chain(args).chain(&["--server", address]).map(ToString::to_string).collect();
+        let run = move || {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            crate::support::run(&args, &input)
+        };
+        tokio::task::spawn_blocking(run).await.expect("it ran")
+    };
+    let mut exports = String::new();
+    for customer in ["c", "d"] {
+        let export = cli(&server.address, &["export", customer], String::new()).await;
+        exports.push_str(&crate::support::stdout(&export));
+    }
+    let told = cli(&server.address, &["import", "-"], exports.clone()).await;
+    assert_eq!(crate::support::stderr(&told), "0 recorded, 603 known already, 0 refused\n");
+    let other = Server::keeping(&folder.path().join("second")).await;
+    let mut copy = Client::new(other.ready().await);
+    let told = cli(&other.address, &["import", "-"], exports.clone()).await;
+    assert_eq!(crate::support::stderr(&told), "603 recorded, 0 known already, 0 refused\n");
+    for (customer, brand) in [("c", ""), ("d", ""), ("", "a"), ("", "z"), ("c", "a"), ("d", "z")] {
+        let mut found = Vec::new();
+        for client in [&mut client, &mut copy] {
+            let profile = profile(client, customer, brand).await.expect("known");
+            let counts: Vec<_> = profile.windows.iter().map(|window| window.counts).collect();
+            found.push((counts, profile.last_score, profile.negative_run, profile.days_since_negative));
+        }
+        assert_eq!(found[0], found[1], "{customer} {brand}");
+    }
+    // The source sends all of it to the new store, as it sent it to the first.
+    for events in all.chunks(200) {
+        let ended = record(&mut copy, events.to_vec()).await;
+        assert!(ended.iter().all(|end| *end == Ok(RecordStatus::Duplicate)), "{ended:?}");
+    }
+    assert_eq!(record(&mut copy, more).await, [Ok(RecordStatus::Duplicate); 3]);
+    // A line that is no export is told, and the rest is taken.
+    let bad = format!("{{\n  \"events\": 7\n}}\n{exports}");
+    let told = cli(&other.address, &["import", "-"], bad).await;
+    let told = crate::support::stderr(&told);
+    assert!(told.contains("line 1: has events") && told.contains("603 known already, 1 refused"), "{told}");
+    server.stop().await.expect("a clean stop");
+    other.stop().await.expect("a clean stop");
 }
 
 #[tokio::test]

@@ -162,7 +162,8 @@ fn whoever_goes_on_from_a_position_misses_nothing_and_gets_nothing_twice() {
         for (after, update) in updates.into_iter().take(taken) {
             position = after;
             match update {
-                Update::Profile(profile) => {
+                Update::Profile(seen_now) => {
+                    let profile = seen_now.profile.clone();
                     assert!(
                         seen.insert((profile.key.clone(), profile.revision)),
                         "{} came twice",

@@ -15,15 +15,19 @@ use super::super::progress::Progress;
 use super::super::rows::Lines;
 use super::{Client, refused};
 use crate::dumps::{ROW_VALUES, json_values};
-use crate::grpc::is_for_now;
 use crate::grpc::v1::profile_event::Felt;
 use crate::grpc::v1::record_event_result::Outcome;
 use crate::grpc::v1::{
-    Channel, ProfileEvent, RecordEventResult, RecordEventsRequest, RecordStatus, ScoredText, SentimentLabel,
+    Channel, ExportSubjectResponse, ProfileEvent, RecordEventResult, RecordEventsRequest, RecordStatus,
+    RetractEventsRequest, ScoredText, SentimentLabel,
 };
+use crate::grpc::{from_json, is_for_now};
 
 /// Events of one call.
 const BATCH: usize = 256;
+
+/// JSON values of an export at most: those of some 300,000 events.
+const EXPORT_VALUES: usize = 1 << 22;
 
 /// Faults that are told one by one.
 const TOLD: usize = 20;
@@ -38,10 +42,12 @@ const TOLD: usize = 20;
     channel                        review, social, line_chat or other\n  \
     event_id                       its name; if there is none, one is made of all the others\n  \
     replaces_event_id              an event that is taken back as this one is taken\n\n\
+    What `arom profile export` prints is taken as well.\n\n\
     Exit codes: 0 all is recorded or was already, 1 it failed, 3 some lines were refused.\n\n\
-    Examples:\n  arom profile import scored.jsonl\n  zcat scored.jsonl.gz | arom profile import -")]
+    Examples:\n  arom profile import scored.jsonl\n  zcat scored.jsonl.gz | arom profile import -\n  \
+    arom profile export somchai --server old:50051 | arom profile import -")]
 pub(super) struct ImportArgs {
-    /// JSON Lines; "-" for stdin.
+    /// JSON Lines, or exports; "-" for stdin.
     file: PathBuf,
 }
 
@@ -54,44 +60,96 @@ struct Counts {
 
 pub(super) async fn run(client: &mut Client, args: &ImportArgs) -> Result<()> {
     let mut lines = Lines::open(Some(&args.file))?;
-    let (progress, mut counts) = (Progress::new(None), Counts::default());
-    let mut batch: Vec<(usize, ProfileEvent)> = Vec::with_capacity(BATCH);
-    loop {
-        let next = lines.next_object()?;
-        let more = next.is_some();
-        if let Some((number, object)) = next {
-            match object.and_then(|object| event(&object)) {
-                Ok(event) => batch.push((number, event)),
-                Err(problem) => counts.tell(&progress, number, &problem),
-            }
-        }
-        if batch.len() == BATCH || (!more && !batch.is_empty()) {
-            let (numbers, events): (Vec<usize>, Vec<ProfileEvent>) = batch.drain(..).unzip();
-            let first = numbers.first().copied().unwrap_or_default();
-            let reached = counts.recorded + counts.known > 0;
-            let results = record(client, events, reached).await.with_context(|| {
-                format!("given up at line {first}; import it again: what was recorded is not recorded twice")
-            })?;
-            for (number, result) in numbers.into_iter().zip(results) {
-                match result.outcome {
-                    Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
-                        counts.recorded += 1;
-                    }
-                    Some(Outcome::Status(_)) => counts.known += 1,
-                    Some(Outcome::Error(status)) => counts.tell(&progress, number, &status.message),
-                    None => bail!("the server gave no outcome for line {number}"),
+    let mut import = Import {
+        client,
+        progress: Progress::new(None),
+        counts: Counts::default(),
+        batch: Vec::with_capacity(BATCH),
+        retracted: Vec::new(),
+    };
+    while let Some((number, object)) = lines.next_object()? {
+        match object.and_then(parsed) {
+            Ok(Line::Event(event)) => import.add(number, *event).await?,
+            Ok(Line::Export(export)) => {
+                for held in export.events {
+                    let event = held.event.unwrap_or_default();
+                    import.retracted.extend(held.retracted.then(|| event.event_id.clone()));
+                    import.add(number, event).await?;
                 }
-                progress.advance(1);
             }
-        }
-        if !more {
-            break;
+            Err(problem) => import.counts.tell(&import.progress, number, &problem),
         }
     }
-    progress.finish();
-    let Counts { recorded, known, refused } = counts;
+    import.flush().await?;
+    import.retract().await?;
+    import.progress.finish();
+    let Counts { recorded, known, refused } = import.counts;
     anstream::eprintln!("{recorded} recorded, {known} known already, {refused} refused");
     if refused > 0 { Err(Rejected(refused).into()) } else { Ok(()) }
+}
+
+/// An import that is under way.
+struct Import<'a> {
+    client: &'a mut Client,
+    progress: Progress,
+    counts: Counts,
+    /// Events to record next, with the numbers of their lines.
+    batch: Vec<(usize, ProfileEvent)>,
+    /// Events that an export says were taken back: they are, once all are recorded.
+    retracted: Vec<String>,
+}
+
+impl Import<'_> {
+    async fn add(&mut self, number: usize, event: ProfileEvent) -> Result<()> {
+        self.batch.push((number, event));
+        if self.batch.len() < BATCH { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let (numbers, events): (Vec<usize>, Vec<ProfileEvent>) = self.batch.drain(..).unzip();
+        let Some(first) = numbers.first() else { return Ok(()) };
+        let reached = self.counts.recorded + self.counts.known > 0;
+        let results = record(self.client, events, reached).await.with_context(|| {
+            format!("given up at line {first}; import it again: what was recorded is not recorded twice")
+        })?;
+        for (number, result) in numbers.into_iter().zip(results) {
+            match result.outcome {
+                Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
+                    self.counts.recorded += 1;
+                }
+                Some(Outcome::Status(_)) => self.counts.known += 1,
+                Some(Outcome::Error(status)) => self.counts.tell(&self.progress, number, &status.message),
+                None => bail!("the server gave no outcome for line {number}"),
+            }
+            self.progress.advance(1);
+        }
+        Ok(())
+    }
+
+    async fn retract(&mut self) -> Result<()> {
+        for ids in self.retracted.chunks(BATCH) {
+            let request = RetractEventsRequest { event_ids: ids.to_vec() };
+            self.client.retract_events(request).await.map_err(|status| refused(&status))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a line holds.
+enum Line {
+    Event(Box<ProfileEvent>),
+    /// What `arom profile export` printed of a customer.
+    Export(Box<ExportSubjectResponse>),
+}
+
+fn parsed(object: Map<String, Value>) -> Result<Line, String> {
+    if !object.contains_key("events") {
+        return event(&object).map(|event| Line::Event(Box::new(event)));
+    }
+    let export = from_json("ExportSubjectResponse", Value::Object(object));
+    export
+        .map(|export| Line::Export(Box::new(export)))
+        .ok_or_else(|| "has events, and is no export of `arom profile export`".to_owned())
 }
 
 impl Counts {
@@ -201,14 +259,23 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
 type Parsed = Result<Map<String, Value>, String>;
 
 impl Lines {
-    /// The next line that is not blank, with its number: its object, or what is wrong with it.
+    /// The next line that is not blank, or the next export, with its number: its object, or what is wrong with it.
     fn next_object(&mut self) -> Result<Option<(usize, Parsed)>> {
-        while let Some((number, line)) = self.numbered()? {
+        while let Some((number, mut line)) = self.numbered()? {
             if line.trim().is_empty() {
                 continue;
             }
-            if json_values(&line) > ROW_VALUES {
-                return Ok(Some((number, Err(format!("more than {ROW_VALUES} values")))));
+            let mut most = ROW_VALUES;
+            // An export goes over many lines, up to the brace that stands at the beginning of one.
+            if line == "{" {
+                most = EXPORT_VALUES;
+                while !line.ends_with("\n}") {
+                    let Some((_, next)) = self.numbered()? else { break };
+                    line.extend(["\n", &next]);
+                }
+            }
+            if json_values(&line) > most {
+                return Ok(Some((number, Err(format!("more than {most} values")))));
             }
             let object = match serde_json::from_str(&line) {
                 Ok(Value::Object(object)) => Ok(object),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
 use super::super::call::Call;
@@ -18,17 +18,18 @@ use super::super::v1::watch_profiles_response::Event;
 use super::super::violations::Violations;
 use super::super::{ServerConfig, Shared, v1};
 use super::convert;
+use super::message::{self, Message};
 use crate::profile::{Anew, Disk, Interest, Keeper, Position, Shown, Step, StorageError, Update, Watcher};
 use crate::telemetry::Metrics;
 
 /// The messages of one stream.
-pub(super) type Updates =
-    Pin<Box<dyn Stream<Item = Result<v1::WatchProfilesResponse, Status>> + Send + 'static>>;
+pub(super) type Updates = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send + 'static>>;
 
 const MAX_KEYS: usize = 1024;
 const MAX_PREFIXES: usize = 64;
 
-/// The more watch, the less often each is told, so that all of them together cost no more than so much a second.
+/// The more watch, the less often each is told: each rests for so long, or for as long as its last turn took, times the number of
+/// streams. So all of them together take half of one core at most, and whoever records goes first.
 const REST_FOR_EACH: Duration = Duration::from_micros(50);
 
 /// A stream that is being served.
@@ -39,7 +40,11 @@ struct Watching {
     /// Absent only while it works, and after its thread died.
     watcher: Option<Watcher<Disk>>,
     sequence: watch::Receiver<u64>,
-    queue: VecDeque<v1::WatchProfilesResponse>,
+    queue: VecDeque<Message>,
+    /// One watcher at a time reads, and the others send what it has read.
+    turns: Arc<Semaphore>,
+    /// How long its last turn took.
+    took: Duration,
     in_snapshot: bool,
     sent: i64,
     heartbeat: Duration,
@@ -56,10 +61,30 @@ enum Found {
     Step(Step, Option<Position>),
 }
 
+impl Found {
+    /// Has profiles encoded here, off the threads that serve sockets.
+    fn encode(&self) {
+        match self {
+            Self::Page(shown) => shown.iter().flatten().for_each(|shown| {
+                if let Shown::Profile(seen) = shown {
+                    message::encoded(seen);
+                }
+            }),
+            Self::Step(Step::Updates(updates), _) => updates.iter().for_each(|(_, update)| {
+                if let Update::Profile(seen) = update {
+                    message::encoded(seen);
+                }
+            }),
+            Self::Step(Step::Anew(_) | Step::Lost, _) => {}
+        }
+    }
+}
+
 /// Checks what is asked for and begins.
 pub(super) fn updates(
     shared: &Arc<Shared>,
     keeper: Arc<Keeper<Disk>>,
+    turns: Arc<Semaphore>,
     call: Call,
     request: v1::WatchProfilesRequest,
 ) -> Result<Updates, Failure> {
@@ -84,6 +109,8 @@ pub(super) fn updates(
         watcher: Some(watcher),
         sequence,
         queue: VecDeque::new(),
+        turns,
+        took: Duration::ZERO,
         in_snapshot: false,
         sent: 0,
         heartbeat,
@@ -104,7 +131,7 @@ impl Drop for Watching {
 }
 
 impl Watching {
-    async fn next(&mut self) -> Option<Result<v1::WatchProfilesResponse, Status>> {
+    async fn next(&mut self) -> Option<Result<Message, Status>> {
         loop {
             if self.ended {
                 return None;
@@ -122,9 +149,16 @@ impl Watching {
     /// Waits for its turn, and has the watcher find what there is to say.
     async fn turn(&mut self) -> Result<(), Failure> {
         self.wait().await?;
+        let turn = tokio::select! {
+            biased;
+            failure = &mut self.halt => return Err(failure),
+            turn = Arc::clone(&self.turns).acquire_owned() => turn.map_err(|_| Failure::Died)?,
+        };
         self.sequence.borrow_and_update();
-        self.worked = Some(Instant::now());
-        let found = self.work().await?;
+        let begun = Instant::now();
+        let found = self.work(turn).await?;
+        let ended = Instant::now();
+        (self.took, self.worked) = (ended - begun, Some(ended));
         self.take(found)
     }
 
@@ -136,7 +170,7 @@ impl Watching {
     }
 
     /// Has the watcher read, off the threads that serve sockets.
-    async fn work(&mut self) -> Result<Found, Failure> {
+    async fn work(&mut self, turn: OwnedSemaphorePermit) -> Result<Found, Failure> {
         let (now, in_snapshot) = (Timestamp::now(), self.in_snapshot);
         let mut watcher = self.watcher.take().ok_or(Failure::Died)?;
         let read = move || -> (Watcher<Disk>, Result<Found, StorageError>) {
@@ -145,6 +179,11 @@ impl Watching {
             } else {
                 watcher.step(now).map(|step| Found::Step(step, watcher.position()))
             };
+            if let Ok(found) = &found {
+                found.encode();
+            }
+            // Also if nobody waits for it any more.
+            drop(turn);
             (watcher, found)
         };
         let (watcher, found) = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?;
@@ -158,12 +197,17 @@ impl Watching {
             Found::Page(Some(shown)) => {
                 for shown in shown {
                     match shown {
-                        Shown::Profile(profile) => {
+                        Shown::Profile(seen) => {
                             self.sent += 1;
-                            self.say(None, Event::Profile(convert::profile(&profile, now)));
+                            self.queue.push_back(Message::Profile {
+                                resume_token: Vec::new(),
+                                sequence: 0,
+                                seen,
+                            });
                         }
                         // Without a token: who is cut off here has the snapshot still to come.
                         Shown::Signal(sequence, signal) => {
+                            let sequence = convert::number(sequence);
                             self.put(Vec::new(), sequence, Event::Signal(convert::signal(&signal)));
                         }
                     }
@@ -188,7 +232,11 @@ impl Watching {
             Found::Step(Step::Updates(updates), after) => {
                 for (position, update) in updates {
                     let event = match update {
-                        Update::Profile(profile) => Event::Profile(convert::profile(&profile, now)),
+                        Update::Profile(seen) => {
+                            let (resume_token, sequence) = self.place(position);
+                            self.queue.push_back(Message::Profile { resume_token, sequence, seen });
+                            continue;
+                        }
                         Update::Gone { key, erased } => {
                             Event::Gone(v1::ProfileGone { key: Some(convert::key_to(&key)), erased })
                         }
@@ -207,21 +255,27 @@ impl Watching {
         Ok(())
     }
 
+    /// The resume token and the sequence of a position.
+    fn place(&self, position: Position) -> (Vec<u8>, i64) {
+        let sequence = position.next - u64::from(position.parts == 0);
+        (token(position, self.identity), convert::number(sequence))
+    }
+
     fn say(&mut self, position: Option<Position>, event: Event) {
-        let sequence = position.map_or(0, |position| position.next - u64::from(position.parts == 0));
-        let token = position.map(|position| token(position, self.identity)).unwrap_or_default();
+        let (token, sequence) = position.map(|position| self.place(position)).unwrap_or_default();
         self.put(token, sequence, event);
     }
 
-    fn put(&mut self, resume_token: Vec<u8>, sequence: u64, event: Event) {
-        let (sequence, event) = (convert::number(sequence), Some(event));
-        self.queue.push_back(v1::WatchProfilesResponse { resume_token, sequence, event });
+    fn put(&mut self, resume_token: Vec<u8>, sequence: i64, event: Event) {
+        let event = Some(event);
+        let message = v1::WatchProfilesResponse { resume_token, sequence, event };
+        self.queue.push_back(Message::Own(Box::new(message)));
     }
 
     /// Waits for something to say: at once for the first time and within a snapshot; else for a change, if all is said, and until it has
     /// rested, or for the next heartbeat.
     async fn wait(&mut self) -> Result<(), Failure> {
-        let rest = REST_FOR_EACH * u32::try_from(self.metrics.watchers()).unwrap_or(1);
+        let rest = REST_FOR_EACH.max(self.took) * u32::try_from(self.metrics.watchers()).unwrap_or(1);
         let level = self.watcher.as_ref().is_some_and(Watcher::is_level);
         let (worked, in_snapshot) = (self.worked, self.in_snapshot);
         let changed = async {

@@ -108,3 +108,29 @@ fn an_item_has_all_that_a_call_would_have() {
         assert_eq!(status.get_details_error_info().map(|info| info.reason).as_deref(), Some(reason));
     }
 }
+
+/// The list is that of OpenTelemetry's conventions for spans of gRPC servers.
+#[test]
+fn names_have_their_numbers_and_only_faults_of_the_server_are_errors() {
+    for (name, code, is_fault) in [
+        ("OK", 0, false),
+        ("CANCELLED", 1, false),
+        ("UNKNOWN", 2, true),
+        ("INVALID_ARGUMENT", 3, false),
+        ("DEADLINE_EXCEEDED", 4, true),
+        ("NOT_FOUND", 5, false),
+        ("ALREADY_EXISTS", 6, false),
+        ("PERMISSION_DENIED", 7, false),
+        ("RESOURCE_EXHAUSTED", 8, false),
+        ("FAILED_PRECONDITION", 9, false),
+        ("ABORTED", 10, false),
+        ("OUT_OF_RANGE", 11, false),
+        ("UNIMPLEMENTED", 12, true),
+        ("INTERNAL", 13, true),
+        ("UNAVAILABLE", 14, true),
+        ("DATA_LOSS", 15, true),
+        ("UNAUTHENTICATED", 16, false),
+    ] {
+        assert_eq!((number(name), is_server_fault(name)), (code, is_fault), "{name}");
+    }
+}
