@@ -39,6 +39,8 @@ pub(super) enum Failure {
     DeadlineExceeded,
     /// The server keeps no profiles.
     ProfilesOff,
+    /// The server's clock is not where the person saw it who accepts it.
+    ClockMoved,
     /// There is no profile of that key.
     ProfileNotFound(String),
     /// What came after a resume token is not known any more.
@@ -71,6 +73,11 @@ impl From<Failure> for Status {
                 plain(Code::Unavailable, "STOPPING", "the server stops; send again what was not answered")
             }
             Failure::Transport(status) => bounded(status),
+            Failure::ClockMoved => plain(
+                Code::FailedPrecondition,
+                "CLOCK_MOVED",
+                "system_time is not the server's time of the last hour; look at GetProfileClock again",
+            ),
             Failure::ProfilesOff => plain(
                 Code::FailedPrecondition,
                 "PROFILES_OFF",
@@ -280,6 +287,11 @@ fn not_recorded(outcome: Outcome) -> Status {
             Code::OutOfRange,
             "EVENT_IN_FUTURE",
             "the event is further ahead of the server's clock than is let pass; check the clocks and the unit of event_time",
+        ),
+        Outcome::InDoubt => (
+            Code::Unavailable,
+            "CLOCK_DISTRUSTED",
+            "the server's clock jumped, so it is not known whether the event is of now or of the future; send it again later",
         ),
         Outcome::Erased => {
             (Code::FailedPrecondition, "CUSTOMER_ERASED", "the customer was erased after this happened")

@@ -10,6 +10,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 pub use disk::Disk;
 
 /// What rows are of.
@@ -135,6 +137,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// If they cannot be read.
     fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError>;
+
+    /// Whether it takes no writes now, because one failed.
+    fn is_halted(&self) -> bool {
+        false
+    }
+
+    /// When the newest of its files was written, as of when it was opened.
+    fn newest_file(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Has what was removed leave the medium, too; false, and nothing is done, while a [snapshot](Self::snapshot) still
     /// shows it.

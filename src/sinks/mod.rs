@@ -15,7 +15,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Step, Update, Watcher};
@@ -199,7 +198,7 @@ impl Sink {
         let (mut known, begin) = (delivered, Position { next: delivered + 1, parts: 0 });
         let mut watcher = Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
         loop {
-            let step = watcher.step(Timestamp::now()).map_err(|error| telemetry::chain(&error))?;
+            let step = watcher.step(self.keeper.now()).map_err(|error| telemetry::chain(&error))?;
             let updates = match step {
                 Step::Updates(updates) => updates,
                 Step::Anew(_) | Step::Lost => return Err("what it has to deliver is forgotten".to_owned()),
@@ -267,13 +266,13 @@ impl Sink {
         for parcel in batch {
             let known = match &parcel.update {
                 Update::Profile(_) | Update::Signal(_) if parcel.key.customer().is_some() => {
-                    let found = self.keeper.book().profile(&parcel.key, Timestamp::now());
+                    let found = self.keeper.book().profile(&parcel.key, self.keeper.now());
                     found.map_err(|error| Undelivered::Unreadable(telemetry::chain(&error)))?.is_some()
                 }
                 Update::Profile(_) | Update::Signal(_) | Update::Gone { .. } => true,
             };
             if known {
-                events.push(self.envelope.seal(parcel));
+                events.push(self.envelope.seal(parcel, self.keeper.now()));
             }
         }
         Ok(events)

@@ -40,7 +40,7 @@ impl Profiles {
     ) -> Result<v1::ListProfilesResponse, Failure> {
         let keeper = self.keeper()?;
         let asked = asked(request, self.shared.config.max_batch_size)?;
-        let now = Timestamp::now();
+        let now = keeper.now();
         // Whoever does not wait any more drops this, and with it the work.
         let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
+use jiff::Timestamp;
 
 use crate::descriptors::Shares;
 
@@ -53,6 +54,8 @@ pub struct Disk {
     halted: AtomicBool,
     /// How many snapshots are being shown: what they see stays on the disk.
     shown: AtomicUsize,
+    /// When the newest file was written, as of when it was opened.
+    newest: Option<Timestamp>,
 }
 
 /// That a snapshot is being shown, for as long as it lives.
@@ -95,6 +98,7 @@ impl Disk {
         let refused =
             |cause: std::io::Error| StorageError::Io { folder: folder.to_owned(), cause: Box::new(cause) };
         files::create_folder(folder).map_err(refused)?;
+        let newest = newest_file(folder);
         close_to_others(folder);
         let database = Database::builder(folder.join(ROWS))
             .cache_size(CACHE_BYTES)
@@ -126,6 +130,7 @@ impl Disk {
             mark,
             halted: AtomicBool::new(false),
             shown: AtomicUsize::new(0),
+            newest,
         })
     }
 
@@ -151,11 +156,6 @@ impl Disk {
         self.mark.lock().map_or(0, |mark| mark.commits)
     }
 
-    /// Whether it takes no more writes, because one failed.
-    pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
-    }
-
     fn table(&self, wanted: Table) -> Result<&Keyspace, StorageError> {
         self.tables.get(&wanted).ok_or(StorageError::Row { table: wanted })
     }
@@ -164,6 +164,14 @@ impl Disk {
         self.halted.store(true, Ordering::Release);
         error
     }
+}
+
+/// When the newest of a store's own files was written: its journals and its high-water mark.
+fn newest_file(folder: &Path) -> Option<Timestamp> {
+    let journals = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = journals.chain([folder.join(MARK)]);
+    let written = files.filter_map(|path| Timestamp::try_from(path.metadata().ok()?.modified().ok()?).ok());
+    written.max()
 }
 
 /// The larger of the two numbers that a mark holds: the slot that was being written when the power went may be torn.
@@ -300,6 +308,14 @@ impl Storage for Disk {
         mark.set(commits).map_err(|cause| {
             self.halt(StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })
         })
+    }
+
+    fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    fn newest_file(&self) -> Option<Timestamp> {
+        self.newest
     }
 
     fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError> {
