@@ -307,7 +307,8 @@ fn not_recorded(outcome: Outcome) -> Status {
 }
 
 fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
-    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    // The store itself says at error when it begins to refuse; this is each call.
+    tracing::debug!(error = telemetry::chain(error), "the profile store refuses");
     plain(Code::Unavailable, "STORE_UNAVAILABLE", "the profile store refuses; the server's log says why")
 }
 

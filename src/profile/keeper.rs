@@ -47,6 +47,20 @@ const JUDGED: usize = 1024;
 /// How often the clock is written to the disk though nothing else is: after a stop it is known to within this how long it lasted.
 const TICK: Duration = Duration::from_secs(600);
 
+/// It is tried again after so long, and after twice as long each time up to a few seconds, whether the disk takes writes.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// For how long the store has taken no writes, and when it is tried again.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    next: Instant,
+    pause: Duration,
+    /// What was last logged of it.
+    logged: String,
+}
+
 /// How far a sweep has come.
 #[derive(Debug, Default)]
 struct Sweep {
@@ -313,7 +327,10 @@ fn gather(first: Asked, inbox: &mut mpsc::Receiver<Asked>) -> (Vec<Command>, Ans
 }
 
 fn refuse(answers: Answers, error: &Arc<StorageError>) {
-    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    // That it takes no writes is said once, where it begins.
+    if !matches!(**error, StorageError::Halted { .. } | StorageError::Gone { .. }) {
+        tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    }
     for (_, answer) in answers {
         drop(answer.send(Err(Arc::clone(error))));
     }
@@ -518,10 +535,14 @@ impl<S: Storage> Inner<S> {
         let mut judged = Vec::new();
         let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
-        let mut pause = GLANCE;
+        let (mut pause, mut outage) = (GLANCE, None);
         while goes_on(pause) {
             let clock = self.look();
             self.metrics.profile_clock(&clock);
+            if !self.mend(&mut outage) {
+                pause = GLANCE;
+                continue;
+            }
             // What is forgotten under a wrong time does not come back.
             let may_forget = clock.distrust.is_none();
             // One that fails keeps no other from its turn.
@@ -560,6 +581,46 @@ impl<S: Storage> Inner<S> {
                         pause = REST;
                     }
                 }
+            }
+        }
+    }
+
+    /// Whether the storage takes writes. If it does not, it is tried now and then to have it take them.
+    fn mend(&self, outage: &mut Option<Outage>) -> bool {
+        let storage = self.book.storage();
+        let checked = storage.check();
+        self.metrics.profile_store(checked.is_ok(), storage.space());
+        let Err(error) = checked else { return true };
+        let now = Instant::now();
+        let lasting = outage.get_or_insert_with(|| {
+            let logged = telemetry::chain(&error);
+            tracing::error!(
+                error = logged,
+                "the profile store takes no writes; reads go on, and it is tried again by itself"
+            );
+            self.metrics.profile_outage();
+            Outage { since: now, next: now, pause: RETRY, logged }
+        });
+        if now < lasting.next {
+            return false;
+        }
+        match storage.recover() {
+            Ok(()) => {
+                let after_s = lasting.since.elapsed().as_secs_f64();
+                tracing::info!(after_s, "the profile store takes writes again");
+                self.metrics.profile_store(true, storage.space());
+                *outage = None;
+                true
+            }
+            Err(error) => {
+                let error = telemetry::chain(&error);
+                if error != lasting.logged {
+                    tracing::warn!(error, "the profile store takes no writes yet");
+                    lasting.logged = error;
+                }
+                lasting.next = Instant::now() + lasting.pause;
+                lasting.pause = (2 * lasting.pause).min(LONGEST_RETRY);
+                false
             }
         }
     }

@@ -48,7 +48,7 @@ pub use pseudonym::Pseudonyms;
 pub use seen::Seen;
 pub use series::Series;
 pub use signals::{Alarm, Figures, Rules, Signal, SignalKind};
-pub use storage::{Disk, Order, Row, See, Storage, StorageError, Table, Write};
+pub use storage::{Disk, DiskSpace, Order, Row, See, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
 pub use watch::{Anew, Interest, Position, Shown, Step, Update, Watcher};
 

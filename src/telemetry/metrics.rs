@@ -61,6 +61,10 @@ pub struct Metrics {
     profile_swept: Counter,
     profile_sweeps: Counter,
     watchers: Gauge,
+    store_writable: Gauge,
+    store_outages: Counter,
+    disk_free: Gauge,
+    disk_total: Gauge,
     clock_trusted: Gauge,
     clock_ahead: Gauge<f64, AtomicU64>,
     clock_unproven: Gauge<f64, AtomicU64>,
@@ -176,6 +180,10 @@ impl Default for Metrics {
             profile_swept: Counter::default(),
             profile_sweeps: Counter::default(),
             watchers: Gauge::default(),
+            store_writable: Gauge::default(),
+            store_outages: Counter::default(),
+            disk_free: Gauge::default(),
+            disk_total: Gauge::default(),
             clock_trusted: Gauge::default(),
             clock_ahead: Gauge::default(),
             clock_unproven: Gauge::default(),
@@ -291,6 +299,28 @@ impl Metrics {
             self.profile_swept.clone(),
         );
         registry.register("profile_sweeps", "Sweeps of the profile store", self.profile_sweeps.clone());
+        registry.register(
+            "profile_store_writable",
+            "1 while the profile store takes writes",
+            self.store_writable.clone(),
+        );
+        registry.register(
+            "profile_store_outages",
+            "How often the profile store began to take no writes",
+            self.store_outages.clone(),
+        );
+        registry.register_with_unit(
+            "profile_disk_free",
+            "Room on the disk of the profile store",
+            Unit::Bytes,
+            self.disk_free.clone(),
+        );
+        registry.register_with_unit(
+            "profile_disk_total",
+            "Size of the disk of the profile store",
+            Unit::Bytes,
+            self.disk_total.clone(),
+        );
         registry.register(
             "profile_clock_trusted",
             "1 while the profile store trusts the system's time, 0 while it forgets nothing because it does not",
@@ -516,6 +546,20 @@ impl Metrics {
     pub(crate) fn profile_swept(&self, rows: usize) {
         self.profile_sweeps.inc();
         self.profile_swept.inc_by(rows.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Whether the profile store takes writes, and the room on its disk.
+    pub(crate) fn profile_store(&self, writable: bool, space: Option<profile::DiskSpace>) {
+        self.store_writable.set(writable.into());
+        if let Some(profile::DiskSpace { free, total }) = space {
+            self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+            self.disk_total.set(i64::try_from(total).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The profile store began to take no writes.
+    pub(crate) fn profile_outage(&self) {
+        self.store_outages.inc();
     }
 
     /// How the clock of the profile store stands.

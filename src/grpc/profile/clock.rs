@@ -1,11 +1,11 @@
 //! `GetProfileClock` and `AcceptProfileClock`: which time the store goes by.
 
 use jiff::{SignedDuration, Timestamp};
-use tonic_types::FieldViolation;
 
 use super::super::convert::timestamp;
 use super::super::status::Failure;
 use super::super::v1;
+use super::super::violations::Violations;
 use super::Profiles;
 use crate::profile::{ClockState, STEP};
 
@@ -26,7 +26,7 @@ impl Profiles {
         let looked_at = request.system_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
         let Some(looked_at) = looked_at else {
             let fault = "is needed: the time that GetProfileClock gave and a person looked at";
-            return Err(Failure::Invalid(vec![FieldViolation::new("system_time", fault)]));
+            return Err(Failure::Invalid(Violations::of("system_time", fault)));
         };
         let since = keeper.clock().wall.duration_since(looked_at);
         if since < -STEP || since > LOOKED {
