@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "an index that is wrong fails the test")]
+
 use proptest::prelude::*;
 
 use super::*;

@@ -27,10 +27,10 @@ impl Disk {
             file.write_all(&noise)?;
             file.sync_all()
         });
-        fs::remove_file(&path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         tried
     }
 

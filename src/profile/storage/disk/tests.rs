@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "an index that is wrong fails the test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
