@@ -190,6 +190,7 @@ impl Config {
                 max_connection_calls: values.get("server.max_connection_calls"),
                 stream_window: values.get("server.stream_window"),
                 pseudonyms,
+                readiness_needs_store: values.get::<String>("profile.readiness") == "required",
                 keepalive: values.seconds("server.keepalive_seconds"),
                 keepalive_timeout: values.seconds("server.keepalive_timeout_seconds"),
                 max_connection_age: values.seconds("server.max_connection_age_seconds"),

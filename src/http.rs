@@ -19,20 +19,41 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Gives the scorer while the server is ready, and nothing before and after.
 pub type Serving = Arc<dyn Fn() -> Option<Arc<Scorer>> + Send + Sync>;
 
+/// What the profile store says of itself to `/readyz`.
+#[derive(Clone, Debug)]
+pub struct StoreNote {
+    /// Whether the server is ready with a store that stands so.
+    pub is_ready: bool,
+    /// What is wrong with it, a line each; empty if nothing is.
+    pub text: String,
+}
+
+/// Asks the profile store how it stands.
+pub type StoreProbe = Arc<dyn Fn() -> StoreNote + Send + Sync>;
+
 /// Answers `/metrics`, `/healthz` (the process lives) and `/readyz` (it takes calls) until `drain` has started and every
 /// connection has closed.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     serving: Serving,
+    store: StoreProbe,
     settings: Settings,
     drain: &Drain,
 ) {
     let probe = Arc::clone(&serving);
     let ready = async move || match probe() {
-        Some(scorer) if scorer.is_whole() => (StatusCode::OK, "ready\n"),
-        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "a worker died; restart\n"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        Some(scorer) if scorer.is_whole() => {
+            let StoreNote { is_ready, text } = store();
+            let (status, first) = if is_ready {
+                (StatusCode::OK, "ready\n")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+            };
+            (status, [first, &text].concat())
+        }
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "a worker died; restart\n".to_owned()),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
     };
     let scraped = Arc::clone(&metrics);
     let scrape = async move |headers: HeaderMap| {

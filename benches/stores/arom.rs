@@ -81,7 +81,7 @@ impl Linked {
     pub fn open(folder: &Path) -> Self {
         let disk = Disk::open(folder).expect("it opens");
         let book = Book::open(disk, Terms::default(), [7; 32]).expect("a book");
-        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let clock: Clock = arom::profile::system_clock();
         let keeper = Keeper::start(book, clock, Upkeep::default(), Arc::default()).expect("two threads");
         Self { keeper }
     }

@@ -1,6 +1,7 @@
 //! `arom profile`: what a server knows of customers and brands.
 
 mod backup;
+mod clock;
 mod import;
 mod live;
 
@@ -82,6 +83,8 @@ enum Command {
     Import(import::ImportArgs),
     /// The erasures that are noted: when, how many events, of a hash.
     Erasures(backup::ErasuresArgs),
+    /// Which time the store goes by, and whether the system's clock is trusted.
+    Clock(clock::ClockArgs),
     /// The whole store as it is at one moment, in a file. The server goes on.
     Backup(backup::BackupArgs),
     /// Make a store out of a backup. No server is needed, and none may run on that folder.
@@ -142,6 +145,11 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
     if let Command::Restore(args) = &args.command {
         return backup::restore(args);
     }
+    if let Command::Clock(args) = &args.command
+        && let Some(folder) = args.folder()
+    {
+        return clock::of_store(folder, args);
+    }
     wait(async {
         let mut client = connect("--server", &args.server).await?;
         match &args.command {
@@ -154,6 +162,7 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
             }
             Command::Import(args) => import::run(&mut client, args).await,
             Command::Erasures(args) => backup::erasures(&mut client, args).await,
+            Command::Clock(clock) => clock::of_server(&mut client, clock).await,
             Command::Backup(args) => backup::back_up(&mut client, args).await,
             Command::Restore(_) => Ok(()),
         }

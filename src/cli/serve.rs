@@ -14,7 +14,7 @@ use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::descriptors::{self, Shares};
 use crate::grpc::{self, Listeners, Parts, Port};
 use crate::model::Runtime;
-use crate::profile::{Book, Disk, Keeper, Pseudonyms};
+use crate::profile::{Book, Disk, Keeper, Pseudonyms, system_clock};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
@@ -129,7 +129,7 @@ pub(super) fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<
     getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
     book.go_by(config.server.pseudonyms.as_ref().map(Pseudonyms::mark))?;
-    let keeper = Keeper::start(book, Arc::new(jiff::Timestamp::now), config.profile_upkeep, metrics);
+    let keeper = Keeper::start(book, system_clock(), config.profile_upkeep, metrics);
     Ok(Some(Arc::new(keeper.context("cannot start the threads of the profile store")?)))
 }
 

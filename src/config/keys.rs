@@ -414,6 +414,13 @@ pub(super) const KEYS: &[Key] = &[
         "Most changes that are kept for those who were away",
     ),
     key(
+        "profile.readiness",
+        ("profile-readiness", "AROM_PROFILE_READINESS"),
+        Kind::Choice(&["ignored", "required"]),
+        "ignored",
+        "Whether /readyz is 503 while the profile store takes no writes: \"required\", or \"ignored\", so that scoring goes on",
+    ),
+    key(
         "profile.pseudonym_key_file",
         ("profile-pseudonym-key-file", "AROM_PROFILE_PSEUDONYM_KEY_FILE"),
         Kind::Path("FILE"),

@@ -33,9 +33,9 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 
 use crate::descriptors::Shares;
-use crate::http;
+use crate::http::{self, StoreNote};
 use crate::net::{self, Age, Caps, Drain, Http2, Protocol};
-use crate::profile::{Disk, Keeper, Pseudonyms};
+use crate::profile::{ClockState, Disk, Keeper, Pseudonyms};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics, ServerAddress};
@@ -101,6 +101,8 @@ pub struct ServerConfig {
     pub stream_window: usize,
     /// The other names of customers, if they are to be kept under such.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Whether the server is ready only while its profile store takes writes.
+    pub readiness_needs_store: bool,
     /// When a silent connection is pinged.
     pub keepalive: Duration,
     /// How long the answer to a ping may take.
@@ -148,6 +150,7 @@ impl Default for ServerConfig {
             max_connection_calls: 1024,
             stream_window: 512,
             pseudonyms: None,
+            readiness_needs_store: false,
             keepalive: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(3600),
@@ -375,6 +378,8 @@ where
         Ok(())
     };
     let probed = Arc::clone(&shared);
+    let store = Arc::clone(&shared);
+    let store_note = move || StoreHealth::note(&store);
     let while_serving =
         move || probed.scorer.load_full().filter(|_| *probed.phase.borrow() == Phase::Serving);
     // Probes are answered until the end.
@@ -382,8 +387,8 @@ where
     let http = async {
         if let Some(listener) = listeners.http {
             let settings = transport(config, "http", Protocol::Http1, shares.http);
-            let metrics = Arc::clone(&metrics);
-            http::serve(listener, metrics, Arc::new(while_serving), settings, &http_drain).await;
+            let (metrics, note) = (Arc::clone(&metrics), Arc::new(store_note));
+            http::serve(listener, metrics, Arc::new(while_serving), note, settings, &http_drain).await;
         }
     };
     let load = Arc::new(load);
@@ -398,19 +403,13 @@ where
         phase.send_replace(Phase::Serving);
         set_health(&health, ServingStatus::Serving).await;
         tracing::info!(model, load_s, "ready");
-        let mut kept = shared.profiles.is_some();
-        if !kept {
-            health.set_service_status(PROFILES, ServingStatus::NotServing).await;
-        }
+        let mut stores = StoreHealth::of(&shared);
+        stores.tell(&health).await;
         loop {
             tokio::select! {
                 Some(()) = reload.recv() => change(&shared, &load).await,
                 () = workers_lost(&shared) => break,
-                () = profiles_lost(&shared), if kept => {
-                    kept = false;
-                    tracing::error!("the profile store takes no writes; mend the disk and restart the server");
-                    health.set_service_status(PROFILES, ServingStatus::NotServing).await;
-                }
+                () = stores.changed(&shared) => stores.tell(&health).await,
             }
         }
         tracing::error!("a worker died; restart the server");
@@ -583,24 +582,69 @@ async fn workers_lost(shared: &Shared) {
     }
 }
 
-/// Completes when the profile store takes no more writes.
-async fn profiles_lost(shared: &Shared) {
-    const GLANCE: Duration = Duration::from_millis(200);
-    let writes = |keeper: &Arc<Keeper<Disk>>| keeper.is_whole() && !keeper.book().storage().is_halted();
-    while shared.profiles.as_ref().is_none_or(writes) {
-        tokio::time::sleep(GLANCE).await;
+/// How the profile store stands, for health checks and probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StoreHealth {
+    /// It takes writes.
+    writes: bool,
+    /// It trusts the clock.
+    trusts_clock: bool,
+}
+
+impl StoreHealth {
+    fn of(shared: &Shared) -> Self {
+        let Some(keeper) = &shared.profiles else { return Self { writes: false, trusts_clock: false } };
+        Self { writes: keeper.accepts_writes(), trusts_clock: keeper.clock().distrust.is_none() }
+    }
+
+    /// What `/readyz` says of it.
+    fn note(shared: &Shared) -> StoreNote {
+        let Some(keeper) = &shared.profiles else { return StoreNote { is_ready: true, text: String::new() } };
+        let Self { writes, .. } = Self::of(shared);
+        let mut text = String::new();
+        if !writes {
+            text.push_str("the profile store takes no writes; the server's log says why\n");
+        }
+        let ClockState { now, wall, distrust, .. } = keeper.clock();
+        if let Some(why) = distrust {
+            let why = why.text();
+            text.push_str(&format!(
+                "profile clock distrusted: {why}; it says {wall}, the store goes by {now}\n"
+            ));
+        }
+        StoreNote { is_ready: writes || !shared.config.readiness_needs_store, text }
+    }
+
+    /// Completes when it stands otherwise than it did.
+    async fn changed(&mut self, shared: &Shared) {
+        const GLANCE: Duration = Duration::from_millis(200);
+        let before = *self;
+        while *self == before {
+            tokio::time::sleep(GLANCE).await;
+            *self = Self::of(shared);
+        }
+    }
+
+    async fn tell(self, health: &HealthReporter) {
+        let status = |good| if good { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status(PROFILES, status(self.writes)).await;
+        health.set_service_status(PROFILE_CLOCK, status(self.trusts_clock)).await;
     }
 }
 
 const PROFILES: &str = ProfileServiceServer::<Profiles>::NAME;
 
-/// The server as a whole, and its services.
-fn health_names() -> [&'static str; 4] {
+/// The name of the profile store's clock in health checks: NOT_SERVING while it is distrusted. The service itself serves on.
+const PROFILE_CLOCK: &str = "arom.profile.clock";
+
+/// The server as a whole, its services, and the clock of its profile store.
+fn health_names() -> [&'static str; 5] {
     [
         "",
         SentimentServiceServer::<Sentiment>::NAME,
         ConversationServiceServer::<Conversations>::NAME,
         PROFILES,
+        PROFILE_CLOCK,
     ]
 }
 

@@ -1,6 +1,7 @@
 //! `ProfileService`: events in, features out, and what a customer may ask for.
 
 mod backup;
+mod clock;
 pub(super) mod convert;
 pub(super) mod erasures;
 mod export;
@@ -132,7 +133,7 @@ impl Profiles {
         &self,
         keys: Vec<v1::ProfileKey>,
     ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
-        let now = Timestamp::now();
+        let now = self.keeper()?.now();
         let checked: Vec<Result<Key, Failure>> =
             keys.into_iter().map(|key| Ok(convert::key("key", key, &self.shared.config)?)).collect();
         let mut found = self.read(checked.iter().flatten().cloned().collect(), now).await?.into_iter();
@@ -184,7 +185,7 @@ impl Profiles {
         };
         Ok(v1::EraseSubjectResponse {
             event_count: super::convert::count(count),
-            erase_time: Some(super::convert::timestamp(Timestamp::now())),
+            erase_time: Some(super::convert::timestamp(keeper.now())),
         })
     }
 }
@@ -264,6 +265,22 @@ impl ProfileService for Profiles {
     ) -> Result<Response<v1::ListErasuresResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "ListErasures", &request)?;
         call.answer(self.erasures(request.into_inner())).await
+    }
+
+    async fn get_profile_clock(
+        &self,
+        request: Request<v1::GetProfileClockRequest>,
+    ) -> Result<Response<v1::GetProfileClockResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "GetProfileClock", &request)?;
+        call.answer(async { self.clock() }).await
+    }
+
+    async fn accept_profile_clock(
+        &self,
+        request: Request<v1::AcceptProfileClockRequest>,
+    ) -> Result<Response<v1::AcceptProfileClockResponse>, Status> {
+        let call = Call::enter(&self.shared, SERVICE, "AcceptProfileClock", &request)?;
+        call.answer(self.accept_clock(request.into_inner())).await
     }
 
     type BackUpProfilesStream = backup::Pieces;

@@ -30,6 +30,9 @@ const STOPPING: Duration = Duration::from_millis(200);
 /// When to ask again while the profile store refuses: somebody has to mend the disk.
 const STORE_AWAY: Duration = Duration::from_secs(5);
 
+/// When to send an event again while the clock is distrusted: it proves itself, or a person accepts it.
+const CLOCK_IN_DOUBT: Duration = Duration::from_secs(60);
+
 /// Why a call, or one item of a batch, has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -67,6 +70,8 @@ pub(super) enum Failure {
     ProfilesOff,
     /// The health of a service was asked for that is not one of these.
     ServiceUnknown(Vec<String>),
+    /// The server's clock is not where the person saw it who accepts it.
+    ClockMoved,
     /// There is no profile of that key.
     ProfileNotFound(String),
     /// What came after a resume token is not known any more.
@@ -115,6 +120,11 @@ impl From<Failure> for Status {
             Failure::Transport(status) => {
                 unread(&status).map_or_else(|| bounded(status.clone()), |unread| unread.status)
             }
+            Failure::ClockMoved => plain(
+                Code::FailedPrecondition,
+                "CLOCK_MOVED",
+                "system_time is not the server's time of the last hour; look at GetProfileClock again",
+            ),
             Failure::ProfilesOff => plain(
                 Code::FailedPrecondition,
                 "PROFILES_OFF",
@@ -430,6 +440,14 @@ fn not_recorded(outcome: Outcome) -> Status {
             "EVENT_IN_FUTURE",
             "the event is further ahead of the server's clock than is let pass; check the clocks and the unit of event_time",
         ),
+        Outcome::InDoubt => {
+            return later(
+                Code::Unavailable,
+                "CLOCK_DISTRUSTED",
+                "the server's clock jumped, so it is not known whether the event is of now or of the future; send it again later",
+                CLOCK_IN_DOUBT,
+            );
+        }
         Outcome::Erased => {
             (Code::FailedPrecondition, "CUSTOMER_ERASED", "the customer was erased after this happened")
         }
@@ -444,7 +462,8 @@ fn not_recorded(outcome: Outcome) -> Status {
 }
 
 fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
-    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    // The store itself says at error when it begins to refuse; this is each call.
+    tracing::debug!(error = telemetry::chain(error), "the profile store refuses");
     later(
         Code::Unavailable,
         "STORE_UNAVAILABLE",

@@ -22,11 +22,12 @@ use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
 
 use super::change::Change;
+use super::clock::{ClockRow, ClockState, Moment, Past, Reading, StoreClock};
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
     Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_time, events_from, hash, prefix, sequence,
-    span, tile_of, time,
+    span, tile_of,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -42,6 +43,10 @@ const BRAND_BYTES: u64 = 64 << 20;
 const SEQUENCE: &[u8] = b"sequence";
 const TRIMMED: &[u8] = b"trimmed";
 const UNSCRUBBED: &[u8] = b"unscrubbed";
+/// The clock: see [`ClockRow`].
+const CLOCK: &[u8] = b"clock";
+/// Events before this time may have been forgotten, in milliseconds: none is taken any more, whatever the clock says.
+const SWEPT: &[u8] = b"swept";
 /// By which names customers go: the mark of the pseudonyms' key, or nothing if they have their own.
 const NAMES: &[u8] = b"names";
 /// In a store that came out of a backup: a mark of its own.
@@ -99,6 +104,10 @@ pub enum Command {
     Swept,
     /// What had been forgotten at this mark has left the medium: see [`Book::unscrubbed`].
     Scrubbed(u64),
+    /// Keep the clock, though nothing else is written.
+    Tick,
+    /// Keep the clock, whose time a person accepted.
+    AcceptClock,
     /// These sinks there are, and no other.
     Sinks(Vec<String>),
     /// A sink has delivered every change up to this sequence.
@@ -138,6 +147,8 @@ pub enum Outcome {
     TooOld,
     /// It is ahead of the clock by more than is let pass.
     TooNew,
+    /// It is of now by the system's clock, which is distrusted.
+    InDoubt,
     /// Its customer was erased after it happened.
     Erased,
     /// The event is taken back.
@@ -173,6 +184,7 @@ pub struct Prepared {
     keys: IndexMap<Key, Loaded>,
     sequence: u64,
     trimmed: u64,
+    swept: i64,
 }
 
 /// An event as it is held.
@@ -213,8 +225,8 @@ pub struct Book<S> {
     trimmed: AtomicU64,
     /// The last mark at which something was forgotten: see [`Book::unscrubbed`].
     marks: AtomicU64,
-    /// The latest moment that was seen, in milliseconds: a clock that is set back must not bring back tiles.
-    latest: AtomicI64,
+    /// Events before this time may have been forgotten, in milliseconds.
+    swept: AtomicI64,
 }
 
 impl<S: Storage> Book<S> {
@@ -246,6 +258,10 @@ impl<S: Storage> Book<S> {
             None => Ok(0),
         };
         let (last, trimmed, marked) = (number(SEQUENCE)?, number(TRIMMED)?, number(UNSCRUBBED)?);
+        let swept = match storage.get(Table::Meta, SWEPT)? {
+            Some(bytes) => decode(Table::Meta, &bytes)?,
+            None => i64::MIN,
+        };
         let name = match storage.get(Table::Meta, RESTORED)? {
             Some(mark) => hash(&salt, &[b"book", &mark]),
             None => hash(&salt, &[b"book"]),
@@ -263,7 +279,7 @@ impl<S: Storage> Book<S> {
             sequence: AtomicU64::new(last),
             trimmed: AtomicU64::new(trimmed),
             marks: AtomicU64::new(marked),
-            latest: AtomicI64::new(i64::MIN),
+            swept: AtomicI64::new(swept),
         })
     }
 
@@ -302,14 +318,36 @@ impl<S: Storage> Book<S> {
         self.trimmed.load(Ordering::Acquire)
     }
 
+    /// What is known of time before the system's clock is looked at.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub(super) fn past(&self) -> Result<Past, StorageError> {
+        let row = self.storage.get(Table::Meta, CLOCK)?;
+        let row = row.map(|bytes| decode::<ClockRow>(Table::Meta, &bytes)).transpose()?;
+        let last = self.sequence();
+        let newest = self.changes(last.saturating_sub(1), 1)?.first().map(Change::time);
+        Ok(Past { row, is_used: last > 0, newest, files: self.storage.newest_file() })
+    }
+
+    /// How the clock would stand if the store were opened for work now; nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn clock(&self, reading: Reading) -> Result<ClockState, StorageError> {
+        Ok(StoreClock::start(self.past()?, reading).state())
+    }
+
     /// Does what is asked, in its order, and all of it or nothing. When it returns, it is on the disk. One thread at a
     /// time may.
     ///
     /// # Errors
     ///
     /// If it cannot be read or written; nothing is then done.
-    pub fn apply(&self, commands: &[Command], now: Timestamp) -> Result<Applied, StorageError> {
-        let prepared = self.prepare(commands, now, None)?;
+    pub fn apply(&self, commands: &[Command], moment: impl Into<Moment>) -> Result<Applied, StorageError> {
+        let prepared = self.prepare(commands, moment, None)?;
         self.commit(&prepared)?;
         Ok(Applied { outcomes: prepared.outcomes, change: prepared.change })
     }
@@ -323,12 +361,10 @@ impl<S: Storage> Book<S> {
     pub fn prepare(
         &self,
         commands: &[Command],
-        now: Timestamp,
+        moment: impl Into<Moment>,
         before: Option<&Prepared>,
     ) -> Result<Prepared, StorageError> {
-        let given = now.as_millisecond();
-        let now = time(given.max(self.latest.fetch_max(given, Ordering::Relaxed)));
-        let mut page = Page::new(self, now, before);
+        let mut page = Page::new(self, moment.into(), before);
         let outcomes = commands.iter().map(|command| page.apply(command)).collect::<Result<Vec<_>, _>>()?;
         page.finish(outcomes)
     }
@@ -353,6 +389,7 @@ impl<S: Storage> Book<S> {
         }
         self.sequence.store(prepared.sequence, Ordering::Release);
         self.trimmed.store(prepared.trimmed, Ordering::Release);
+        self.swept.store(prepared.swept, Ordering::Release);
         Ok(())
     }
 

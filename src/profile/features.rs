@@ -33,6 +33,24 @@ pub struct State {
 impl State {
     /// Adds an event or takes it back. Of tiles that are not kept any more there are none.
     pub fn fold(&mut self, sign: Sign, event: &Contribution, now: Timestamp) {
+        self.fold_where(sign, event, now, |_| true);
+    }
+
+    /// Takes an event back that was added before.
+    ///
+    /// A tile that does not hold it was forgotten under a later time, which a person took back since: it stays as it is, so that
+    /// nothing counts below 0.
+    pub fn take_back(&mut self, event: &Contribution, now: Timestamp) {
+        self.fold_where(Sign::Minus, event, now, |sums| sums.may_hold(event));
+    }
+
+    fn fold_where(
+        &mut self,
+        sign: Sign,
+        event: &Contribution,
+        now: Timestamp,
+        is_due: impl Fn(&Sums) -> bool,
+    ) {
         let kept = |resolution: Resolution| {
             let tile = resolution.tile(event.time);
             (tile >= resolution.first_kept(now)).then_some(tile)
@@ -41,11 +59,19 @@ impl State {
             [(Resolution::Minute, &mut self.minutes), (Resolution::Hour, &mut self.hours)]
         {
             if let Some(tile) = kept(resolution) {
-                tiles.change(tile, |sums| sums.fold(sign, event));
+                tiles.change(tile, |sums| {
+                    if is_due(sums) {
+                        sums.fold(sign, event);
+                    }
+                });
             }
         }
         if let Some(tile) = kept(Resolution::Day) {
-            self.days.change(tile, |day| day.fold(sign, event));
+            self.days.change(tile, |day| {
+                if is_due(&day.sums) {
+                    day.fold(sign, event);
+                }
+            });
         }
         self.lifetime.fold(sign, event);
     }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::{Book, Command, Outcome, Prepared};
 use super::change::Change;
+use super::clock::{ClockState, Distrust, Moment, Reading, StoreClock};
 use super::event::Key;
 use super::seen::{Lately, Seen};
 use super::storage::{Storage, StorageError, Table};
@@ -43,6 +44,23 @@ const SWEEP_SLICE: Duration = Duration::from_millis(100);
 /// Keys with raised signals that are looked at each second, whether these are over.
 const JUDGED: usize = 1024;
 
+/// How often the clock is written to the disk though nothing else is: after a stop it is known to within this how long it lasted.
+const TICK: Duration = Duration::from_secs(600);
+
+/// It is tried again after so long, and after twice as long each time up to a few seconds, whether the disk takes writes.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// For how long the store has taken no writes, and when it is tried again.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    next: Instant,
+    pause: Duration,
+    /// What was last logged of it.
+    logged: String,
+}
+
 /// How far a sweep has come.
 #[derive(Debug, Default)]
 struct Sweep {
@@ -53,8 +71,33 @@ struct Sweep {
     cleared: usize,
 }
 
-/// A clock.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Reads the system's clocks.
+pub type Clock = Arc<dyn Fn() -> Reading + Send + Sync>;
+
+/// The clocks of this machine.
+pub fn system_clock() -> Clock {
+    let began = Instant::now();
+    Arc::new(move || Reading { wall: Timestamp::now(), monotonic: began.elapsed() })
+}
+
+/// A clock that stands still, for tests.
+pub fn frozen_clock(wall: Timestamp) -> Clock {
+    Arc::new(move || Reading { wall, monotonic: Duration::ZERO })
+}
+
+/// The store's clock and the system's that it is set by.
+struct Ticking {
+    system: Clock,
+    clock: StoreClock,
+    /// What was last logged of it.
+    logged: Option<Distrust>,
+}
+
+impl std::fmt::Debug for Ticking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticking").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
 
 /// What is asked in one go, and where its answer goes.
 #[derive(Debug)]
@@ -113,6 +156,7 @@ struct Inner<S> {
     recent: RwLock<VecDeque<Arc<Change>>>,
     lately: Mutex<Lately>,
     sequence: watch::Sender<u64>,
+    clock: Mutex<Ticking>,
     metrics: Arc<Metrics>,
 }
 
@@ -141,7 +185,7 @@ impl<S: Storage + 'static> Keeper<S> {
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
+    /// If the system gives no thread, or the book cannot be read.
     pub fn start(
         book: Book<S>,
         clock: Clock,
@@ -149,23 +193,58 @@ impl<S: Storage + 'static> Keeper<S> {
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let sequence = watch::Sender::new(book.sequence());
+        let past = book.past().map_err(std::io::Error::other)?;
+        let store_clock = StoreClock::start(past, clock());
+        let clock = Mutex::new(Ticking { system: clock, clock: store_clock, logged: None });
         let (recent, lately) = (RwLock::default(), Mutex::default());
-        let shared = Arc::new(Inner { book, recent, lately, sequence, metrics });
+        let shared = Arc::new(Inner { book, recent, lately, sequence, clock, metrics });
+        shared.look();
         let (inbox, asked) = mpsc::channel(INBOX);
-        let (kept, now) = (Arc::clone(&shared), Arc::clone(&clock));
-        let writer =
-            thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked, &now))?;
+        let kept = Arc::clone(&shared);
+        let writer = thread::Builder::new().name("profiles".to_owned()).spawn(move || kept.write(asked))?;
         let (stop, stopped) = std_mpsc::sync_channel(1);
         let (kept, asks) = (Arc::clone(&shared), inbox.clone());
         let janitor = thread::Builder::new()
             .name("profile upkeep".to_owned())
-            .spawn(move || kept.keep_up(&asks, &clock, upkeep, &stopped))?;
+            .spawn(move || kept.keep_up(&asks, upkeep, &stopped))?;
         Ok(Self { shared, inbox: Some(inbox), writer: Some(writer), janitor: Some((stop, janitor)) })
     }
 
     /// The book, to read.
     pub fn book(&self) -> &Book<S> {
         &self.shared.book
+    }
+
+    /// The time that the store goes by: that of the system unless it is distrusted.
+    pub fn now(&self) -> Timestamp {
+        self.clock().now
+    }
+
+    /// How the store's clock stands.
+    pub fn clock(&self) -> ClockState {
+        self.shared.look()
+    }
+
+    /// Takes the system's time for right because a person says so, and keeps that on the disk.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be kept.
+    pub async fn accept_clock(&self) -> Result<ClockState, KeepError> {
+        self.shared.accept();
+        self.apply(vec![Command::AcceptClock]).await?;
+        Ok(self.clock())
+    }
+
+    /// As [`accept_clock`](Self::accept_clock), for threads that may wait.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn accept_clock_blocking(&self) -> Result<ClockState, KeepError> {
+        self.shared.accept();
+        self.apply_blocking(vec![Command::AcceptClock])?;
+        Ok(self.clock())
     }
 
     /// The sequence of the last change, as it grows.
@@ -228,9 +307,9 @@ impl<S: Storage + 'static> Keeper<S> {
         Ok(Some(seen))
     }
 
-    /// Whether the writer still writes.
-    pub fn is_whole(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+    /// Whether it takes writes: its writer lives, and its storage refuses none.
+    pub fn accepts_writes(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) && !self.book().storage().is_halted()
     }
 }
 
@@ -248,7 +327,10 @@ fn gather(first: Asked, inbox: &mut mpsc::Receiver<Asked>) -> (Vec<Command>, Ans
 }
 
 fn refuse(answers: Answers, error: &Arc<StorageError>) {
-    tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    // That it takes no writes is said once, where it begins.
+    if !matches!(**error, StorageError::Halted { .. } | StorageError::Gone { .. }) {
+        tracing::error!(error = telemetry::chain(error), "the profile store refuses");
+    }
     for (_, answer) in answers {
         drop(answer.send(Err(Arc::clone(error))));
     }
@@ -279,7 +361,7 @@ impl<S> Drop for Keeper<S> {
 
 impl<S: Storage> Inner<S> {
     /// Works out what is asked until nobody asks any more, and has it committed.
-    fn write(&self, mut inbox: mpsc::Receiver<Asked>, clock: &Clock) {
+    fn write(&self, mut inbox: mpsc::Receiver<Asked>) {
         // Who sends waits until the commit before is over: one is on its way at most.
         let (give, batches) = std_mpsc::sync_channel::<Batch>(0);
         let settled = AtomicU64::new(0);
@@ -294,8 +376,9 @@ impl<S: Storage> Inner<S> {
             while let Some(first) = inbox.blocking_recv() {
                 let (commands, answers) = gather(first, &mut inbox);
                 let before = last.take().filter(|(number, _)| settled.load(Ordering::Acquire) < *number);
+                let moment = self.moment(&commands);
                 let prepare =
-                    || self.book.prepare(&commands, clock(), before.as_ref().map(|(_, before)| &**before));
+                    || self.book.prepare(&commands, moment, before.as_ref().map(|(_, before)| &**before));
                 // Only those who asked for it are told: the store serves all others.
                 let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or(Err(StorageError::Panicked));
                 match prepared {
@@ -388,30 +471,90 @@ impl<S: Storage> Inner<S> {
         Ok(Since::Changes(changes.into_iter().map(Arc::new).collect()))
     }
 
+    /// Looks at the clock, and says so if it is not trusted any more or is again.
+    fn look(&self) -> ClockState {
+        let mut ticking = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = (ticking.system)();
+        let state = ticking.clock.look(reading);
+        let logged = std::mem::replace(&mut ticking.logged, state.distrust);
+        drop(ticking);
+        if logged != state.distrust {
+            self.tell_clock(&state);
+        }
+        state
+    }
+
+    fn tell_clock(&self, state: &ClockState) {
+        self.metrics.profile_clock(state);
+        let ClockState { now, wall, .. } = state;
+        match state.distrust {
+            Some(why) => tracing::error!(
+                why = why.text(),
+                system_time = %wall,
+                store_time = %now,
+                "the profile store distrusts the clock: it goes by the last good time and forgets nothing; set the clock right, or see \
+                 `arom profile clock`"
+            ),
+            None => tracing::info!(store_time = %now, "the profile store trusts the clock again"),
+        }
+    }
+
+    /// The moment of a commit; events of now tell whether the clock is right.
+    fn moment(&self, commands: &[Command]) -> Moment {
+        self.look();
+        let mut ticking = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        ticking.clock.hear(commands.iter().filter_map(|command| match command {
+            Command::Record { event, .. } => Some(event.contribution.time.as_millisecond()),
+            Command::Retract(_)
+            | Command::Erase { .. }
+            | Command::Expire(_)
+            | Command::Trim(_)
+            | Command::Swept
+            | Command::Scrubbed(_)
+            | Command::Tick
+            | Command::Judge(_)
+            | Command::AcceptClock
+            | Command::Sinks(_)
+            | Command::Delivered { .. } => None,
+        }));
+        ticking.clock.moment()
+    }
+
+    fn accept(&self) {
+        self.look();
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).clock.accept();
+        self.look();
+    }
+
     /// Clears away what is older than is kept, until it is told to stop.
-    fn keep_up(
-        &self,
-        inbox: &mpsc::Sender<Asked>,
-        clock: &Clock,
-        upkeep: Upkeep,
-        stopped: &std_mpsc::Receiver<()>,
-    ) {
+    fn keep_up(&self, inbox: &mpsc::Sender<Asked>, upkeep: Upkeep, stopped: &std_mpsc::Receiver<()>) {
         const GLANCE: Duration = Duration::from_secs(1);
         const REST: Duration = Duration::from_secs(60);
         let (mut swept, mut sweep): (Option<Instant>, Option<Sweep>) = (None, None);
-        let mut scrubbed: Option<Instant> = None;
+        let (mut scrubbed, mut ticked): (Option<Instant>, Option<Instant>) = (None, None);
         let mut judged = Vec::new();
         let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
-        let mut pause = GLANCE;
+        let (mut pause, mut outage) = (GLANCE, None);
         while goes_on(pause) {
+            let clock = self.look();
+            self.metrics.profile_clock(&clock);
+            if !self.mend(&mut outage) {
+                pause = GLANCE;
+                continue;
+            }
+            // What is forgotten under a wrong time does not come back.
+            let may_forget = clock.distrust.is_none();
             // One that fails keeps no other from its turn.
-            let trimmed = self.trim(inbox, clock, upkeep);
-            let cleared = self.clear_signals(inbox, clock, &mut judged);
-            if sweep.is_none() && due(swept, upkeep.sweep) {
+            let trimmed = if may_forget { self.trim(inbox, clock.horizon, upkeep) } else { Ok(()) };
+            let cleared = self.clear_signals(inbox, clock.now, &mut judged);
+            if may_forget && sweep.is_none() && due(swept, upkeep.sweep) {
                 (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
             }
-            let done = sweep.as_mut().map_or(Ok(true), |sweep| self.sweep(inbox, clock, sweep));
+            if !may_forget {
+                sweep = None;
+            }
+            let done = sweep.as_mut().map_or(Ok(true), |sweep| self.sweep(inbox, clock.horizon, sweep));
             if !matches!(done, Ok(false)) {
                 sweep = None;
             }
@@ -423,8 +566,12 @@ impl<S: Storage> Inner<S> {
                     }
                 });
             }
+            let mut tick = Ok(());
+            if due(ticked, TICK) {
+                tick = ask(inbox, vec![Command::Tick]).map(|_| ticked = Some(Instant::now()));
+            }
             pause = GLANCE;
-            for result in [trimmed, cleared, done.map(|_| ()), scrub] {
+            for result in [trimmed, cleared, done.map(|_| ()), scrub, tick] {
                 match result {
                     Ok(()) => {}
                     Err(KeepError::WriterLost) => return,
@@ -434,6 +581,46 @@ impl<S: Storage> Inner<S> {
                         pause = REST;
                     }
                 }
+            }
+        }
+    }
+
+    /// Whether the storage takes writes. If it does not, it is tried now and then to have it take them.
+    fn mend(&self, outage: &mut Option<Outage>) -> bool {
+        let storage = self.book.storage();
+        let checked = storage.check();
+        self.metrics.profile_store(checked.is_ok(), storage.space());
+        let Err(error) = checked else { return true };
+        let now = Instant::now();
+        let lasting = outage.get_or_insert_with(|| {
+            let logged = telemetry::chain(&error);
+            tracing::error!(
+                error = logged,
+                "the profile store takes no writes; reads go on, and it is tried again by itself"
+            );
+            self.metrics.profile_outage();
+            Outage { since: now, next: now, pause: RETRY, logged }
+        });
+        if now < lasting.next {
+            return false;
+        }
+        match storage.recover() {
+            Ok(()) => {
+                let after_s = lasting.since.elapsed().as_secs_f64();
+                tracing::info!(after_s, "the profile store takes writes again");
+                self.metrics.profile_store(true, storage.space());
+                *outage = None;
+                true
+            }
+            Err(error) => {
+                let error = telemetry::chain(&error);
+                if error != lasting.logged {
+                    tracing::warn!(error, "the profile store takes no writes yet");
+                    lasting.logged = error;
+                }
+                lasting.next = Instant::now() + lasting.pause;
+                lasting.pause = (2 * lasting.pause).min(LONGEST_RETRY);
+                false
             }
         }
     }
@@ -452,10 +639,10 @@ impl<S: Storage> Inner<S> {
     fn clear_signals(
         &self,
         inbox: &mpsc::Sender<Asked>,
-        clock: &Clock,
+        now: Timestamp,
         after: &mut Vec<u8>,
     ) -> Result<(), KeepError> {
-        let (over, next) = self.book.over(after, JUDGED, clock()).map_err(failed)?;
+        let (over, next) = self.book.over(after, JUDGED, now).map_err(failed)?;
         *after = next.unwrap_or_default();
         if !over.is_empty() {
             ask(inbox, vec![Command::Judge(over)])?;
@@ -463,9 +650,9 @@ impl<S: Storage> Inner<S> {
         Ok(())
     }
 
-    fn trim(&self, inbox: &mpsc::Sender<Asked>, clock: &Clock, upkeep: Upkeep) -> Result<(), KeepError> {
+    fn trim(&self, inbox: &mpsc::Sender<Asked>, horizon: Timestamp, upkeep: Upkeep) -> Result<(), KeepError> {
         let spent =
-            |most| self.book.spent(upkeep.history, upkeep.history_count, most, clock()).map_err(failed);
+            |most| self.book.spent(upkeep.history, upkeep.history_count, most, horizon).map_err(failed);
         // Mostly not even the first is.
         while spent(1)? > self.book.trimmed() {
             let through = spent(CHUNK)?;
@@ -478,7 +665,7 @@ impl<S: Storage> Inner<S> {
     fn sweep(
         &self,
         inbox: &mpsc::Sender<Asked>,
-        clock: &Clock,
+        horizon: Timestamp,
         sweep: &mut Sweep,
     ) -> Result<bool, KeepError> {
         let rest = Instant::now() + SWEEP_SLICE;
@@ -486,7 +673,7 @@ impl<S: Storage> Inner<S> {
             if Instant::now() >= rest {
                 return Ok(false);
             }
-            let (overdue, next) = self.book.overdue(*table, &sweep.after, CHUNK, clock()).map_err(failed)?;
+            let (overdue, next) = self.book.overdue(*table, &sweep.after, CHUNK, horizon).map_err(failed)?;
             if !overdue.is_empty() {
                 let count = overdue.len();
                 ask(inbox, vec![Command::Expire(overdue)])?;

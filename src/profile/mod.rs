@@ -24,6 +24,7 @@
 mod backup;
 mod book;
 mod change;
+mod clock;
 mod event;
 mod features;
 mod keeper;
@@ -39,14 +40,15 @@ mod watch;
 pub use backup::{BackedUp, BackupError, LONGEST_PART, MAGIC, Restoration};
 pub use book::{Applied, Book, Command, Erasure, Held, Outcome, Overdue, Prepared, Profile, Terms};
 pub use change::{Change, Erased};
+pub use clock::{ClockState, Distrust, Moment, Reading, STEP};
 pub use event::{Channel, Contribution, Event, Key, Micros};
 pub use features::{Features, Known, LONGEST_RUN, Last, State, Tail, Window, WindowFeatures};
-pub use keeper::{Clock, KeepError, Keeper, Since, Upkeep};
+pub use keeper::{Clock, KeepError, Keeper, Since, Upkeep, frozen_clock, system_clock};
 pub use pseudonym::Pseudonyms;
 pub use seen::Seen;
 pub use series::Series;
 pub use signals::{Alarm, Figures, Rules, Signal, SignalKind};
-pub use storage::{Disk, Order, Row, See, Storage, StorageError, Table, Write};
+pub use storage::{Disk, DiskSpace, Order, Row, See, Storage, StorageError, Table, Write};
 pub use tiles::{Day, Decayed, HALF_LIVES, Resolution, Sign, Sums, deviation, mean, weight};
 pub use watch::{Anew, Interest, Position, Shown, Step, Update, Watcher};
 

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `moving` | 4, 32, 16 and 16 or no bytes, two sequences, a number, no bytes |
+//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `clock`, `swept`, `moving` | 4, 32, 16 and 16 or no bytes, two sequences, a number, [`ClockRow`], a time in milliseconds, no bytes |
 //! | ledger | event id | [`Entry`] |
 //! | events | customer or brand, 0, 1, time, [`Rank`] | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |
@@ -17,6 +17,7 @@
 //! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's. A customer's tiles are few and lie in
 //! one row; a brand's are many and change all the time, so that each has its own.
 //!
+//! [`ClockRow`]: super::clock::ClockRow
 //! [`Sums`]: super::tiles::Sums
 //! [`Day`]: super::tiles::Day
 

@@ -10,6 +10,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 pub use disk::Disk;
 
 /// What rows are of.
@@ -98,6 +100,15 @@ pub enum Order {
     Descending,
 }
 
+/// Room on the disk of a store, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What the store can still write.
+    pub free: u64,
+    /// The size of the file system.
+    pub total: u64,
+}
+
 /// Ordered rows of bytes in tables.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// The value of a row.
@@ -125,7 +136,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// If it cannot be written. Whether it was is then known only after opening the store again: it takes no more writes.
+    /// If it cannot be written. It then takes no more writes until it has [recovered](Self::recover), and has nothing of this one.
     fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError>;
 
     /// Shows every row as of one moment, table by table, until whoever sees them has enough. Not those that the storage keeps
@@ -135,6 +146,39 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// If they cannot be read.
     fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError>;
+
+    /// Whether it takes no writes now, because one failed.
+    fn is_halted(&self) -> bool {
+        false
+    }
+
+    /// Whether it is where it was and takes writes.
+    ///
+    /// # Errors
+    ///
+    /// If it does not, or its files were deleted, moved or replaced: it then takes no writes.
+    fn check(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Tries to take writes again after one failed; nothing of what was refused is there then.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot yet.
+    fn recover(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Room on its disk, where that is known.
+    fn space(&self) -> Option<DiskSpace> {
+        None
+    }
+
+    /// When the newest of its files was written, as of when it was opened.
+    fn newest_file(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Has what was removed leave the medium, too; false, and nothing is done, while a [snapshot](Self::snapshot) still
     /// shows it.
@@ -149,19 +193,34 @@ pub trait Storage: Send + Sync + fmt::Debug {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The system refused.
-    #[error("the profile store in {} cannot be read or written", folder.display())]
+    #[error("the profile store cannot read or write {}", folder.display())]
     Io {
-        /// Where it is.
+        /// The folder or file.
         folder: PathBuf,
         /// What the system, or the database, said.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An earlier write failed, so that nobody knows what is on the disk.
-    #[error("the profile store in {} takes no writes since one failed; mend the disk and restart", folder.display())]
+    #[error("the profile store in {} takes no writes since one failed; it goes on by itself once the disk takes them", folder.display())]
     Halted {
         /// Where it is.
         folder: PathBuf,
+    },
+    /// A file is not there any more, or another is in its place.
+    #[error(
+        "{} was deleted, moved or replaced while the profile store was open; put it back, or restart the server",
+        path.display()
+    )]
+    Gone {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A file of a store that is there is missing.
+    #[error("the profile store lacks {}; put it back, or restore a backup", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
     },
     /// Another process has it open.
     #[error("the profile store in {} is open in another process", folder.display())]

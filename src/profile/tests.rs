@@ -488,6 +488,8 @@ mod books {
                 | Command::Swept
                 | Command::Trim(_)
                 | Command::Scrubbed(_)
+                | Command::Tick
+                | Command::AcceptClock
                 | Command::Sinks(_)
                 | Command::Delivered { .. } => {}
             }
@@ -560,7 +562,7 @@ mod books {
     fn a_disk_that_fails_now_and_then_loses_nothing_and_doubles_nothing() {
         const EVENTS: usize = 400;
         let keeper =
-            Keeper::start(book(), Arc::new(now), Upkeep::default(), Arc::default()).expect("threads");
+            Keeper::start(book(), frozen_clock(now()), Upkeep::default(), Arc::default()).expect("threads");
         let is_over = AtomicBool::new(false);
         let refused: usize = std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -124,6 +124,13 @@ impl Sums {
         self.squares += other.squares;
     }
 
+    /// Whether an event can be among these.
+    pub fn may_hold(&self, event: &Contribution) -> bool {
+        let mut channels = Channel::ALL.into_iter().zip(self.channels);
+        let of_channel = channels.any(|(channel, count)| channel == event.channel && count > 0);
+        self.of(event.label) > 0 && of_channel
+    }
+
     /// How many events these are.
     pub fn count(&self) -> i64 {
         self.labels.iter().sum()

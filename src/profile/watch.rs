@@ -193,6 +193,11 @@ impl<S: Storage + 'static> Watcher<S> {
         Self { patient: true, ..self }
     }
 
+    /// The time that the store goes by.
+    pub fn now(&self) -> Timestamp {
+        self.keeper.now()
+    }
+
     /// Whether nothing is held back.
     pub fn has_said_all(&self) -> bool {
         self.held.is_empty()

@@ -16,6 +16,7 @@
 //! subject the one with the lower sequence is older, and a receiver that has the newer one ignores it. An erasure is the exception:
 //! it applies to everything of the customer that has a lower sequence, whenever it comes.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Parcel;
@@ -33,14 +34,14 @@ impl Envelope {
         Self { store: format!("{identity:016x}") }
     }
 
-    pub(super) fn seal(&self, parcel: &Parcel) -> Value {
+    pub(super) fn seal(&self, parcel: &Parcel, now: Timestamp) -> Value {
         let (kind, time, data) = match &parcel.update {
             Update::Profile(seen) => {
                 ("arom.v1.profile.updated", seen.time, sealed::profile(&seen.profile, seen.time))
             }
             Update::Gone { key, erased } => {
                 let kind = if *erased { "arom.v1.profile.erased" } else { "arom.v1.profile.gone" };
-                (kind, jiff::Timestamp::now(), sealed::gone(key, *erased))
+                (kind, now, sealed::gone(key, *erased))
             }
             Update::Signal(signal) => {
                 let kind = if signal.raised { "arom.v1.signal.raised" } else { "arom.v1.signal.cleared" };

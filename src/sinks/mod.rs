@@ -15,7 +15,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Step, Update, Watcher};
@@ -30,6 +29,9 @@ const BATCH: usize = 100;
 
 /// How often a sink looks for changes.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// How long a sink waits for a store that refuses.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where changes go.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +106,21 @@ enum Failed {
     Later(String, Duration),
     /// Dead letters are being replayed, and what is newer waits for that.
     Replaying,
+}
+
+/// Why a sink does not go on.
+#[derive(Debug)]
+enum Stall {
+    /// The store refuses, for this reason.
+    Store(String),
+    /// What comes next is not known any more.
+    Forgotten,
+}
+
+impl Stall {
+    fn store(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Store(telemetry::chain(error))
+    }
 }
 
 /// Somewhere that events go.
@@ -188,21 +205,38 @@ fn rest(stopped: &mpsc::Receiver<()>, time: Duration) -> Result<(), Undelivered>
 
 impl Sink {
     fn run(mut self) {
-        if let Err(error) = self.deliver() {
-            tracing::error!(sink = self.name, error, "the sink stands still; restart the server");
+        loop {
+            match self.deliver() {
+                Ok(()) => return,
+                Err(Stall::Forgotten) => {
+                    let error = "what it has to deliver is forgotten";
+                    return tracing::error!(
+                        sink = self.name,
+                        error,
+                        "the sink stands still; restart the server"
+                    );
+                }
+                // The store may take writes again.
+                Err(Stall::Store(error)) => {
+                    tracing::warn!(sink = self.name, error, "the sink waits for the profile store");
+                    if rest(&self.stopped, STORE_PAUSE).is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
     /// Delivers until it is told to stop.
-    fn deliver(&mut self) -> Result<(), String> {
-        let delivered = self.keeper.book().delivered(self.name).map_err(|error| telemetry::chain(&error))?;
+    fn deliver(&mut self) -> Result<(), Stall> {
+        let delivered = self.keeper.book().delivered(self.name).map_err(|error| Stall::store(&error))?;
         let (mut known, begin) = (delivered, Position { next: delivered + 1, parts: 0 });
         let mut watcher = Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
         loop {
-            let step = watcher.step(Timestamp::now()).map_err(|error| telemetry::chain(&error))?;
+            let step = watcher.step(self.keeper.now()).map_err(|error| Stall::store(&error))?;
             let updates = match step {
                 Step::Updates(updates) => updates,
-                Step::Anew(_) | Step::Lost => return Err("what it has to deliver is forgotten".to_owned()),
+                Step::Anew(_) | Step::Lost => return Err(Stall::Forgotten),
             };
             let through = watcher.position().map_or(delivered, |position| position.next - 1);
             let level = updates.is_empty();
@@ -219,14 +253,14 @@ impl Sink {
                 match self.send(batch) {
                     Ok(()) => {}
                     Err(Undelivered::Stopped) => return Ok(()),
-                    Err(Undelivered::Unreadable(why)) => return Err(why),
+                    Err(Undelivered::Unreadable(why)) => return Err(Stall::Store(why)),
                 }
             }
             // What was held back is said with a later change; until then it is not delivered.
             if through > known && watcher.has_said_all() {
                 known = through;
                 let done = Command::Delivered { sink: self.name.to_owned(), through };
-                self.keeper.apply_blocking(vec![done]).map_err(|error| telemetry::chain(&error))?;
+                self.keeper.apply_blocking(vec![done]).map_err(|error| Stall::store(&error))?;
             }
             self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(through));
             if level && rest(&self.stopped, GLANCE).is_err() {
@@ -267,13 +301,13 @@ impl Sink {
         for parcel in batch {
             let known = match &parcel.update {
                 Update::Profile(_) | Update::Signal(_) if parcel.key.customer().is_some() => {
-                    let found = self.keeper.book().profile(&parcel.key, Timestamp::now());
+                    let found = self.keeper.book().profile(&parcel.key, self.keeper.now());
                     found.map_err(|error| Undelivered::Unreadable(telemetry::chain(&error)))?.is_some()
                 }
                 Update::Profile(_) | Update::Signal(_) | Update::Gone { .. } => true,
             };
             if known {
-                events.push(self.envelope.seal(parcel));
+                events.push(self.envelope.seal(parcel, self.keeper.now()));
             }
         }
         Ok(events)

@@ -63,6 +63,13 @@ pub struct Metrics {
     profile_swept: Counter,
     profile_sweeps: Counter,
     watchers: Gauge,
+    store_writable: Gauge,
+    store_outages: Counter,
+    disk_free: Gauge,
+    disk_total: Gauge,
+    clock_trusted: Gauge,
+    clock_ahead: Gauge<f64, AtomicU64>,
+    clock_unproven: Gauge<f64, AtomicU64>,
     sink_events: Family<Delivery, Counter>,
     sink_behind: Family<Sink, Gauge>,
 }
@@ -182,6 +189,13 @@ impl Default for Metrics {
             profile_swept: Counter::default(),
             profile_sweeps: Counter::default(),
             watchers: Gauge::default(),
+            store_writable: Gauge::default(),
+            store_outages: Counter::default(),
+            disk_free: Gauge::default(),
+            disk_total: Gauge::default(),
+            clock_trusted: Gauge::default(),
+            clock_ahead: Gauge::default(),
+            clock_unproven: Gauge::default(),
             sink_events: Family::default(),
             sink_behind: Family::default(),
         };
@@ -304,6 +318,45 @@ impl Metrics {
             self.profile_swept.clone(),
         );
         registry.register("profile_sweeps", "Sweeps of the profile store", self.profile_sweeps.clone());
+        registry.register(
+            "profile_store_writable",
+            "1 while the profile store takes writes",
+            self.store_writable.clone(),
+        );
+        registry.register(
+            "profile_store_outages",
+            "How often the profile store began to take no writes",
+            self.store_outages.clone(),
+        );
+        registry.register_with_unit(
+            "profile_disk_free",
+            "Room on the disk of the profile store",
+            Unit::Bytes,
+            self.disk_free.clone(),
+        );
+        registry.register_with_unit(
+            "profile_disk_total",
+            "Size of the disk of the profile store",
+            Unit::Bytes,
+            self.disk_total.clone(),
+        );
+        registry.register(
+            "profile_clock_trusted",
+            "1 while the profile store trusts the system's time, 0 while it forgets nothing because it does not",
+            self.clock_trusted.clone(),
+        );
+        registry.register_with_unit(
+            "profile_clock_ahead",
+            "The system's time less the profile store's",
+            Unit::Seconds,
+            self.clock_ahead.clone(),
+        );
+        registry.register_with_unit(
+            "profile_clock_unproven",
+            "The profile store's time less the time that it is proven to be: the store forgets that much later",
+            Unit::Seconds,
+            self.clock_unproven.clone(),
+        );
         registry.register("profile_watchers", "Streams of WatchProfiles", self.watchers.clone());
         registry.register("sink_events", "Events of sinks by their end", self.sink_events.clone());
         registry.register(
@@ -492,6 +545,7 @@ impl Metrics {
                 profile::Outcome::Conflict | profile::Outcome::Superseded => "conflict",
                 profile::Outcome::TooOld => "too_old",
                 profile::Outcome::TooNew => "in_future",
+                profile::Outcome::InDoubt => "in_doubt",
                 profile::Outcome::Erased => "erased",
                 profile::Outcome::Retracted => "retracted",
                 profile::Outcome::AlreadyRetracted
@@ -521,6 +575,27 @@ impl Metrics {
     pub(crate) fn profile_swept(&self, rows: usize) {
         self.profile_sweeps.inc();
         self.profile_swept.inc_by(rows.try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Whether the profile store takes writes, and the room on its disk.
+    pub(crate) fn profile_store(&self, writable: bool, space: Option<profile::DiskSpace>) {
+        self.store_writable.set(writable.into());
+        if let Some(profile::DiskSpace { free, total }) = space {
+            self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+            self.disk_total.set(i64::try_from(total).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The profile store began to take no writes.
+    pub(crate) fn profile_outage(&self) {
+        self.store_outages.inc();
+    }
+
+    /// How the clock of the profile store stands.
+    pub(crate) fn profile_clock(&self, clock: &profile::ClockState) {
+        self.clock_trusted.set(clock.distrust.is_none().into());
+        self.clock_ahead.set(clock.wall.duration_since(clock.now).as_secs_f64());
+        self.clock_unproven.set(clock.now.duration_since(clock.proven).as_secs_f64());
     }
 
     /// Somebody watches, or does not any more.

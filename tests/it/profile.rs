@@ -16,7 +16,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use crate::support::{Server, eventually, server_config, until};
+use crate::support::{Server, server_config, until};
 
 type Client = ProfileServiceClient<Channel>;
 
@@ -393,9 +393,16 @@ async fn the_bytes_of_whom_was_erased_leave_the_disk() {
     server.stop().await.expect("a clean stop");
 }
 
-/// A limit on the size of files, set while the server runs, has every write fail as a full disk does.
+/// Has every write of a process fail as on a full disk, by a limit on the size of files, or takes the limit away.
+fn limit_files(process: &crate::support::Process, limit: &str) {
+    let pid = process.child.id().to_string();
+    let limited =
+        std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
+    assert!(limited.expect("prlimit of util-linux").success());
+}
+
 #[tokio::test]
-async fn a_disk_that_fails_refuses_writes_and_serves_reads() {
+async fn a_disk_that_fails_refuses_writes_serves_reads_and_heals() {
     use tonic_health::pb::health_check_response::ServingStatus;
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -409,26 +416,34 @@ async fn a_disk_that_fails_refuses_writes_and_serves_reads() {
         record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5)]).await,
         [Ok(RecordStatus::Recorded)]
     );
-    let pid = server.child.id().to_string();
-    let limited = std::process::Command::new("prlimit").args(["--pid", &pid, "--fsize=1"]).status();
-    assert!(limited.expect("prlimit of util-linux").success());
+    limit_files(&server, "1");
     let request = RecordEventsRequest { events: vec![event("e2", "c", &["b"], 20, 0.5)] };
     let refused = client.record_events(request.clone()).await.expect_err("it is full");
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(refused.get_details_error_info().expect("details").reason, "STORE_UNAVAILABLE");
     assert_eq!(count(&profile(&mut client, "c", "").await.expect("reads go on"), 5), 1);
     let mut health = HealthClient::new(channel);
-    let mut status = async |service: &str| {
+    let mut watch = async |service: &str, wanted: ServingStatus| {
         let request = HealthCheckRequest { service: service.to_owned() };
-        health.check(request).await.expect("an answer").into_inner().status()
+        let mut statuses = health.watch(request).await.expect("an answer").into_inner();
+        while statuses.message().await.expect("the watch goes on").expect("a status").status() != wanted {}
     };
-    eventually(async || status("arom.v1.ProfileService").await == ServingStatus::NotServing).await;
-    assert_eq!(status("").await, ServingStatus::Serving, "texts are scored as before");
+    watch("arom.v1.ProfileService", ServingStatus::NotServing).await;
+    watch("", ServingStatus::Serving).await;
+    // With room again it goes on by itself, and what was refused is not there.
+    limit_files(&server, "unlimited");
+    watch("arom.v1.ProfileService", ServingStatus::Serving).await;
+    assert_eq!(count(&profile(&mut client, "c", "").await.expect("known"), 5), 1);
+    assert_eq!(record(&mut client, request.events).await, [Ok(RecordStatus::Recorded)]);
+    assert_eq!(count(&profile(&mut client, "c", "").await.expect("known"), 5), 2);
+    limit_files(&server, "1");
+    let request = RecordEventsRequest { events: vec![event("e3", "c", &["b"], 10, 0.5)] };
+    client.record_events(request.clone()).await.expect_err("it is full");
     drop(server);
     // Started again with room, it has what it had acknowledged, and takes the other.
     let server = Server::keeping(folder.path()).await;
     let mut client = Client::new(server.ready().await);
-    assert_eq!(count(&profile(&mut client, "c", "").await.expect("known"), 5), 1);
+    assert_eq!(count(&profile(&mut client, "c", "").await.expect("known"), 5), 2);
     assert_eq!(record(&mut client, request.events).await, [Ok(RecordStatus::Recorded)]);
     server.stop().await.expect("a clean stop");
 }
@@ -635,4 +650,38 @@ async fn online_replay_and_import_are_equal() {
     }
     assert_eq!(found[0], found[1], "replayed");
     assert_eq!(found[0], found[2], "imported");
+}
+
+/// The clock of a store that a server keeps: shown, and accepted only as it was looked at.
+#[tokio::test]
+async fn the_clock_is_shown_and_accepted_as_a_person_saw_it() {
+    use arom::grpc::v1::{AcceptProfileClockRequest, GetProfileClockRequest};
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    let clock = client.get_profile_clock(GetProfileClockRequest {}).await.expect("an answer").into_inner();
+    let clock = clock.clock.expect("it has one");
+    assert!(clock.trusted && clock.distrust_reason.is_empty());
+    let accept = |system_time| AcceptProfileClockRequest { system_time };
+    let missing = client.accept_profile_clock(accept(None)).await.expect_err("no time");
+    assert_eq!(missing.code(), Code::InvalidArgument);
+    let day_before =
+        clock.system_time.map(|time| prost_types::Timestamp { seconds: time.seconds - 86_400, ..time });
+    let moved = client.accept_profile_clock(accept(day_before)).await.expect_err("another time");
+    assert_eq!(moved.get_details_error_info().expect("details").reason, "CLOCK_MOVED");
+    let accepted =
+        client.accept_profile_clock(accept(clock.system_time)).await.expect("accepted").into_inner();
+    assert!(accepted.clock.expect("it has one").trusted);
+    server.stop().await.expect("a clean stop");
+    // A store that is closed is looked at by its folder.
+    let store = folder.path().display().to_string();
+    for more in [None, Some("--accept")] {
+        let shown = crate::support::arom()
+            .args(["profile", "clock", "--profile-store", &store])
+            .args(more)
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.status.success() && text.contains("trusted      yes"), "{text}");
+    }
 }

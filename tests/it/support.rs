@@ -125,7 +125,7 @@ impl Server {
         let book =
             Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
         let metrics = Arc::<Metrics>::default();
-        let clock: Clock = Arc::new(jiff::Timestamp::now);
+        let clock: Clock = arom::profile::system_clock();
         let keeper =
             Keeper::start(book, clock, Upkeep::default(), Arc::clone(&metrics)).expect("two threads");
         let profiles = Some(Arc::new(keeper));

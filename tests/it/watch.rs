@@ -27,7 +27,7 @@ type Client = ProfileServiceClient<Channel>;
 
 fn keeper(folder: &Path, upkeep: Upkeep) -> Arc<Keeper<Disk>> {
     let book = Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
-    let clock = Arc::new(jiff::Timestamp::now);
+    let clock = arom::profile::system_clock();
     Arc::new(Keeper::start(book, clock, upkeep, Arc::default()).expect("two threads"))
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -43,7 +42,7 @@ pub(super) fn pieces(shared: &Arc<Shared>, keeper: Arc<Keeper<Disk>>, mut call: 
     tokio::task::spawn_blocking(move || {
         let send = |piece| runtime.block_on(give.send_timeout(piece, PATIENCE));
         // Whoever goes away closes the channel, and with it ends the work.
-        let sent = keeper.book().back_up(Timestamp::now(), &mut |data| {
+        let sent = keeper.book().back_up(keeper.now(), &mut |data| {
             let mut pieces = data.chunks(PIECE_BYTES).map(|piece| send(Ok(Piece::Data(piece.to_vec()))));
             if pieces.all(|sent| sent.is_ok()) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

@@ -251,6 +251,7 @@ pub(super) fn retracted(outcome: Outcome) -> v1::RetractStatus {
         | Outcome::Superseded
         | Outcome::TooOld
         | Outcome::TooNew
+        | Outcome::InDoubt
         | Outcome::Erased
         | Outcome::Forgotten(_)
         | Outcome::Done => v1::RetractStatus::NotFound,

@@ -46,7 +46,7 @@ impl Profiles {
         };
         let customer = convert::customer(request.customer_id, &self.shared.config)?;
         let bytes = self.shared.config.max_answer_bytes;
-        let now = Timestamp::now();
+        let now = keeper.now();
         let read =
             tokio::task::spawn_blocking(move || Page::of(keeper.book(), customer, place, size, bytes, now));
         let (mut answer, next) = read.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;

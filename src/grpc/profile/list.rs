@@ -41,7 +41,7 @@ impl Profiles {
         let keeper = self.keeper()?;
         let most = most_of(Item::Profile, &self.shared.config);
         let (asked, tokens) = asked(request, &keeper.book().key_for(page_token::PURPOSE), most)?;
-        let now = Timestamp::now();
+        let now = keeper.now();
         // Whoever does not wait any more drops this, and with it the work.
         let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);

@@ -174,7 +174,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::profile::{Book, Clock, Command, Contribution, Disk, Event as Happened, Interest, Keeper};
+    use crate::profile::{Book, Command, Contribution, Disk, Event as Happened, Interest, Keeper};
     use crate::profile::{Channel, Micros, Step, Terms, Update, Upkeep, Watcher};
 
     /// The bytes are those of the message that clients know.
@@ -182,7 +182,7 @@ mod tests {
     fn a_shared_profile_is_written_as_its_message() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let book = Book::open(Disk::open(folder.path()).expect("it opens"), Terms::default(), [7; 32]);
-        let clock: Clock = Arc::new(Timestamp::now);
+        let clock = crate::profile::system_clock();
         let keeper = Keeper::start(book.expect("a book"), clock, Upkeep::default(), Arc::default());
         let keeper = Arc::new(keeper.expect("threads"));
         let mut watcher = Watcher::from_now(Arc::clone(&keeper), Interest::default());

@@ -151,7 +151,7 @@ impl Watching {
         self.wait().await?;
         let turn = tokio::select! {
             biased;
-            failure = &mut self.halt => return Err(failure),
+            failure = self.halt.reached() => return Err(failure),
             turn = Arc::clone(&self.turns).acquire_owned() => turn.map_err(|_| Failure::Died)?,
         };
         self.sequence.borrow_and_update();
@@ -171,7 +171,7 @@ impl Watching {
 
     /// Has the watcher read, off the threads that serve sockets.
     async fn work(&mut self, turn: OwnedSemaphorePermit) -> Result<Found, Failure> {
-        let (now, in_snapshot) = (Timestamp::now(), self.in_snapshot);
+        let (now, in_snapshot) = (self.now(), self.in_snapshot);
         let mut watcher = self.watcher.take().ok_or(Failure::Died)?;
         let read = move || -> (Watcher<Disk>, Result<Found, StorageError>) {
             let found = if in_snapshot {
@@ -191,8 +191,12 @@ impl Watching {
         found.map_err(Failure::Storage)
     }
 
+    fn now(&self) -> Timestamp {
+        self.watcher.as_ref().map_or_else(Timestamp::now, Watcher::now)
+    }
+
     fn take(&mut self, found: Found) -> Result<(), Failure> {
-        let now = Timestamp::now();
+        let now = self.now();
         match found {
             Found::Page(Some(shown)) => {
                 for shown in shown {

@@ -13,6 +13,7 @@ fn wanted(failure: &Failure) -> (Code, &'static str, bool) {
         Failure::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", false),
         Failure::StreamIdle(_) => (Code::DeadlineExceeded, "STREAM_IDLE", false),
         Failure::ProfilesOff => (Code::FailedPrecondition, "PROFILES_OFF", false),
+        Failure::ClockMoved => (Code::FailedPrecondition, "CLOCK_MOVED", false),
         Failure::ServiceUnknown(_) => (Code::NotFound, "SERVICE_UNKNOWN", false),
         Failure::ProfileNotFound(_) => (Code::NotFound, "PROFILE_NOT_FOUND", false),
         Failure::ChangesForgotten => (Code::OutOfRange, "CHANGES_FORGOTTEN", false),
@@ -21,6 +22,7 @@ fn wanted(failure: &Failure) -> (Code, &'static str, bool) {
             Outcome::NotFound => (Code::NotFound, "EVENT_NOT_FOUND", false),
             Outcome::TooOld => (Code::OutOfRange, "EVENT_TOO_OLD", false),
             Outcome::TooNew => (Code::OutOfRange, "EVENT_IN_FUTURE", false),
+            Outcome::InDoubt => (Code::Unavailable, "CLOCK_DISTRUSTED", true),
             Outcome::Erased => (Code::FailedPrecondition, "CUSTOMER_ERASED", false),
             Outcome::Recorded
             | Outcome::Duplicate
@@ -47,6 +49,7 @@ fn every() -> Vec<Failure> {
         Outcome::NotFound,
         Outcome::TooOld,
         Outcome::TooNew,
+        Outcome::InDoubt,
         Outcome::Erased,
         Outcome::Recorded,
         Outcome::Duplicate,
@@ -65,6 +68,7 @@ fn every() -> Vec<Failure> {
         Failure::Transport(Status::internal(format!("{UNDECODED}buffer underflow"))),
         Failure::DeadlineExceeded,
         Failure::ProfilesOff,
+        Failure::ClockMoved,
         Failure::ServiceUnknown(vec!["arom.v1.SentimentService".to_owned()]),
         Failure::ProfileNotFound("brand/b".to_owned()),
         Failure::ChangesForgotten,

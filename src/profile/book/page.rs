@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::super::change::{Change, Erased};
+use super::super::clock::{ClockRow, Moment};
 use super::super::event::{Contribution, Event, Key};
 use super::super::features::{State, Tail};
 use super::super::rows::{
@@ -19,7 +20,7 @@ use super::super::signals::Case;
 use super::super::storage::{Order, Row, Storage, StorageError, Table};
 use super::super::tiles::{Resolution, Sign};
 use super::sheet::{Rows, Sheet};
-use super::{Book, Command, Outcome, Overdue, Prepared, SEQUENCE, TRIMMED, UNSCRUBBED, newest};
+use super::{Book, CLOCK, Command, Outcome, Overdue, Prepared, SEQUENCE, SWEPT, TRIMMED, UNSCRUBBED, newest};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
@@ -50,9 +51,12 @@ impl Loaded {
         Arc::make_mut(&mut self.is)
     }
 
-    fn fold(&mut self, sign: Sign, event: &Contribution, now: Timestamp) {
+    fn fold(&mut self, sign: Sign, event: &Contribution, horizon: Timestamp) {
         let is = Arc::make_mut(&mut self.is);
-        is.state.fold(sign, event, now);
+        match sign {
+            Sign::Plus => is.state.fold(sign, event, horizon),
+            Sign::Minus => is.state.take_back(event, horizon),
+        }
         self.negative |= sign == Sign::Plus && event.label == Label::Negative;
         // What needs a look anyway is not kept up any more.
         self.stale = self.stale || !is.tail.as_mut().is_some_and(|tail| tail.fold(sign, event));
@@ -75,7 +79,13 @@ pub(super) struct Page<'a, S> {
     book: &'a Book<S>,
     /// What is on its way to the disk: it lies between this and the book.
     before: Option<&'a Prepared>,
+    /// Events are judged by this time.
     now: Timestamp,
+    /// What is older than is kept at this time is forgotten.
+    horizon: Timestamp,
+    doubtful: Option<Timestamp>,
+    clock: Option<ClockRow>,
+    swept: i64,
     writes: Sheet,
     keys: IndexMap<Key, Loaded>,
     erased: Vec<String>,
@@ -83,9 +93,11 @@ pub(super) struct Page<'a, S> {
 }
 
 impl<'a, S: Storage> Page<'a, S> {
-    pub(super) fn new(book: &'a Book<S>, now: Timestamp, before: Option<&'a Prepared>) -> Self {
+    pub(super) fn new(book: &'a Book<S>, moment: Moment, before: Option<&'a Prepared>) -> Self {
         let (writes, keys, erased) = (Sheet::default(), IndexMap::new(), Vec::new());
-        Self { book, before, now, writes, keys, erased, trimmed: None }
+        let swept = before.map_or_else(|| book.swept.load(Ordering::Acquire), |before| before.swept);
+        let Moment { now, horizon, doubtful, row: clock } = moment;
+        Self { book, before, now, horizon, doubtful, clock, swept, writes, keys, erased, trimmed: None }
     }
 
     fn sequence(&self) -> u64 {
@@ -196,6 +208,16 @@ impl<'a, S: Storage> Page<'a, S> {
                 Ok(Outcome::Done)
             }
             Command::Scrubbed(mark) => self.scrubbed(*mark),
+            Command::Tick => {
+                self.keep_clock();
+                Ok(Outcome::Done)
+            }
+            Command::AcceptClock => {
+                // A time that was accepted wrongly may have forgotten all up to now, and nothing that is yet to come.
+                self.set_swept(self.swept.min(self.now.as_millisecond()));
+                self.keep_clock();
+                Ok(Outcome::Done)
+            }
             Command::Sinks(names) => self.sinks(names),
             Command::Delivered { sink, through } => self.delivered(sink, *through),
         }
@@ -223,12 +245,8 @@ impl<'a, S: Storage> Page<'a, S> {
             return Ok(if known { Outcome::Duplicate } else { Outcome::Conflict });
         }
         let millis = event.contribution.time.as_millisecond();
-        let age = self.now.duration_since(time(millis));
-        if age > self.book.terms.retention {
-            return Ok(Outcome::TooOld);
-        }
-        if -age > self.book.terms.skew {
-            return Ok(Outcome::TooNew);
+        if let Some(refusal) = self.judge_time(millis) {
+            return Ok(refusal);
         }
         if let Some(customer) = &event.customer
             && self.refused_through(&self.book.hash(customer))?.is_some_and(|through| millis <= through)
@@ -266,6 +284,19 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(entry.is_none_or(|entry| entry.retracted))
     }
 
+    /// Why an event of this time is not taken, if it is not.
+    fn judge_time(&self, millis: i64) -> Option<Outcome> {
+        let age = self.now.duration_since(time(millis));
+        if age > self.book.terms.retention || millis < self.swept {
+            return Some(Outcome::TooOld);
+        }
+        if -age <= self.book.terms.skew {
+            return None;
+        }
+        let is_doubtful = |wall: Timestamp| time(millis).duration_since(wall) <= self.book.terms.skew;
+        Some(if self.doubtful.is_some_and(is_doubtful) { Outcome::InDoubt } else { Outcome::TooNew })
+    }
+
     fn retract(&mut self, id: &str) -> Result<Outcome, StorageError> {
         let Some(entry) = self.entry(id)? else { return Ok(Outcome::NotFound) };
         if entry.retracted {
@@ -281,9 +312,9 @@ impl<'a, S: Storage> Page<'a, S> {
 
     /// Adds an event to keys or takes it back from them.
     fn fold(&mut self, sign: Sign, entry: &Entry, keys: &[Key]) -> Result<(), StorageError> {
-        let (event, now) = (entry.contribution(), self.now);
+        let (event, horizon) = (entry.contribution(), self.horizon);
         for key in keys {
-            self.key(key)?.fold(sign, &event, now);
+            self.key(key)?.fold(sign, &event, horizon);
         }
         Ok(())
     }
@@ -315,10 +346,10 @@ impl<'a, S: Storage> Page<'a, S> {
             through = through.max(event.time.as_millisecond());
             if let Some(own) = felt.own {
                 for brand in own.brands.iter().filter(|_| !own.retracted).cloned() {
-                    let (brand, now) = (Key::Brand(brand), self.now);
+                    let (brand, horizon) = (Key::Brand(brand), self.horizon);
                     let loaded = self.key(&brand)?;
                     if from_brands {
-                        loaded.fold(Sign::Minus, &event, now);
+                        loaded.fold(Sign::Minus, &event, horizon);
                     } else {
                         loaded.forget_last(&event);
                     }
@@ -391,6 +422,10 @@ impl<'a, S: Storage> Page<'a, S> {
 
     fn expire(&mut self, overdue: &[Overdue]) -> Result<Outcome, StorageError> {
         let mut count = 0;
+        // Whatever the clock says later, replays of what is forgotten now are not taken for new.
+        let kept = self.book.terms.retention + self.book.terms.skew;
+        let first = self.horizon.as_millisecond().saturating_sub(kept.as_secs().saturating_mul(1000));
+        self.set_swept(self.swept.max(first));
         for one in overdue {
             match one {
                 Overdue::Event(id) => {
@@ -415,8 +450,8 @@ impl<'a, S: Storage> Page<'a, S> {
                     count += 1;
                 }
                 Overdue::Tiles(key) => {
-                    let now = self.now;
-                    self.key(key)?.change().state.prune(now);
+                    let horizon = self.horizon;
+                    self.key(key)?.change().state.prune(horizon);
                 }
                 Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
             }
@@ -471,6 +506,20 @@ impl<'a, S: Storage> Page<'a, S> {
         self.trimmed = Some(through);
         self.put(Table::Meta, TRIMMED.to_vec(), Some(through.to_be_bytes().to_vec()));
         Ok(Outcome::Done)
+    }
+
+    fn set_swept(&mut self, first: i64) {
+        if first != self.swept {
+            self.swept = first;
+            self.put(Table::Meta, SWEPT.to_vec(), Some(encode(&first)));
+        }
+    }
+
+    /// Has the clock written with this commit.
+    fn keep_clock(&mut self) {
+        if let Some(clock) = self.clock {
+            self.put(Table::Meta, CLOCK.to_vec(), Some(encode(&clock)));
+        }
     }
 
     /// The bytes of what is forgotten now are still there. No two marks are alike: whoever scrubs knows by it whether more was
@@ -540,7 +589,7 @@ impl<'a, S: Storage> Page<'a, S> {
                 continue;
             }
             let is = Arc::make_mut(&mut loaded.is);
-            is.state.prune(self.now);
+            is.state.prune(self.horizon);
             (is.alarms, is.revision) = (alarms, sequence);
             signals.extend(found);
             changed.push(Some(key.clone()));
@@ -569,10 +618,14 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Notices, row, Some(encode(&names)));
             }
         }
+        if !self.writes.is_empty() {
+            self.keep_clock();
+        }
         Ok(Prepared {
             outcomes,
             sequence: if change.is_some() { sequence } else { self.sequence() },
             trimmed: self.trimmed.unwrap_or_else(|| self.trimmed()),
+            swept: self.swept,
             change: change.map(Arc::new),
             writes: self.writes,
             keys,

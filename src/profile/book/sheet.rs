@@ -18,6 +18,11 @@ impl Sheet {
         rows.values.insert(row, value);
     }
 
+    /// Whether nothing is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The rows of a table, if there are any.
     pub(super) fn of(&self, table: Table) -> Option<&Rows> {
         self.0.get(&table)

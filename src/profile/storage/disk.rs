@@ -3,30 +3,38 @@
 //! fjall opens a journal whose middle is damaged as if it ended there. So the number of the last commit is also kept in a file
 //! of its own, `high-water`, written after each commit: a store that ends before it is refused. The file may lag behind
 //! after a power cut, never run ahead.
+//!
+//! A write that fails halts the store: it takes no writes, and reads go on. [`Storage::recover`] tries to end that:
+//!
+//! | what failed | what becomes of the commit | what recovering does |
+//! | --- | --- | --- |
+//! | the write or the sync of the journal | refused | the database is opened again, and the commit is taken back if it is there: see [`Undo`] |
+//! | the mark, after the journal was synced | done: it is on the disk | the mark is written |
+//! | the folder is gone or another one | refused | nothing, until the folder is back |
 
-use std::collections::BTreeMap;
+mod mark;
+mod open;
+mod place;
+mod private;
+mod recovery;
+mod undo;
+
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
+use fjall::{Guard, KeyspaceCreateOptions, Readable as _};
+use jiff::Timestamp;
 
-use crate::descriptors::Shares;
-
-use super::{Order, Row, See, Storage, StorageError, Table, Write};
+use super::{DiskSpace, Order, OwnWrite, Row, See, Storage, StorageError, Table, Write};
 use crate::files;
-
-/// Memory for what was read.
-const CACHE_BYTES: u64 = 64 << 20;
-
-/// What a table holds in memory before it is written out: a smaller one is found faster, a larger one is written less often.
-const MEMTABLE_BYTES: u64 = 16 << 20;
-
-/// The row of [`Table::Meta`] that holds the number of the last commit.
-const COMMITS: &[u8] = b"commits";
+use mark::Mark;
+use open::{COMMITS, Open, PADDING, failure};
+use place::Place;
+use undo::Undo;
 
 /// A journal that has more is closed.
 const JOURNAL_BYTES: usize = 64_000_000;
@@ -37,22 +45,60 @@ const PADDING_BYTES: usize = 1 << 20;
 /// A row of [`Table::Meta`] that is written to have something to write.
 const SCRUBBED: &[u8] = b"scrubbed";
 
+/// How often it is looked at whether something in the background is done.
+const GLANCE: Duration = Duration::from_millis(10);
+
 const MARK: &str = "high-water";
 
 const ROWS: &str = "rows";
 
-/// How the names of what lies in the folder of a store begin.
-const OWN: [&str; 4] = [ROWS, MARK, "restoring", "webhook-dead-letters"];
-
 /// A store in a folder of its own. One process has it open.
 pub struct Disk {
     folder: PathBuf,
-    database: Database,
-    tables: BTreeMap<Table, Keyspace>,
-    mark: Mutex<Mark>,
+    /// Nothing after a recovery that failed half-way.
+    open: RwLock<Option<Open>>,
+    written: Mutex<Written>,
     halted: AtomicBool,
     /// How many snapshots are being shown: what they see stays on the disk.
     shown: AtomicUsize,
+    /// Snapshots end, so that the database can be opened again.
+    closing: AtomicBool,
+    /// When the newest file was written, as of when it was opened.
+    newest: Option<Timestamp>,
+    #[cfg(test)]
+    pub(crate) fails_at: Mutex<Option<Step>>,
+}
+
+/// What can fail. Tests make it fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Before the journal has anything of a commit.
+    Write,
+    /// After the journal has all of it.
+    Sync,
+    /// After it is on the disk.
+    Mark,
+    /// When it is tried whether the disk takes writes.
+    Probe,
+    /// After the database was closed and before it is open again.
+    Reopen,
+    /// Before what was refused is taken back.
+    TakeBack,
+    /// After that, before it is forgotten.
+    Forget,
+}
+
+/// How far it was written.
+#[derive(Debug)]
+struct Written {
+    mark: Mark,
+    /// The last commit that was acknowledged: the mark may be one behind.
+    commits: u64,
+    place: Place,
+    /// Whether the database must be opened again.
+    is_broken: bool,
+    /// The commit that was refused last, if it may be in the journal.
+    refused: Option<Undo>,
 }
 
 /// That a snapshot is being shown, for as long as it lives.
@@ -71,13 +117,6 @@ impl Drop for Shown<'_> {
     }
 }
 
-/// The number of the last commit, beside the database.
-#[derive(Debug)]
-struct Mark {
-    file: File,
-    commits: u64,
-}
-
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Disk").field("folder", &self.folder).finish_non_exhaustive()
@@ -91,42 +130,45 @@ impl Disk {
     ///
     /// If it is open elsewhere, damaged, or the system refuses.
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
-        let failed = |cause: fjall::Error| failure(folder, cause);
-        let refused =
-            |cause: std::io::Error| StorageError::Io { folder: folder.to_owned(), cause: Box::new(cause) };
-        files::create_folder(folder).map_err(refused)?;
-        close_to_others(folder);
-        let database = Database::builder(folder.join(ROWS))
-            .cache_size(CACHE_BYTES)
-            .worker_threads(1)
-            .max_cached_files(Some(Shares::now().store_files))
-            .open()
-            .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let table = |table: Table| database.keyspace(table.name(), options).map_err(failed);
-        let tables = Table::ALL.into_iter().map(|kind| Ok((kind, table(kind)?)));
-        let tables: BTreeMap<Table, Keyspace> = tables.collect::<Result<_, StorageError>>()?;
-        let meta = tables.get(&Table::Meta).map(|meta| meta.get(COMMITS));
-        let found = meta.transpose().map_err(failed)?.flatten();
-        let found =
-            found.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(0);
+        files::create_folder(folder).map_err(|cause| refused(folder, cause))?;
+        let newest = newest_file(folder);
+        private::close_to_others(folder);
+        let open = Open::at(folder)?;
+        let found = open.commits(folder)?;
         let path = folder.join(MARK);
-        let mut file = files::open(&path, files::options().read(true).write(true)).map_err(refused)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(refused)?;
-        let wanted = marked(&bytes);
+        if found > 0 && !path.exists() {
+            return Err(StorageError::Missing { path });
+        }
+        let mark = Mark::open(&path, found == 0).map_err(|cause| refused(&path, cause))?;
+        let wanted = mark.commits();
         if wanted > found {
             return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });
         }
-        let mark = Mutex::new(Mark { file, commits: found });
+        let undo = Undo::kept(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        if let Some(undo) = undo.filter(|undo| undo.commits > wanted) {
+            open.take_back(undo, folder)?;
+        }
+        Undo::forget(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        let place = Self::place(folder)?;
+        let commits = open.commits(folder)?;
+        let written = Written { mark, commits, place, is_broken: false, refused: None };
         Ok(Self {
             folder: folder.to_owned(),
-            database,
-            tables,
-            mark,
+            open: RwLock::new(Some(open)),
+            written: Mutex::new(written),
             halted: AtomicBool::new(false),
             shown: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            newest,
+            #[cfg(test)]
+            fails_at: Mutex::new(None),
         })
+    }
+
+    fn place(folder: &Path) -> Result<Place, StorageError> {
+        let rows = folder.join(ROWS);
+        let files = [rows.join("lock"), folder.join(MARK)];
+        Place::of(folder, &rows, &files).map_err(|path| StorageError::Missing { path })
     }
 
     /// Moves a store that nobody has open into a folder where there is none. Cut off in the middle, that folder is refused as
@@ -136,115 +178,115 @@ impl Disk {
     ///
     /// If the system refuses.
     pub fn install(from: &Path, to: &Path) -> Result<(), StorageError> {
-        let moved = || -> std::io::Result<()> {
+        let moved = || -> io::Result<()> {
             File::open(from)?.sync_all()?;
             fs::rename(from.join(MARK), to.join(MARK))?;
             File::open(to)?.sync_all()?;
             fs::rename(from.join(ROWS), to.join(ROWS))?;
             File::open(to)?.sync_all()
         };
-        moved().map_err(|cause| StorageError::Io { folder: to.to_owned(), cause: Box::new(cause) })
+        moved().map_err(|cause| refused(to, cause))
     }
 
     /// How many commits it has taken.
     pub fn commits(&self) -> u64 {
-        self.mark.lock().map_or(0, |mark| mark.commits)
+        self.written().commits
     }
 
-    /// Whether it takes no more writes, because one failed.
-    pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn table(&self, wanted: Table) -> Result<&Keyspace, StorageError> {
-        self.tables.get(&wanted).ok_or(StorageError::Row { table: wanted })
+    fn halted(&self) -> StorageError {
+        StorageError::Halted { folder: self.folder.clone() }
     }
 
     fn halt(&self, error: StorageError) -> StorageError {
         self.halted.store(true, Ordering::Release);
         error
     }
-}
 
-/// The larger of the two numbers that a mark holds: the slot that was being written when the power went may be torn.
-fn marked(bytes: &[u8]) -> u64 {
-    let slot = |slot: &[u8]| {
-        let (number, check) = slot.split_at_checked(8)?;
-        let number = u64::from_be_bytes(number.try_into().ok()?);
-        (u64::from_be_bytes(check.try_into().ok()?) == !number).then_some(number)
-    };
-    bytes.chunks(16).filter_map(slot).max().unwrap_or(0)
-}
+    /// The database, for reading; waits while it is being opened again.
+    fn reading(&self) -> RwLockReadGuard<'_, Option<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl Mark {
-    /// Two slots by turns, each a number and its complement.
-    fn set(&mut self, commits: u64) -> std::io::Result<()> {
-        let mut slot = [0; 16];
-        for (to, from) in
-            slot.iter_mut().zip(commits.to_be_bytes().into_iter().chain((!commits).to_be_bytes()))
-        {
-            *to = from;
-        }
-        self.file.write_all_at(&slot, commits % 2 * 16)?;
-        self.commits = commits;
+    #[cfg(test)]
+    fn step(&self, step: Step) -> io::Result<()> {
+        let fails_at = *self.fails_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if fails_at == Some(step) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests have it fail")]
+    fn step(&self, _: Step) -> io::Result<()> {
         Ok(())
     }
+
+    fn check_place(&self, written: &mut Written) -> Result<(), StorageError> {
+        written.place.check().map_err(|path| StorageError::Gone { path })
+    }
+
+    /// Writes a commit to the journal, or notes what must be taken back.
+    fn write(
+        &self,
+        open: &Open,
+        written: &mut Written,
+        writes: &[Write<'_>],
+        commits: u64,
+    ) -> Result<(), StorageError> {
+        let before = open.database.snapshot();
+        let done = self
+            .step(Step::Write)
+            .map_err(|cause| refused(&self.folder, cause))
+            .and_then(|()| open.write(writes, commits, &self.folder))
+            .and_then(|()| self.step(Step::Sync).map_err(|cause| refused(&self.folder, cause)))
+            // Nothing is acknowledged that went into a folder that is gone.
+            .and_then(|()| self.check_place(written));
+        let Err(error) = done else { return Ok(()) };
+        written.is_broken = true;
+        // One that was broken before has nothing of this commit.
+        if !matches!(error, StorageError::Halted { .. }) {
+            let old = |(table, key, _): &Write<'_>| -> Result<OwnWrite, StorageError> {
+                let value =
+                    before.get(open.table(*table)?, key).map_err(|cause| failure(&self.folder, cause))?;
+                Ok((*table, key.to_vec(), value.map(|value| value.to_vec())))
+            };
+            let rows = writes.iter().map(old).collect::<Result<Vec<_>, _>>()?;
+            written.refused = Some(Undo::new(commits, rows));
+        }
+        Err(error)
+    }
 }
 
-/// Takes the rights of others from a store that an older version made, or somebody loosened. The store opens also where
-/// only another user could do that, as with a volume that belongs to root: then the log says so.
-fn close_to_others(folder: &Path) {
-    match tighten(folder) {
-        Ok(0) => {}
-        Ok(files) => {
-            tracing::warn!(folder = %folder.display(), files, "others could read the profile store; now they cannot");
-        }
-        Err(error) => {
-            tracing::warn!(
-                folder = %folder.display(), %error,
-                "others may be able to read the profile store; make the folder the server's own, with mode 0700"
-            );
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if written.refused.is_some() {
+            // Closing it would write what was refused; the process ends without.
+            std::mem::forget(self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 }
 
-/// The files of a store, and its folder where nothing else is in it: it may be one of the system's, named by mistake.
-fn tighten(folder: &Path) -> std::io::Result<usize> {
-    let (mut tightened, mut shared) = (0, false);
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let is_own = OWN.iter().any(|own| name.as_encoded_bytes().starts_with(own.as_bytes()));
-        tightened += if is_own { files::tighten(&entry.path())? } else { 0 };
-        shared |= !is_own && name != "lost+found";
-    }
-    if !shared {
-        tightened += usize::from(files::tighten_alone(folder)?);
-    }
-    Ok(tightened)
+fn refused(path: &Path, cause: io::Error) -> StorageError {
+    StorageError::Io { folder: path.to_owned(), cause: Box::new(cause) }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "what else may be wrong with a database is told by itself"
-)]
-fn failure(folder: &Path, cause: fjall::Error) -> StorageError {
-    let folder = folder.to_owned();
-    match cause {
-        fjall::Error::Locked => StorageError::Locked { folder },
-        fjall::Error::Poisoned => StorageError::Halted { folder },
-        fjall::Error::Io(cause) => StorageError::Io { folder, cause: Box::new(cause) },
-        fjall::Error::Storage(fjall::LsmError::Io(cause)) => {
-            StorageError::Io { folder, cause: Box::new(cause) }
-        }
-        other => StorageError::Damaged { folder, cause: Box::new(other) },
-    }
+/// When the newest of a store's own files was written: its journals and its high-water mark.
+fn newest_file(folder: &Path) -> Option<Timestamp> {
+    let journals = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = journals.chain([folder.join(MARK)]);
+    let written = files.filter_map(|path| Timestamp::try_from(path.metadata().ok()?.modified().ok()?).ok());
+    written.max()
 }
 
 impl Storage for Disk {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         StorageError::check_key(table, key)?;
-        let found = self.table(table)?.get(key).map_err(|cause| failure(&self.folder, cause))?;
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
+        let found = open.table(table)?.get(key).map_err(|cause| failure(&self.folder, cause))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -262,7 +304,9 @@ impl Storage for Disk {
         if from >= to {
             return Ok(Vec::new());
         }
-        let rows = self.table(table)?.range(from..to);
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
+        let rows = open.table(table)?.range(from..to);
         let row = |guard: Guard| {
             let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
             Ok((key.to_vec(), value.to_vec()))
@@ -274,10 +318,9 @@ impl Storage for Disk {
     }
 
     fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError> {
-        let halted = || StorageError::Halted { folder: self.folder.clone() };
-        let mut mark = self.mark.lock().map_err(|_| halted())?;
-        if self.halted.load(Ordering::Acquire) {
-            return Err(halted());
+        let mut written = self.written();
+        if self.is_halted() {
+            return Err(self.halted());
         }
         // Before anything is written: a panic in the middle would leave the lock poisoned and the store halted.
         for (table, key, _) in writes {
@@ -286,27 +329,77 @@ impl Storage for Disk {
                 return Err(StorageError::Key { table: *table, bytes: 0 });
             }
         }
-        let commits = mark.commits + 1;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        for (table, key, value) in writes {
-            let table = self.table(*table)?;
-            match value {
-                Some(value) => batch.insert(table, *key, *value),
-                None => batch.remove(table, *key),
-            }
+        self.check_place(&mut written).map_err(|error| self.halt(error))?;
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
+        let commits = written.commits + 1;
+        self.write(open, &mut written, writes, commits).map_err(|error| self.halt(error))?;
+        written.commits = commits;
+        let marked = self.step(Step::Mark).and_then(|()| written.mark.set(commits));
+        if let Err(error) = marked {
+            // The commit is on the disk, and stays. But no other comes before its number is beside it.
+            let path = self.folder.join(MARK);
+            tracing::error!(%error, path = %path.display(), "the number of the last commit could not be written");
+            self.halted.store(true, Ordering::Release);
         }
-        batch.insert(self.table(Table::Meta)?, COMMITS, commits.to_be_bytes());
-        batch.commit().map_err(|cause| self.halt(failure(&self.folder, cause)))?;
-        mark.set(commits).map_err(|cause| {
-            self.halt(StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })
+        Ok(())
+    }
+
+    fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.is_halted() {
+            return Err(self.halted());
+        }
+        let mut written = self.written();
+        self.check_place(&mut written).map_err(|error| self.halt(error))?;
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
+        open.check(&self.folder).map_err(|error| {
+            written.is_broken = true;
+            self.halt(error)
         })
+    }
+
+    fn recover(&self) -> Result<(), StorageError> {
+        let mut written = self.written();
+        if !self.is_halted() {
+            return Ok(());
+        }
+        self.check_place(&mut written)?;
+        if written.is_broken {
+            self.reopen(&mut written)?;
+            self.closing.store(false, Ordering::SeqCst);
+        }
+        let commits = written.commits;
+        let marked = self.step(Step::Mark).and_then(|()| written.mark.set(commits));
+        marked.map_err(|cause| refused(&self.folder.join(MARK), cause))?;
+        self.halted.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn newest_file(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    fn space(&self) -> Option<DiskSpace> {
+        let found = rustix::fs::statvfs(&self.folder).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some(DiskSpace { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError> {
         let shown = Shown::begin(&self.shown);
-        let snapshot = self.database.snapshot();
-        for (kind, table) in &self.tables {
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
+        let snapshot = open.database.snapshot();
+        for (kind, table) in &open.tables {
             for guard in snapshot.iter(table) {
+                if self.closing.load(Ordering::SeqCst) {
+                    return Err(self.halted());
+                }
                 let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
                 let own = *kind == Table::Meta && [COMMITS, SCRUBBED].contains(&key.as_ref());
                 if !own && see(*kind, &key, &value).is_break() {
@@ -322,32 +415,46 @@ impl Storage for Disk {
     /// is full: so it is filled.
     fn scrub(&self) -> Result<bool, StorageError> {
         // One that begins later does not see what was removed before.
-        if self.shown.load(Ordering::SeqCst) > 0 {
+        if self.shown.load(Ordering::SeqCst) > 0 || self.is_halted() {
             return Ok(false);
         }
+        let open = self.reading();
+        let open = open.as_ref().ok_or_else(|| self.halted())?;
         let failed = |cause| failure(&self.folder, cause);
-        let padding = self.database.keyspace("padding", KeyspaceCreateOptions::default).map_err(failed)?;
+        let tables = open.database.disk_space().map_err(failed)?;
+        let needed = tables.saturating_add(2 * JOURNAL_BYTES as u64);
+        if self.space().is_some_and(|space| space.free < needed) {
+            // Filling the disk would halt the store.
+            tracing::warn!(
+                needed,
+                "what was forgotten cannot be wiped off the disk: there is too little space"
+            );
+            return Ok(false);
+        }
+        let padding = open.database.keyspace(PADDING, KeyspaceCreateOptions::default).map_err(failed)?;
         // Of zeros nothing would be left: the journal is compressed.
         let mut noise = vec![0; PADDING_BYTES];
-        getrandom::fill(&mut noise)
-            .map_err(|cause| StorageError::Io { folder: self.folder.clone(), cause: Box::new(cause) })?;
+        getrandom::fill(&mut noise).map_err(|cause| refused(&self.folder, io::Error::other(cause)))?;
         for number in 0..JOURNAL_BYTES / PADDING_BYTES + 1 {
             padding.insert(number.to_be_bytes(), noise.as_slice()).map_err(failed)?;
         }
-        padding.rotate_memtable_and_wait().map_err(failed)?;
-        for table in self.tables.values() {
-            table.rotate_memtable_and_wait().map_err(failed)?;
+        open.flush(&padding).map_err(failed)?;
+        for table in open.tables.values() {
+            open.flush(table).map_err(failed)?;
         }
-        for table in self.tables.values() {
+        for table in open.tables.values() {
             table.major_compact().map_err(failed)?;
         }
-        self.database.delete_keyspace(padding).map_err(failed)?;
+        open.database.delete_keyspace(padding).map_err(failed)?;
         // Files that nobody reads any more go with the next rotation.
-        let meta = self.table(Table::Meta)?;
+        let meta = open.table(Table::Meta)?;
         for _ in 0..2 {
             meta.insert(SCRUBBED, []).map_err(failed)?;
-            meta.rotate_memtable_and_wait().map_err(failed)?;
+            open.flush(meta).map_err(failed)?;
         }
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

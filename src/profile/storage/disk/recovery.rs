@@ -1,0 +1,80 @@
+//! Opening the database again after a write failed.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use super::super::StorageError;
+use super::open::Open;
+use super::undo::Undo;
+use super::{Disk, GLANCE, Step, Written, refused};
+use crate::files;
+
+/// A disk takes writes again when it takes a file of so many bytes.
+const PROBE_BYTES: usize = 1 << 20;
+
+impl Disk {
+    /// Whether the disk takes writes.
+    fn probe(&self) -> io::Result<()> {
+        self.step(Step::Probe)?;
+        let path = self.folder.join("probe");
+        // Of zeros a file system may keep nothing.
+        let mut noise = vec![0; PROBE_BYTES];
+        getrandom::fill(&mut noise).map_err(io::Error::other)?;
+        let tried = files::create(&path).and_then(|mut file| {
+            file.write_all(&noise)?;
+            file.sync_all()
+        });
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        tried
+    }
+
+    /// Has snapshots end: what they see keeps the database open.
+    fn end_snapshots(&self) -> Result<(), StorageError> {
+        // Who takes a backup may be slow to take a piece: then it is tried again later.
+        const PATIENCE: u32 = 100;
+        self.closing.store(true, Ordering::SeqCst);
+        for _ in 0..PATIENCE {
+            if self.shown.load(Ordering::SeqCst) == 0 {
+                return Ok(());
+            }
+            thread::sleep(GLANCE);
+        }
+        Err(self.halted())
+    }
+
+    /// Opens the database again, without what was refused.
+    pub(super) fn reopen(&self, written: &mut Written) -> Result<(), StorageError> {
+        self.probe().map_err(|cause| refused(&self.folder, cause))?;
+        if let Some(undo) = &written.refused {
+            undo.keep(&self.folder).map_err(|cause| refused(&Undo::path(&self.folder), cause))?;
+        }
+        self.end_snapshots()?;
+        let mut place = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        // It must be closed before it is opened: it has a lock.
+        drop(place.take());
+        self.step(Step::Reopen).map_err(|cause| refused(&self.folder, cause))?;
+        let open = Open::at(&self.folder)?;
+        let (found, wanted) = (open.commits(&self.folder)?, written.commits);
+        if found < wanted {
+            return Err(StorageError::Behind { folder: self.folder.clone(), found, wanted });
+        }
+        self.step(Step::TakeBack).map_err(|cause| refused(&self.folder, cause))?;
+        if let Some(undo) = written.refused.clone() {
+            open.take_back(undo, &self.folder)?;
+        }
+        self.step(Step::Forget).map_err(|cause| refused(&self.folder, cause))?;
+        Undo::forget(&self.folder).map_err(|cause| refused(&Undo::path(&self.folder), cause))?;
+        written.refused = None;
+        written.commits = open.commits(&self.folder)?;
+        written.place = Self::place(&self.folder)?;
+        written.is_broken = false;
+        *place = Some(open);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+#![allow(clippy::indexing_slicing, reason = "an index that is wrong fails the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const KEYS: [&[u8]; 3] = [b"a", b"b", b"c"];
+
+fn commit(disk: &Disk, rows: &[(&[u8], &[u8])]) -> Result<(), StorageError> {
+    let writes: Vec<Write<'_>> =
+        rows.iter().map(|(key, value)| (Table::Ledger, *key, Some(*value))).collect();
+    disk.commit(&writes)
+}
+
+fn rows(disk: &Disk) -> Vec<Option<Vec<u8>>> {
+    KEYS.iter().map(|key| disk.get(Table::Ledger, key).expect("readable")).collect()
+}
+
+fn values(values: [&[u8]; 3]) -> Vec<Option<Vec<u8>>> {
+    values.map(|value| (!value.is_empty()).then(|| value.to_vec())).to_vec()
+}
+
+fn fail(disk: &Disk, step: Option<Step>) {
+    *disk.fails_at.lock().expect("whole") = step;
+}
+
+/// The files as a process that is killed now leaves them.
+fn killed(folder: &Path) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("readable") {
+            let path = entry.expect("readable").path();
+            let to = to.join(path.file_name().expect("a name"));
+            if path.is_dir() {
+                copy(&path, &to);
+            } else {
+                fs::copy(&path, &to).expect("copied");
+            }
+        }
+    }
+    let to = tempfile::tempdir().expect("a temporary folder");
+    copy(folder, to.path());
+    to
+}
+
+/// Whatever step fails, and whatever fails then while it is mended, and killed at any of these points: nothing that was acknowledged is
+/// lost, nothing that was refused is there, and the store takes writes again.
+#[test]
+fn every_step_that_fails_heals() {
+    let (before, after) = (values([b"1", b"1", b""]), values([b"2", b"1", b"2"]));
+    for first in [Step::Write, Step::Sync, Step::Mark] {
+        for second in [Step::Probe, Step::Reopen, Step::TakeBack, Step::Forget, Step::Mark] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let disk = Disk::open(folder.path()).expect("it opens");
+            commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
+            fail(&disk, Some(first));
+            let done = commit(&disk, &[(b"a", b"2"), (b"c", b"2")]);
+            // Once it is on the disk it is acknowledged.
+            assert_eq!(done.is_ok(), first == Step::Mark);
+            let wanted = if done.is_ok() { &after } else { &before };
+            assert!(disk.is_halted());
+            assert!(matches!(commit(&disk, &[(b"b", b"9")]), Err(StorageError::Halted { .. })));
+            fail(&disk, Some(second));
+            let healed = disk.recover().is_ok();
+            // A mark needs no more than to be written.
+            let is_visited = second == Step::Mark || first != Step::Mark;
+            assert_eq!(healed, !is_visited, "{first:?} {second:?}");
+            // Before the first attempt to mend it, what was not synced may be there after a crash.
+            if first != Step::Sync || second != Step::Probe {
+                let killed = killed(folder.path());
+                let again = Disk::open(killed.path()).expect("it opens");
+                assert_eq!(&rows(&again), wanted, "killed: {first:?} {second:?}");
+                commit(&again, &[(b"b", b"3")]).expect("it takes writes");
+                drop(again);
+                let again = Disk::open(killed.path()).expect("it opens");
+                assert_eq!(rows(&again)[1], Some(b"3".to_vec()), "what came after is not taken back");
+            }
+            fail(&disk, None);
+            disk.recover().expect("it heals");
+            assert!(!disk.is_halted());
+            assert_eq!(&rows(&disk), wanted, "{first:?} {second:?}");
+            commit(&disk, &[(b"b", b"5")]).expect("it takes writes");
+            let commits = disk.commits();
+            assert_eq!(commits, if done.is_ok() { 3 } else { 2 });
+            drop(disk);
+            let disk = Disk::open(folder.path()).expect("it opens");
+            assert_eq!((rows(&disk)[1].as_deref(), disk.commits()), (Some(b"5".as_slice()), commits));
+            assert_eq!(&rows(&disk)[0], &wanted[0]);
+        }
+    }
+}
+
+/// A snapshot keeps the database open: it ends, so that the store can be mended.
+#[test]
+fn a_snapshot_ends_when_the_store_is_mended() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
+    fail(&disk, Some(Step::Write));
+    commit(&disk, &[(b"a", b"2")]).expect_err("it fails");
+    fail(&disk, None);
+    let mut tried = false;
+    let shown = disk.snapshot(&mut |_, _, _| {
+        if !std::mem::replace(&mut tried, true) {
+            disk.recover().expect_err("not yet");
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(shown, Err(StorageError::Halted { .. })));
+    disk.recover().expect("it heals");
+    commit(&disk, &[(b"a", b"2")]).expect("written");
+    disk.snapshot(&mut |_, _, _| std::ops::ControlFlow::Continue(())).expect("shown again");
+}
+
+fn gone(error: &StorageError) -> PathBuf {
+    let StorageError::Gone { path } = error else { panic!("{error}") };
+    path.clone()
+}
+
+#[test]
+fn a_folder_that_goes_halts_the_store_until_it_is_back() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let (folder, away) = (outer.path().join("store"), outer.path().join("away"));
+    let disk = Disk::open(&folder).expect("it opens");
+    commit(&disk, &[(b"a", b"1")]).expect("written");
+    disk.check().expect("it is there");
+    fs::rename(&folder, &away).expect("moved");
+    assert_eq!(gone(&commit(&disk, &[(b"a", b"2")]).expect_err("it is gone")), folder);
+    assert!(disk.is_halted());
+    disk.recover().expect_err("it is gone");
+    // Another in its place is not it.
+    drop(Disk::open(&folder).expect("it opens"));
+    assert_eq!(gone(&disk.recover().expect_err("it is another")), folder);
+    fs::remove_dir_all(&folder).expect("removed");
+    fs::rename(&away, &folder).expect("moved back");
+    disk.recover().expect("it is back");
+    commit(&disk, &[(b"b", b"1")]).expect("written");
+    assert_eq!(rows(&disk), values([b"1", b"1", b""]));
+}
+
+#[test]
+fn each_file_that_goes_is_noticed_and_named() {
+    for lost in ["", "rows", "rows/lock", "rows/0.jnl", "high-water"] {
+        for again in [false, true] {
+            let outer = tempfile::tempdir().expect("a temporary folder");
+            let folder = outer.path().join("store");
+            let disk = Disk::open(&folder).expect("it opens");
+            commit(&disk, &[(b"a", b"1")]).expect("written");
+            let path = folder.join(lost);
+            if path.is_dir() {
+                fs::remove_dir_all(&path).expect("removed");
+                again.then(|| fs::create_dir_all(&path).expect("made anew"));
+            } else {
+                let bytes = fs::read(&path).expect("readable");
+                fs::rename(&path, outer.path().join("away")).expect("moved");
+                again.then(|| fs::write(&path, bytes).expect("made anew"));
+            }
+            let error = disk.check().expect_err("it is gone");
+            assert!(gone(&error).starts_with(&path) || path.starts_with(gone(&error)), "{lost}: {error}");
+            assert!(commit(&disk, &[(b"a", b"2")]).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_at_the_start_is_named() {
+    for lost in ["rows/version", "rows/lock", "rows/keyspaces", "high-water"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path()).expect("it opens");
+        commit(&disk, &[(b"a", b"1")]).expect("written");
+        drop(disk);
+        let path = folder.path().join(lost);
+        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.expect("removed");
+        let error = Disk::open(folder.path()).expect_err("it is refused").to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+}
