@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack attack-soak check-flaky check-page demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-flaky check-page check-prometheus demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -29,6 +29,9 @@ attack: ## what strangers may do to a server: each script prints what it measure
 attack-soak: ## half an hour of everything at once; SECONDS=60 for a shorter run
 	cargo build --release
 	python3 tests/attack/long/mixed_soak.py $(SECONDS)
+
+check-prometheus: ## alerts and dashboard against a real Prometheus; needs Debian or Ubuntu (apt-get download, dpkg-deb)
+	cargo test --release --test it -- --ignored prometheus::
 
 check-flaky: ## the suite ten times idle, ten times under load, and with 1, 2 and 8 test threads; hours
 	tests/repeat.sh
