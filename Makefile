@@ -1,5 +1,5 @@
 # Thin names for the commands of README.md; cargo alone does the same.
-.PHONY: attack attack-soak check-page check-clients check-flaky check-proxies demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
+.PHONY: attack attack-soak check-page check-clients check-flaky check-prometheus check-proxies demo test serve bench bench-serving bench-latency bench-peers bench-features bench-words bench-profile bench-batch bench-soak bench-ceiling ci
 
 demo: ## build and score the sample messages
 	cargo run --release -- score --input examples/messages.jsonl
@@ -34,6 +34,9 @@ check-proxies: ## rolling restarts behind nginx, HAProxy and balancing clients; 
 	cargo build --release
 	tests/proxies/install.sh
 	python3 tests/proxies/rolling.py
+
+check-prometheus: ## alerts and dashboard against a real Prometheus; needs Debian or Ubuntu (apt-get download, dpkg-deb)
+	cargo test --release --test it -- --ignored prometheus::
 
 check-flaky: ## the suite ten times idle, ten times under load, and with 1, 2 and 8 test threads; hours
 	tests/repeat.sh

@@ -384,6 +384,9 @@ impl Metrics {
             self.labels.get_or_create(&LabelName { label }).inc_by(0);
         }
         self.connections.start_at_zero();
+        for outcome in ["recorded", "duplicate", "conflict", "too_old", "in_future", "erased", "retracted"] {
+            self.profile_events.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
         for outcome in ["done", "refused"] {
             self.reloads.get_or_create(&Outcome { outcome }).inc_by(0);
         }
@@ -609,14 +612,14 @@ impl Metrics {
     }
 
     /// A sink delivered so many events, or gave them up.
-    pub(crate) fn sink_done(&self, sink: &'static str, outcome: &'static str, events: usize) {
+    pub fn sink_done(&self, sink: &'static str, outcome: &'static str, events: usize) {
         self.sink_events
             .get_or_create(&Delivery { sink, outcome })
             .inc_by(events.try_into().unwrap_or(u64::MAX));
     }
 
     /// How far a sink is behind.
-    pub(crate) fn sink_stands(&self, sink: &'static str, behind: u64) {
+    pub fn sink_stands(&self, sink: &'static str, behind: u64) {
         self.sink_behind.get_or_create(&Sink { sink }).set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 

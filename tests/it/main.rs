@@ -33,6 +33,7 @@ mod observe;
 mod overload;
 mod privacy;
 mod profile;
+mod prometheus;
 mod python;
 mod readme;
 mod reload;

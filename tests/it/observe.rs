@@ -151,6 +151,8 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_there_are() {
     metrics.model_serves("model", Some(&reference));
     (0..500).for_each(|_| metrics.text_observed(&text));
     metrics.scorer_stands(true, (0, 0));
+    metrics.sink_done("webhook", "dead", 1);
+    metrics.sink_stands("webhook", 1);
     let rendered = metrics.render();
     for file in ["examples/grafana/dashboard.json", "examples/prometheus/alerts.yml"] {
         let text = std::fs::read_to_string(repository().join(file)).expect("readable");
