@@ -676,9 +676,17 @@ async fn join_threads(shared: Arc<Shared>, sinks: Sinks, within: Duration) -> bo
     workers.is_ok()
 }
 
-/// Dropping the last scorer drains and joins its threads, which must not hold up the async runtime.
+/// Dropping the last scorer drains and joins its threads, which must not hold up the async runtime: so it is dropped here, after
+/// the calls that were cut off have let go of it. A thread that is stuck keeps this one alone.
 async fn join(scorer: Arc<Scorer>) {
-    if tokio::task::spawn_blocking(move || drop(scorer)).await.is_err() {
+    const GLANCE: Duration = Duration::from_millis(5);
+    let let_go = move || {
+        while Arc::strong_count(&scorer) > 1 {
+            std::thread::sleep(GLANCE);
+        }
+        drop(scorer);
+    };
+    if tokio::task::spawn_blocking(let_go).await.is_err() {
         tracing::error!("the workers could not be joined");
     }
 }

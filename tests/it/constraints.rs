@@ -108,15 +108,10 @@ fn rows() -> Vec<Row> {
                 ..Default::default()
             })
         }),
-        row(
-            "ProfileKey.customer_id",
-            "1 to 128 bytes",
-            &["key.customer_id", "key", "keys[0].customer_id"],
-            |n| {
-                let key = ProfileKey { customer_id: letters(n), brand_id: String::new() };
-                Asked::Watch(WatchProfilesRequest { keys: vec![key], ..Default::default() })
-            },
-        ),
+        row("ProfileKey.customer_id", "1 to 128 bytes", &["keys[0]", "keys[0].customer_id"], |n| {
+            let key = ProfileKey { customer_id: letters(n), brand_id: String::new() };
+            Asked::Watch(WatchProfilesRequest { keys: vec![key], ..Default::default() })
+        }),
         row("ScoredText.score", "in [-1, 1]", &["scored.score"], |n| {
             let scored = ScoredText { label: SentimentLabel::Neutral.into(), score: narrow(n) };
             events(vec![ProfileEvent { felt: Some(Felt::Scored(scored)), ..event() }])

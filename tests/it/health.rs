@@ -64,6 +64,7 @@ async fn list_gives_every_service_with_its_status() {
         listed,
         [
             ("", ServingStatus::Serving),
+            ("arom.profile.clock", ServingStatus::NotServing),
             ("arom.v1.ConversationService", ServingStatus::Serving),
             ("arom.v1.ProfileService", ServingStatus::NotServing),
             ("arom.v1.SentimentService", ServingStatus::Serving),

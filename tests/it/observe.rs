@@ -125,8 +125,9 @@ async fn before_the_model_is_loaded_it_lives_but_is_not_ready() {
     let folder = tempfile::TempDir::new().expect("a temporary folder");
     let made = std::process::Command::new("mkfifo").arg(folder.path().join("manifest.toml")).status();
     assert!(made.expect("mkfifo runs").success());
-    let server =
-        Process::start(&["--http-listen", "127.0.0.1:0", "--model", folder.path().to_str().expect("UTF-8")]);
+    let model = folder.path().to_str().expect("UTF-8");
+    let open = ["--http-listen", "127.0.0.1:0", "--listen-when-ready", "false"];
+    let server = Process::start(&[&open[..], &["--model", model]].concat());
     let address = server.http_address.clone().expect("it says where");
     assert!(http_get(&address, "/healthz").await.0.contains("200"));
     let (status, body) = http_get(&address, "/readyz").await;

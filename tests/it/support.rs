@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
@@ -101,7 +101,14 @@ impl Server {
     ) -> (Self, Arc<Metrics>) {
         let metrics = Arc::<Metrics>::default();
         let scorer = script.scorer(scoring, Arc::clone(&metrics));
-        (Self::scoring(config, scorer, Arc::clone(&metrics)).await, metrics)
+        let parts = Parts { metrics: Arc::clone(&metrics), ..Parts::default() };
+        // The server alone holds the scorer: what drops the last one waits for its workers, which may be stuck.
+        let scorer = Mutex::new(Some(scorer));
+        let load = move |_: Option<&Scorer>| {
+            let scorer = scorer.lock().expect("whole").take();
+            scorer.ok_or_else(|| std::io::Error::other("a scripted model is loaded once"))
+        };
+        (Self::start_with(config, parts, load).await, metrics)
     }
 
     async fn scoring(config: ServerConfig, scorer: Scorer, metrics: Arc<Metrics>) -> Self {
