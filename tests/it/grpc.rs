@@ -366,13 +366,15 @@ async fn a_large_batch_keeps_nobody_waiting() {
     let waiting = || count(&metrics, "arom_queue_windows");
     until(|| waiting() + script.rows() == 200).await;
     for _ in 0..5 {
-        let before = waiting();
+        let (before, runs) = (waiting(), script.runs());
         let mut few = few.clone();
         let alone = tokio::spawn(async move { one(&mut few, text("ดีมาก")).await });
         until(|| waiting() == before + 1).await;
         // The run under way ends, at most one other goes before the single text, and then comes its own.
         script.release(3);
         alone.await.expect("no panic").expect("scored");
+        // All three have ended, and the next one is held: the queue stands still.
+        script.begun(runs + 3).await;
     }
     assert!(!work.is_finished() && waiting() > 100, "single texts go before most of the batch");
     script.all(Turn::Answer);
