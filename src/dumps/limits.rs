@@ -11,7 +11,7 @@ pub struct Limits {
     pub columns: usize,
     /// Bytes of a compressed dump when it is not.
     pub inflated_bytes: u64,
-    /// How many times as large as the file they may be, from [`ALWAYS_BYTES`] on.
+    /// How many times as large as the file they may be, from 64 MiB on.
     pub inflation: u64,
 }
 
