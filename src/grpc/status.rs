@@ -476,8 +476,10 @@ fn plain(code: Code, reason: &str, message: &str) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, []))
 }
 
-/// A refusal for now, with the delay rounded up to milliseconds, so that a caller that keeps it is not early. Those who read the details find the delay there; gRPC's own retries
-/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md>) read it from the trailer.
+/// A refusal that another try may not meet, with a delay in whole milliseconds, rounded up so that a caller that keeps it is not early.
+///
+/// The delay stands in the details, and in the trailer that gRPC's own retries read
+/// (<https://github.com/grpc/proposal/blob/master/A6-client-retries.md>).
 fn later(code: Code, reason: &str, message: &str, delay: Duration) -> Status {
     let delay = Duration::from_millis(whole_milliseconds(delay));
     let mut details = ErrorDetails::with_retry_info(Some(delay));

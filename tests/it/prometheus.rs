@@ -76,7 +76,15 @@ impl Drop for Prometheus {
 
 impl Prometheus {
     async fn start(folder: &Path, target: &str) -> Self {
-        let rules = repository().join("examples/prometheus/alerts.yml");
+        // A group of rules is first evaluated at some moment within its own interval, which may be minutes.
+        let shipped = repository().join("examples/prometheus/alerts.yml");
+        let each_second = |line: &str| {
+            if line.trim().starts_with("interval:") { "    interval: 1s\n" } else { line }.to_owned()
+        };
+        let shipped = fs::read_to_string(shipped).expect("readable");
+        let rules = folder.join("alerts.yml");
+        fs::write(&rules, shipped.split_inclusive('\n').map(each_second).collect::<String>())
+            .expect("written");
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules:?}]\n\
              scrape_configs:\n- job_name: arom\n  static_configs: [{{targets: [{target:?}]}}]\n"
