@@ -255,6 +255,7 @@ impl StoreClock {
         }
         self.monotonic += passed;
         self.wall = wall;
+        let before = self.good;
         self.good += passed;
         self.expected += passed;
         let proven = self.proven + passed;
@@ -262,8 +263,8 @@ impl StoreClock {
         self.distrust = self.judge();
         if self.is_wall_good() {
             self.follow_drift();
-            // Small steps back stand still until the system's time has caught up.
-            self.good = if near(self.good, wall) { self.good.max(wall) } else { wall };
+            // After a small step back it stands still until the system's time has caught up.
+            self.good = if near(self.good, wall) { before.max(wall) } else { wall };
             self.prove();
         }
         if self.distrust.is_none() {

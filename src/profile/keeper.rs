@@ -327,8 +327,8 @@ fn gather(first: Asked, inbox: &mut mpsc::Receiver<Asked>) -> (Vec<Command>, Ans
 }
 
 fn refuse(answers: Answers, error: &Arc<StorageError>) {
-    // That it takes no writes is said once, where it begins.
-    if !matches!(**error, StorageError::Halted { .. } | StorageError::Gone { .. }) {
+    // The error that begins an outage says why; those that follow from it say nothing new.
+    if !matches!(**error, StorageError::Halted { .. }) {
         tracing::error!(error = telemetry::chain(error), "the profile store refuses");
     }
     for (_, answer) in answers {
@@ -535,14 +535,15 @@ impl<S: Storage> Inner<S> {
         let mut judged = Vec::new();
         let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
-        let (mut pause, mut outage) = (GLANCE, None);
-        while goes_on(pause) {
+        let (mut rested, mut outage): (Option<Instant>, Option<Outage>) = (None, None);
+        while goes_on(GLANCE) {
             let clock = self.look();
             self.metrics.profile_clock(&clock);
-            if !self.mend(&mut outage) {
-                pause = GLANCE;
+            // The store takes writes again as soon as it can, also where clearing it has to rest.
+            if !self.mend(&mut outage) || !due(rested, REST) {
                 continue;
             }
+            rested = None;
             // What is forgotten under a wrong time does not come back.
             let may_forget = clock.distrust.is_none();
             // One that fails keeps no other from its turn.
@@ -570,7 +571,6 @@ impl<S: Storage> Inner<S> {
             if due(ticked, TICK) {
                 tick = ask(inbox, vec![Command::Tick]).map(|_| ticked = Some(Instant::now()));
             }
-            pause = GLANCE;
             for result in [trimmed, cleared, done.map(|_| ()), scrub, tick] {
                 match result {
                     Ok(()) => {}
@@ -578,7 +578,7 @@ impl<S: Storage> Inner<S> {
                     Err(error @ KeepError::Storage(_)) => {
                         let error = telemetry::chain(&error);
                         tracing::error!(error, "the profile store could not be cleared; it is tried again");
-                        pause = REST;
+                        rested = Some(Instant::now());
                     }
                 }
             }

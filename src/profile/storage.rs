@@ -8,7 +8,7 @@ pub(crate) mod memory;
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -217,7 +217,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A file of a store that is there is missing.
-    #[error("the profile store lacks {}; put it back, or restore a backup", path.display())]
+    #[error("the profile store lacks {}; {}", path.display(), Self::advice(path))]
     Missing {
         /// The file.
         path: PathBuf,
@@ -297,6 +297,15 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// What to do about a missing file.
+    fn advice(path: &Path) -> &'static str {
+        if path.ends_with("lock") {
+            "once no process has the store open, make it anew as an empty file"
+        } else {
+            "put it back, or restore a backup"
+        }
+    }
+
     /// Most bytes of the key of a row.
     pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
 

@@ -133,6 +133,9 @@ pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> 
     };
     if !given.replaces_event_id.is_empty() {
         name(&mut faults, "replaces_event_id", &given.replaces_event_id, false);
+        if given.replaces_event_id == given.event_id {
+            faults.add("replaces_event_id", "is the event's own id; give the correction an id of its own");
+        }
     }
     match (time, felt) {
         (Some(time), Some(felt)) if faults.is_empty() => Ok(Checked {

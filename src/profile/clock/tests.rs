@@ -120,8 +120,15 @@ fn small_steps_are_followed_and_time_never_goes_back_by_them() {
     let mut machine = Machine::new();
     let before = trusted(machine.run(HOUR));
     machine.error = -5 * MINUTE;
-    assert_eq!(trusted(machine.run(MINUTE)), before + MINUTE);
-    assert_eq!(trusted(machine.restart(MINUTE, -6 * MINUTE)), before + MINUTE, "as of the last commit");
+    assert_eq!(trusted(machine.run(MINUTE)), before, "it stands still");
+    assert_eq!(trusted(machine.run(3 * MINUTE)), before);
+    assert_eq!(trusted(machine.run(2 * MINUTE)), before + MINUTE, "the system's time has caught up");
+    assert_eq!(trusted(machine.run(HOUR)), before + HOUR + MINUTE);
+    assert_eq!(
+        trusted(machine.restart(MINUTE, -11 * MINUTE)),
+        before + HOUR + MINUTE,
+        "as of the last commit"
+    );
 }
 
 #[test]

@@ -253,7 +253,15 @@ impl Disk {
                 Ok((*table, key.to_vec(), value.map(|value| value.to_vec())))
             };
             let rows = writes.iter().map(old).collect::<Result<Vec<_>, _>>()?;
-            written.refused = Some(Undo::new(commits, rows));
+            let undo = Undo::new(commits, rows);
+            // At once: what was not synced may be there after a restart, and the process may be killed before it recovers.
+            if self.check_place(written).is_ok()
+                && let Err(error) = undo.keep(&self.folder)
+            {
+                let path = Undo::path(&self.folder);
+                tracing::warn!(%error, path = %path.display(), "how to take back the refused commit could not be written; it is tried again");
+            }
+            written.refused = Some(undo);
         }
         Err(error)
     }
