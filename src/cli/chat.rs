@@ -271,10 +271,23 @@ fn refuse_input<'a>(page: &Path, mut read: impl Iterator<Item = &'a Path>) -> Re
     Ok(())
 }
 
+/// Writes a page: the whole of it is there, or what was there before.
 fn write_page(page: &Path, text: &str) -> io::Result<()> {
-    let mut file = private::open(page, private::options().write(true))?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())
+    if page.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        // A link or a device leads elsewhere, and stays what it is.
+        let mut file = private::open(page, private::options().write(true))?;
+        file.set_len(0)?;
+        return file.write_all(text.as_bytes());
+    }
+    let next = page.with_added_extension("next");
+    let write = || {
+        let mut file = private::create(&next)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&next, page)
+    };
+    // What is left of it is of no use; that it could not be written is what is told.
+    write().inspect_err(|_| fs::remove_file(&next).unwrap_or_default())
 }
 
 /// Reads and hears one file.

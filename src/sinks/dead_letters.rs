@@ -26,6 +26,9 @@ pub struct DeadLetters {
     waiting: BTreeSet<Matter>,
 }
 
+/// The type of an event that says that a customer was erased. It is replayed whatever came after it.
+const ERASED: &str = "arom.v1.profile.erased";
+
 /// What an event is of: later events of the same replace it.
 type Matter = (String, String);
 
@@ -115,7 +118,7 @@ impl DeadLetters {
         Ok(replaced.len())
     }
 
-    /// Takes a customer's letters out.
+    /// Takes a customer's letters out, but for those that say that the customer was erased.
     pub(super) fn forget(&mut self, _: &Locked, customer: &str) -> Result<(), SinkError> {
         let is_of = |subject: &str| Key::parse(subject).is_some_and(|key| key.customer() == Some(customer));
         let lines = read(&self.path)?;
@@ -123,8 +126,10 @@ impl DeadLetters {
             let found = line.pointer("/event/subject").or_else(|| line.pointer("/superseded/subject"));
             found.and_then(Value::as_str).map(str::to_owned)
         };
-        let kept: Vec<&Value> =
-            lines.iter().filter(|line| !subject(line).is_some_and(|subject| is_of(&subject))).collect();
+        let is_erasure = |line: &Value| line.pointer("/event/type").is_some_and(|kind| kind == ERASED);
+        let is_kept =
+            |line: &&Value| is_erasure(line) || !subject(line).is_some_and(|subject| is_of(&subject));
+        let kept: Vec<&Value> = lines.iter().filter(is_kept).collect();
         if kept.len() < lines.len() {
             replace(&self.path, &kept)?;
         }

@@ -356,3 +356,6 @@ impl Sink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

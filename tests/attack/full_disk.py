@@ -14,72 +14,10 @@ import urllib.error
 import urllib.request
 
 import lib
-
-import grpc
-from arom.v1 import profile_pb2 as pb
-from arom.v1 import profile_service_pb2 as service
-from arom.v1 import profile_service_pb2_grpc as stubs
-from google.protobuf.timestamp_pb2 import Timestamp
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from recorder import Store, expect, faults, health, start, stop, within
 
 if os.geteuid() != 0:
     sys.exit("needs root, to mount a small disk")
-CUSTOMERS = 20
-faults = []
-
-
-class Store:
-    """What was acknowledged of a server's store, and what was refused."""
-
-    def __init__(self):
-        self.acknowledged, self.refused, self.sent = set(), set(), 0
-
-    def record(self, server: lib.Server, count: int = 64) -> str:
-        self.sent += 1
-        when = Timestamp()
-        when.FromNanoseconds(int((time.time() - 5) * 1e9))
-        events = [pb.ProfileEvent(event_id=f"e{self.sent}-{number}", event_time=when, customer_id=f"c{number % CUSTOMERS}",
-                                  brand_ids=["b"], channel=1, scored=pb.ScoredText(label=3, score=-0.5))
-                  for number in range(count)]
-        ids = {event.event_id for event in events}
-        try:
-            results = server.client.RecordEvents(service.RecordEventsRequest(events=events), timeout=30).results
-        except grpc.RpcError as error:
-            self.refused |= ids
-            return error.code().name
-        self.acknowledged |= {one.event_id for one in results if one.WhichOneof("outcome") == "status"}
-        return "OK"
-
-    def compare(self, server: lib.Server, what: str) -> None:
-        held = set()
-        for customer in range(CUSTOMERS):
-            token = None
-            while token != "":
-                request = service.ExportSubjectRequest(customer_id=f"c{customer}", page_token=token or "")
-                answer = server.client.ExportSubject(request, timeout=30)
-                held |= {one.event.event_id for one in answer.events}
-                token = answer.next_page_token
-        found = server.client.GetProfile(service.GetProfileRequest(key=pb.ProfileKey(brand_id="b")), timeout=30).profile
-        brand = next(one.counts.total for one in found.windows if one.window == 6)
-        lost, doubled = self.acknowledged - held, held - self.acknowledged
-        print(f"{what}: {len(self.acknowledged)} acknowledged, {len(lost)} lost, {len(doubled)} there though refused, brand {brand}")
-        if lost or doubled or brand != len(self.acknowledged):
-            faults.append(f"{what}: {len(lost)} lost, {len(doubled)} there though refused, brand {brand}")
-
-
-def start(folder: str, *flags: str) -> lib.Server:
-    server = lib.Server("--model", "arom-fast", "--shutdown-delay-seconds", "0", "--profile-store", folder, *flags)
-    channel = grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 256 << 20)])
-    server.client, server.health = stubs.ProfileServiceStub(channel), health_pb2_grpc.HealthStub(channel)
-    return server
-
-
-def stop(server: lib.Server, kill: bool = True) -> None:
-    if kill:
-        server.process.kill()
-    else:
-        server.terminate()
-    server.process.wait()
 
 
 def readiness(server: lib.Server) -> int:
@@ -88,25 +26,6 @@ def readiness(server: lib.Server) -> int:
             return page.status
     except urllib.error.HTTPError as error:
         return error.code
-
-
-def health(server: lib.Server, name: str) -> int:
-    return server.health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
-
-
-def expect(what: str, found, wanted) -> None:
-    print(f"{what}: {found}")
-    if found != wanted:
-        faults.append(f"{what} is {found}, not {wanted}")
-
-
-def within(seconds: float, so, pause: float = 0.1) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if so():
-            return True
-        time.sleep(pause)
-    return False
 
 
 def room(disk: str) -> int:
@@ -212,7 +131,4 @@ for how in ("deleted", "moved", "replaced", "emptied"):
         store.compare(server, "after a restart")
         stop(server)
 shutil.rmtree(outer, ignore_errors=True)
-for fault in faults:
-    print(f"SUCCEEDED: {fault}")
-print("the attack succeeded" if faults else "withstood")
-sys.exit(bool(faults))
+lib.verdict(*faults)

@@ -25,7 +25,7 @@ fn file_id(path: &Path) -> io::Result<FileId> {
 }
 
 /// The journal with the greatest number.
-fn journal(rows: &Path) -> io::Result<(u64, PathBuf)> {
+pub(super) fn journal(rows: &Path) -> io::Result<(u64, PathBuf)> {
     let mut last = None;
     for entry in fs::read_dir(rows)? {
         let path = entry?.path();

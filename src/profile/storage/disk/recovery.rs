@@ -2,23 +2,41 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::super::StorageError;
 use super::open::Open;
+use super::place::journal;
 use super::undo::Undo;
-use super::{Disk, GLANCE, Step, Written, refused};
+use super::{Disk, GLANCE, ROWS, Step, Written, refused};
 use crate::files;
 
 /// A disk takes writes again when it takes a file of so many bytes.
 const PROBE_BYTES: usize = 1 << 20;
 
+/// As many bytes of the end of a journal are written again.
+const END_BYTES: usize = 4096;
+
+/// Writes what is at the end of a file again, and syncs it: that changes nothing, but fails where more could not be written.
+fn rewrite_end(path: &Path) -> io::Result<()> {
+    let file = files::options().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut end = vec![0; END_BYTES.min(usize::try_from(length).unwrap_or(END_BYTES))];
+    let at = length - u64::try_from(end.len()).unwrap_or(length);
+    file.read_exact_at(&mut end, at)?;
+    file.write_all_at(&end, at)?;
+    file.sync_all()
+}
+
 impl Disk {
-    /// Whether the disk takes writes.
+    /// Whether the disk takes writes, and the journal, too: once the database is closed there are no reads until it is open again.
     fn probe(&self) -> io::Result<()> {
         self.step(Step::Probe)?;
+        rewrite_end(&journal(&self.folder.join(ROWS))?.1)?;
         let path = self.folder.join("probe");
         // Of zeros a file system may keep nothing.
         let mut noise = vec![0; PROBE_BYTES];
