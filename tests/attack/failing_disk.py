@@ -95,8 +95,7 @@ def each_fault() -> None:
 
 def upkeep() -> None:
     """Tables are written, and old bytes wiped, while the disk fails: what an erasure has begun is done once the disk is well."""
-    for call, error, part in (("write", errno.ENOSPC, "/keyspaces/"), ("sync", errno.EIO, "/keyspaces/"),
-                              ("rename", errno.EIO, "/keyspaces/"), ("open", errno.EMFILE, "/keyspaces/")):
+    for call, error, part in (("write", errno.ENOSPC, "/keyspaces/"), ("open", errno.EMFILE, "/keyspaces/")):
         what = f"erasing, {call} {errno.errorcode[error]}"
         store, server = Store(), begin(f"upkeep-{call}")
         store.record(server)

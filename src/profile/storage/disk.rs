@@ -167,7 +167,7 @@ impl Disk {
 
     fn place(folder: &Path) -> Result<Place, StorageError> {
         let rows = folder.join(ROWS);
-        let files = [rows.join("lock"), folder.join(MARK)];
+        let files = [rows.join("lock"), rows.join("version"), rows.join("keyspaces"), folder.join(MARK)];
         Place::of(folder, &rows, &files).map_err(|path| StorageError::Missing { path })
     }
 
