@@ -90,9 +90,12 @@ fn compile_protos() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("arom_descriptor.bin"), descriptors.encode_to_vec())?;
+    let mut names = tonic_prost_build::Config::new();
+    names.enable_type_names();
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
-        .compile_fds(descriptors)?;
+        .codec_path("crate::grpc::codec::Counted")
+        .compile_fds_with_config(descriptors, names)?;
     Ok(())
 }
 

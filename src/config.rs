@@ -198,6 +198,7 @@ impl Config {
                 max_connections: values.get("server.max_connections"),
                 max_peer_connections: values.get("server.max_peer_connections"),
                 handshake_timeout: values.seconds("server.handshake_timeout_seconds"),
+                send_timeout: values.seconds("server.send_timeout_seconds"),
                 max_connection_idle: values.seconds("server.max_connection_idle_seconds"),
                 web_origins,
                 listen_when_ready: values.get("server.listen_when_ready"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +14,7 @@ use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::descriptors::{self, Shares};
 use crate::grpc::{self, Listeners, Parts, Port};
-use crate::model::Runtime;
+use crate::model;
 use crate::profile::{Book, Disk, Keeper, Pseudonyms, system_clock};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
@@ -21,6 +22,9 @@ use crate::telemetry::{self, Metrics};
 
 /// How long threads may take to end once the server has stopped.
 const LEFT_BEHIND: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Tasks that a thread runs before it looks for new bytes and timers. tokio's 61 are too many where each may take a millisecond.
+const EVENT_INTERVAL: u32 = 16;
 
 /// Serve gRPC.
 ///
@@ -40,19 +44,29 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
     let config = Config::resolve(common, &args.flags)?;
     verify(&config)?;
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let runtime = runtime_of("arom-net")?;
+    // Calls have threads of their own, so that none of them holds up sockets and health.
+    let calls = runtime_of("arom-calls")?;
     let within = runtime.enter();
     let telemetry = telemetry::start(&config.telemetry).map_err(ConfigError::invalid)?;
     telemetry::log_panics();
     drop(within);
-    let served = runtime.block_on(serve(args, common, &config));
+    let served = runtime.block_on(serve(args, common, &config, calls.handle().clone()));
     telemetry.flush();
     // A thread that is stuck does not hold up the end of the process.
     runtime.shutdown_timeout(LEFT_BEHIND);
+    calls.shutdown_timeout(LEFT_BEHIND);
     served
 }
 
-async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Result<()> {
+/// A runtime with a thread for each CPU.
+fn runtime_of(threads: &str) -> Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    let built = builder.enable_all().thread_name(threads).event_interval(EVENT_INTERVAL).build();
+    built.context("cannot start the async runtime")
+}
+
+async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config, calls: Handle) -> Result<()> {
     let server = &config.server;
     let metrics = Arc::new(Metrics::default());
     raise_descriptors(server.max_connections, &metrics);
@@ -106,7 +120,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config) -> Resul
         }
         None => Sinks::default(),
     };
-    let parts = Parts { metrics, profiles, sinks };
+    let parts = Parts { metrics, profiles, sinks, calls: Some(calls) };
     let served = tokio::select! {
         served = grpc::serve(listeners, server, parts, load, reloads, shutdown) => served,
         () = twice => bail!("a second signal: what was still being answered is dropped"),
@@ -157,7 +171,7 @@ fn cannot_listen(address: std::net::SocketAddr, flag: &str) -> String {
 /// The bundle and catalogue that the settings name now. Only these are read again: the rest needs a restart.
 fn reopen(current: &Scorer, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
     let config = Config::resolve(common, flags)?;
-    let runtime = Runtime::load(config.runtime_library.as_deref())?;
+    let runtime = model::Runtime::load(config.runtime_library.as_deref())?;
     let bundle = read_bundle(&config)?;
     Ok(current.successor(&bundle, &runtime, config.scoring.catalogue)?)
 }

@@ -358,6 +358,13 @@ pub(super) const KEYS: &[Key] = &[
         "A connection without a call is told to move on after so long; its client connects again with the next call",
     ),
     key(
+        "server.send_timeout_seconds",
+        ("send-timeout-seconds", "AROM_SEND_TIMEOUT_SECONDS"),
+        count(1, 3600, "SECONDS"),
+        "60",
+        "A connection whose client takes nothing of an answer for so long is told to move on, and closed 10 s later",
+    ),
+    key(
         "server.web_origins",
         ("web-origins", "AROM_WEB_ORIGINS"),
         Kind::Text("ORIGINS"),

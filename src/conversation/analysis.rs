@@ -283,7 +283,10 @@ impl Asked {
         if alone.content != Content::Linguistic {
             return Ok(Heard::NOTHING);
         }
-        let cues = if role == Role::Customer { cues(&text) } else { Vec::new() };
+        let (cues, text) = match role {
+            Role::Customer => caller.work_on(text.len(), move || (cues(&text), text)).await?,
+            Role::Agent | Role::Bot | Role::System => (Vec::new(), text),
+        };
         let (basis, scored) = match answered.filter(|_| alone.sentiment.score.abs() < CLEAR) {
             Some(words) => {
                 let together = caller.score(&format!("{words}\n{text}"), Features::default()).await?;

@@ -99,6 +99,8 @@ impl ConversationService for Conversations {
         let updates = stream::unfold(state, async |state| {
             let mut going = state?;
             let next = going.next().await?;
+            // Many messages may be at hand, all with known scores: other calls go in between.
+            tokio::task::yield_now().await;
             let goes_on = next.is_ok();
             Some((next, goes_on.then_some(going)))
         });

@@ -2,6 +2,7 @@
 
 mod answer_size;
 mod call;
+pub(crate) mod codec;
 mod conversation;
 mod convert;
 mod explained;
@@ -10,6 +11,7 @@ mod guarded;
 pub(crate) mod health;
 mod heavy;
 mod json;
+mod offload;
 mod page_token;
 mod phase;
 mod profile;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
@@ -47,6 +50,7 @@ use guarded::Guarded;
 use health::{HealthReporter, ServingStatus};
 use heavy::Heavy;
 pub(crate) use json::{from_json, to_json};
+use offload::Offload;
 use phase::Phase;
 use profile::{Profiles, Watched};
 pub(crate) use recording::record_blocking;
@@ -119,6 +123,8 @@ pub struct ServerConfig {
     pub handshake_timeout: Duration,
     /// When a connection without calls is told to move on.
     pub max_connection_idle: Duration,
+    /// How long a client may take nothing of an answer.
+    pub send_timeout: Duration,
     /// Origins whose pages may call by gRPC-Web.
     pub web_origins: Origins,
     /// Whether the gRPC port opens only when the model is loaded.
@@ -159,6 +165,7 @@ impl Default for ServerConfig {
             max_peer_connections: 1_000,
             handshake_timeout: Duration::from_secs(10),
             max_connection_idle: Duration::from_secs(900),
+            send_timeout: Duration::from_secs(60),
             web_origins: Origins::None,
             listen_when_ready: true,
             shutdown_delay: Duration::from_secs(5),
@@ -306,6 +313,8 @@ pub struct Parts {
     pub profiles: Option<Arc<Keeper<Disk>>>,
     /// Where what changes of it is delivered.
     pub sinks: Sinks,
+    /// The runtime that calls run on. Without one they share the threads that serve sockets and health.
+    pub calls: Option<Handle>,
 }
 
 /// Serves until `shutdown` completes, then finishes what was accepted.
@@ -323,7 +332,7 @@ pub struct Parts {
 pub async fn serve<E>(
     listeners: Listeners,
     config: &ServerConfig,
-    Parts { metrics, profiles, sinks }: Parts,
+    Parts { metrics, profiles, sinks, calls }: Parts,
     load: impl Fn(Option<&Scorer>) -> Result<Scorer, E> + Send + Sync + 'static,
     mut reload: mpsc::Receiver<()>,
     shutdown: impl Future<Output = ()>,
@@ -350,9 +359,10 @@ where
     let profiles = Arc::new(Profiles::new(Arc::clone(&shared)));
     let generated = limited!(config, ProfileServiceServer::from_arc(Arc::clone(&profiles)));
     let watched = Watched::new(generated, profiles, config.max_message_bytes);
-    let (texts, conversations) = (guarded(&shared, texts), guarded(&shared, conversations));
-    let profiles = guarded(&shared, watched);
-    let routes = reflection().add_service(health_service);
+    let texts = Offload::new(guarded(&shared, texts), calls.clone());
+    let conversations = Offload::new(guarded(&shared, conversations), calls.clone());
+    let profiles = Offload::new(guarded(&shared, watched), calls.clone());
+    let routes = reflection(&calls).add_service(health_service);
     let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
     let drain = Drain::default();
     let shares = Shares::now();
@@ -405,12 +415,23 @@ where
         tracing::info!(model, load_s, "ready");
         let mut stores = StoreHealth::of(&shared);
         stores.tell(&health).await;
-        loop {
-            tokio::select! {
-                Some(()) = reload.recv() => change(&shared, &load).await,
-                () = workers_lost(&shared) => break,
-                () = stores.changed(&shared) => stores.tell(&health).await,
+        // At the same time: a change waits for the last call of the old model, which may take hours.
+        let changing = async {
+            while reload.recv().await.is_some() {
+                change(&shared, &load).await;
             }
+            std::future::pending::<()>().await;
+        };
+        let telling = async {
+            loop {
+                stores.changed(&shared).await;
+                stores.tell(&health).await;
+            }
+        };
+        tokio::select! {
+            () = changing => {}
+            () = telling => {}
+            () = workers_lost(&shared) => {}
         }
         tracing::error!("a worker died; restart the server");
         set_health(&health, ServingStatus::NotServing).await;
@@ -500,6 +521,7 @@ fn transport(config: &ServerConfig, port: &'static str, protocol: Protocol, most
         caps,
         handshake_timeout: config.handshake_timeout,
         idle_timeout: config.max_connection_idle,
+        send_timeout: config.send_timeout,
         age: Some(age),
     }
 }
@@ -512,13 +534,15 @@ fn protocol(origins: &Origins) -> Protocol {
     }
 }
 
-fn reflection() -> Routes {
+fn reflection(calls: &Option<Handle>) -> Routes {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTOR_SET)
     };
     let built = "the descriptor sets are constants of this build";
-    Routes::new(reflection().build_v1().expect(built)).add_service(reflection().build_v1alpha().expect(built))
+    let latest = Offload::new(reflection().build_v1().expect(built), calls.clone());
+    let alpha = Offload::new(reflection().build_v1alpha().expect(built), calls.clone());
+    Routes::new(latest).add_service(alpha)
 }
 
 /// A scorer, and how many seconds that took.

@@ -91,6 +91,8 @@ pub(super) fn answers(
     };
     Ok(Box::pin(stream::unfold(conversation, async |mut conversation| {
         let next = conversation.next().await;
+        // Many texts may be at hand, all with known scores: other calls go in between.
+        tokio::task::yield_now().await;
         next.map(|answer| (answer, conversation))
     })))
 }

@@ -1,20 +1,24 @@
 //! The open calls of one connection: how many, since when there is none, and how many were cancelled.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Buf, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::Ends;
 use super::places::Place;
 use super::resets::{Budget, Verdict};
+
+/// Most bytes of an answer that are handed over at once. What is handed over waits in the connection until the client takes it.
+const CHUNK_BYTES: usize = 32 << 10;
 
 /// Shared by a connection and its calls.
 #[derive(Debug)]
@@ -27,7 +31,8 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct State {
-    open: usize,
+    open: HashMap<u64, Arc<Waits>>,
+    begun: u64,
     idle_since: Instant,
     budget: Budget,
     verdict: Verdict,
@@ -36,14 +41,20 @@ struct State {
 impl Calls {
     pub(super) fn new(place: Place) -> Arc<Self> {
         let now = Instant::now();
-        let state = State { open: 0, idle_since: now, budget: Budget::new(now), verdict: Verdict::Fine };
+        let (open, budget) = (HashMap::new(), Budget::new(now));
+        let state = State { open, begun: 0, idle_since: now, budget, verdict: Verdict::Fine };
         Arc::new(Self { state: Mutex::new(state), place, judged: Notify::new() })
     }
 
     /// Since when there is no open call.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        (state.open == 0).then_some(state.idle_since)
+        state.open.is_empty().then_some(state.idle_since)
+    }
+
+    /// Since when the client has taken nothing of an answer that waits for it; of several the longest.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.state().open.values().filter_map(|waits| waits.since()).min()
     }
 
     /// Completes when another connection needs this one's place.
@@ -65,17 +76,19 @@ impl Calls {
 
     fn begin(self: &Arc<Self>) -> Call {
         let mut state = self.state();
-        state.open += 1;
-        if state.open == 1 {
+        state.begun += 1;
+        let (number, waits) = (state.begun, Arc::new(Waits::new()));
+        state.open.insert(number, Arc::clone(&waits));
+        if state.open.len() == 1 {
             self.place.busy();
         }
         drop(state);
-        Call { calls: Arc::clone(self), answered: false, broken: Arc::default() }
+        Call { calls: Arc::clone(self), number, waits, answered: false, broken: Arc::default() }
     }
 
-    fn end(&self, answered: bool) {
+    fn end(&self, number: u64, answered: bool) {
         let mut state = self.state();
-        state.open -= 1;
+        state.open.remove(&number);
         let now = Instant::now();
         if answered {
             state.budget.answered();
@@ -87,7 +100,7 @@ impl Calls {
                 self.judged.notify_one();
             }
         }
-        if state.open == 0 {
+        if state.open.is_empty() {
             state.idle_since = now;
             self.place.idle();
         }
@@ -102,6 +115,8 @@ impl Calls {
 #[derive(Debug)]
 struct Call {
     calls: Arc<Calls>,
+    number: u64,
+    waits: Arc<Waits>,
     answered: bool,
     /// Whether the request ended before its end. A service that reads it may still answer, to nobody.
     broken: Arc<AtomicBool>,
@@ -109,7 +124,37 @@ struct Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.end(self.answered && !self.broken.load(Ordering::Relaxed));
+        self.calls.end(self.number, self.answered && !self.broken.load(Ordering::Relaxed));
+    }
+}
+
+/// Since when a part of an answer waits for its client.
+#[derive(Debug)]
+struct Waits {
+    begun: Instant,
+    /// In milliseconds since then, and one more; 0 while nothing waits.
+    since_ms: AtomicU64,
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self { begun: Instant::now(), since_ms: AtomicU64::new(0) }
+    }
+
+    /// A part was handed over. The next is asked for once the client has taken it.
+    fn given(&self) {
+        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.since_ms.store(passed + 1, Ordering::Relaxed);
+    }
+
+    /// The next part is asked for.
+    fn taken(&self) {
+        self.since_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Option<Instant> {
+        let since = self.since_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.begun + Duration::from_millis(since))
     }
 }
 
@@ -170,7 +215,8 @@ where
         Box::pin(async move {
             let response = answer.await?;
             call.answered = response.body().is_end_stream();
-            Ok(response.map(|body| Answer { body: Box::pin(body), call }))
+            call.waits.given();
+            Ok(response.map(|body| Answer { body: Box::pin(body), rest: Bytes::new(), call }))
         })
     }
 }
@@ -178,6 +224,8 @@ where
 /// The body of an answer. Its call is open while it lives.
 pub(super) struct Answer<B> {
     body: Pin<Box<B>>,
+    /// What is left of a frame that was too large to be handed over at once.
+    rest: Bytes,
     call: Call,
 }
 
@@ -187,29 +235,54 @@ impl<B> fmt::Debug for Answer<B> {
     }
 }
 
+impl<B: Body> Answer<B> {
+    /// As much of some bytes as is handed over at once; the rest is kept.
+    fn part_of(&mut self, mut data: B::Data) -> Bytes {
+        let mut bytes = data.copy_to_bytes(data.remaining());
+        let part = bytes.split_to(bytes.len().min(CHUNK_BYTES));
+        self.rest = bytes;
+        part
+    }
+}
+
 impl<B: Body> Body for Answer<B> {
-    type Data = B::Data;
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = self.body.as_mut().poll_frame(context);
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.call.waits.taken();
+        let frame = if self.rest.has_remaining() {
+            let size = self.rest.len().min(CHUNK_BYTES);
+            Some(Ok(Frame::data(self.rest.split_to(size))))
+        } else {
+            let frame = std::task::ready!(self.body.as_mut().poll_frame(context));
+            frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.part_of(data))))
+        };
         // hyper does not ask for more after trailers, nor after an error.
         self.call.answered |= match &frame {
-            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.body.is_end_stream(),
-            Poll::Ready(Some(Err(_)) | None) => true,
-            Poll::Pending => false,
+            Some(Ok(frame)) => frame.is_trailers() || self.is_end_stream(),
+            Some(Err(_)) | None => true,
         };
-        frame
+        if !self.call.answered {
+            self.call.waits.given();
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.rest.has_remaining() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower() + rest);
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         handshake: Some(settings.handshake_timeout),
         idle: Some(settings.idle_timeout),
+        send: Some(settings.send_timeout),
         // Connections that were opened together are not told to move on together.
         age: settings.age.map(|age| jittered(age.limit, getrandom::u32().unwrap_or(u32::MAX / 2))),
         age_grace: settings.age.map(|age| age.grace),
@@ -105,10 +106,19 @@ impl Connection {
         let mut times = Timetable::new(Instant::now(), limits);
         let mut verdict = Verdict::Fine;
         loop {
-            let seen = Seen { greeted: greeted.is_set(), idle_since: calls.idle_since() };
+            let seen = Seen {
+                greeted: greeted.is_set(),
+                idle_since: calls.idle_since(),
+                stalled_since: calls.stalled_since(),
+            };
             let (why, grace) = match times.due(Instant::now(), seen) {
                 Due::Close(why) => return End::Closed(why),
-                Due::Tell(why) => (why, times.age_grace()),
+                Due::Tell(why) => {
+                    if why == Why::Stalled {
+                        tracing::warn!("a client takes nothing of its answers; its connection is closed");
+                    }
+                    (why, times.grace(why))
+                }
                 Due::Wait(until) => tokio::select! {
                     ended = served.as_mut() => return ended_with(ended),
                     () = sleep_until_some(until) => continue,

@@ -52,6 +52,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// A connection without calls is told to move on after so long.
     pub idle_timeout: Duration,
+    /// A connection whose client takes nothing of an answer for so long is told to move on.
+    pub send_timeout: Duration,
     /// When a connection is told to move on, and how long its calls have after that; never if not set.
     pub age: Option<Age>,
 }
@@ -226,6 +228,7 @@ fn name_of_end(end: End) -> &'static str {
         End::Closed(Why::Drain) => "drain",
         End::Closed(Why::Evicted) => "evicted",
         End::Closed(Why::Resets) => "resets",
+        End::Closed(Why::Stalled) => "stalled",
     }
 }
 

@@ -33,6 +33,7 @@ fn settings() -> Settings {
         caps: Caps { total: 100, per_peer: 100 },
         handshake_timeout: 10 * SECOND,
         idle_timeout: 7200 * SECOND,
+        send_timeout: 60 * SECOND,
         age: Some(Age { limit: 3600 * SECOND, grace: 600 * SECOND }),
     }
 }
@@ -392,4 +393,46 @@ async fn a_target_of_several_addresses_is_an_authority() {
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(Instant::now().elapsed() < SECOND);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_an_answer_is_told_and_cut() {
+    for early in [0, 30_000] {
+        let (stream, mut served) = serve_one(&settings(), &places());
+        // Its window is as it is: hyper enlarges it when a body is read.
+        let mut client = client(stream).await;
+        let (answer, body) = open(&mut client, &mut served).await;
+        let mut other = open(&mut client, &mut served).await;
+        body.send(Bytes::from(vec![b'x'; early])).await.expect("the call is open");
+        tokio::time::sleep(1000 * SECOND).await;
+        goes_on(&mut other).await;
+        let begun = Instant::now();
+        body.send(Bytes::from(vec![b'x'; 4 << 20])).await.expect("the call is open");
+        told_to_move_on(&mut client).await;
+        let told = begun.elapsed();
+        assert!((60 * SECOND..=125 * SECOND).contains(&told), "{told:?}");
+        // The other call may end by itself.
+        goes_on(&mut other).await;
+        assert_eq!(served.ended.await.expect("no panic"), End::Closed(Why::Stalled));
+        let cut = begun.elapsed() - told;
+        assert!((8 * SECOND..=12 * SECOND).contains(&cut), "{cut:?}");
+        drop(answer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_gets_all_of_its_answer() {
+    let (stream, mut served) = serve_one(&settings(), &places());
+    let mut client = client(stream).await;
+    let (mut answer, body) = open(&mut client, &mut served).await;
+    let sent = 1 << 20;
+    body.send(Bytes::from(vec![b'x'; sent])).await.expect("the call is open");
+    drop(body);
+    let mut read = 0;
+    while let Some(part) = next_frame(&mut answer).await {
+        read += part.len();
+        tokio::time::sleep(20 * SECOND).await;
+    }
+    assert_eq!(read, sent);
+    client.send_request(request("/")).await.expect("the connection goes on");
 }

@@ -8,6 +8,10 @@ use tokio::time::Instant;
 /// GOAWAY are gone before.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long the other calls of a connection may go on, one of which is stuck: a stream cannot be reset alone while its client
+/// takes nothing, since hyper looks at it only when there is room.
+const STALLED_GRACE: Duration = Duration::from_secs(10);
+
 /// Time limits of a connection; none where there is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
@@ -15,6 +19,8 @@ pub(super) struct Limits {
     pub(super) handshake: Option<Duration>,
     /// How long it may have no open call.
     pub(super) idle: Option<Duration>,
+    /// How long its client may take nothing of an answer.
+    pub(super) send: Option<Duration>,
     /// How old it may become.
     pub(super) age: Option<Duration>,
     /// How long its calls may go on after that.
@@ -28,6 +34,8 @@ pub(super) struct Seen {
     pub(super) greeted: bool,
     /// Since when it has no open call; none while it has one.
     pub(super) idle_since: Option<Instant>,
+    /// Since when its client has taken nothing of an answer that waits for it; of several the longest.
+    pub(super) stalled_since: Option<Instant>,
 }
 
 /// Why a connection must leave.
@@ -39,6 +47,7 @@ pub(super) enum Why {
     Drain,
     Evicted,
     Resets,
+    Stalled,
 }
 
 /// What is to be done with a connection now.
@@ -83,14 +92,31 @@ impl Timetable {
         self.told.is_some()
     }
 
-    pub(super) fn age_grace(&self) -> Option<Duration> {
-        self.limits.age_grace
+    /// How long the calls of a connection may go on that is told to move on.
+    pub(super) fn grace(&self, why: Why) -> Option<Duration> {
+        if why == Why::Stalled { Some(STALLED_GRACE) } else { self.limits.age_grace }
     }
 
     pub(super) fn due(&self, now: Instant, seen: Seen) -> Due {
+        // An answer that waits for nobody now is looked at again when it could be stuck for too long at the earliest.
+        let stalled = self.limits.send.map(|limit| seen.stalled_since.unwrap_or(now) + limit);
         match self.told {
-            Some((at, why, cut)) => leaving(now, seen, at, why, cut),
-            None => self.staying(now, seen),
+            Some((at, why, cut)) => {
+                let (why, cut) = match stalled.map(|stalled| stalled + STALLED_GRACE) {
+                    Some(end) if cut.is_none_or(|cut| end < cut) => {
+                        (if end <= now { Why::Stalled } else { why }, Some(end))
+                    }
+                    Some(_) | None => (why, cut),
+                };
+                leaving(now, seen, at, why, cut)
+            }
+            None if stalled.is_some_and(|limit| limit <= now) => Due::Tell(Why::Stalled),
+            None => match (self.staying(now, seen), stalled) {
+                (Due::Wait(until), Some(stalled)) => {
+                    Due::Wait(Some(until.map_or(stalled, |until| until.min(stalled))))
+                }
+                (due, _) => due,
+            },
         }
     }
 
@@ -129,13 +155,34 @@ mod tests {
         Limits {
             handshake: Some(10 * SECOND),
             idle: Some(60 * SECOND),
+            send: None,
             age: Some(300 * SECOND),
             age_grace: Some(30 * SECOND),
         }
     }
 
     fn seen(greeted: bool, idle_since: Option<Instant>) -> Seen {
-        Seen { greeted, idle_since }
+        Seen { greeted, idle_since, stalled_since: None }
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_told_and_cut_and_a_slow_one_is_not() {
+        let opened = Instant::now();
+        let at = |seconds: u32| opened + seconds * SECOND;
+        let stalled = |since: u32| Seen { stalled_since: Some(at(since)), ..seen(true, None) };
+        let mut times = Timetable::new(opened, Limits { send: Some(20 * SECOND), ..limits() });
+        assert_eq!(times.due(at(50), seen(true, None)), Due::Wait(Some(at(70))));
+        assert_eq!(times.due(at(70), stalled(65)), Due::Wait(Some(at(85))));
+        assert_eq!(times.due(at(85), stalled(65)), Due::Tell(Why::Stalled));
+        times.told(at(85), Why::Stalled, times.grace(Why::Stalled));
+        assert_eq!(times.due(at(94), stalled(65)), Due::Wait(Some(at(95))));
+        assert_eq!(times.due(at(95), stalled(65)), Due::Close(Why::Stalled));
+        // One that was told to move on for its age must still take its answers.
+        let mut old = Timetable::new(opened, Limits { send: Some(20 * SECOND), ..limits() });
+        old.told(at(300), Why::Age, Some(3600 * SECOND));
+        assert_eq!(old.due(at(310), stalled(310)), Due::Wait(Some(at(315))));
+        assert_eq!(old.due(at(339), stalled(310)), Due::Wait(Some(at(340))));
+        assert_eq!(old.due(at(340), stalled(310)), Due::Close(Why::Stalled));
     }
 
     #[test]

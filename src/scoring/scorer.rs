@@ -41,6 +41,10 @@ const PATIENT_GLANCE: Duration = Duration::from_millis(100);
 /// Texts up to this many bytes are prepared where they are: handing them over would take about as long.
 const SHORT_BYTES: usize = 1024;
 
+/// Bytes of short texts that are prepared for one unit of a task's budget, of which tokio gives it 128 a turn: 8 KiB, about a
+/// millisecond. A task with many short texts that are at hand would otherwise hold its thread until all are done.
+const BYTES_PER_UNIT: usize = 64;
+
 /// Texts of one caller that have spans of their own in a trace: a stream may have millions.
 const TRACED_TEXTS: usize = 32;
 
@@ -514,6 +518,19 @@ impl Caller {
             .buffered(AT_ONCE)
     }
 
+    /// Does work on a text of so many bytes: at once if it is short, else away from the threads that serve sockets.
+    ///
+    /// # Errors
+    ///
+    /// If the work panics.
+    pub async fn work_on<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ScoreError> {
+        self.engine.prepare(bytes, work).await
+    }
+
     /// What the model says of a text, remembered or asked.
     async fn known(&self, text: &Arc<Normalized>) -> Result<Known, ScoreError> {
         let engine = &self.engine;
@@ -603,6 +620,13 @@ impl Caller {
     }
 }
 
+/// Lets other tasks go first when this one has prepared its share of bytes.
+async fn pay_for(bytes: usize) {
+    for _ in 0..=bytes / BYTES_PER_UNIT {
+        tokio::task::consume_budget().await;
+    }
+}
+
 impl Engine {
     /// Does what a text needs before it is queued: at once if it is short, else away from the threads that serve sockets,
     /// as many at a time as there are CPUs.
@@ -612,6 +636,7 @@ impl Engine {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ScoreError> {
         if bytes <= SHORT_BYTES {
+            pay_for(bytes).await;
             return Ok(work());
         }
         let _permit = self.preparing.acquire().await.map_err(|_| ScoreError::WorkerLost)?;

@@ -33,6 +33,10 @@ def prepare() -> None:
     stubs.mkdir(parents=True, exist_ok=True)
     sys.path[:0] = [str(packages), str(stubs)]
     protos = [path.relative_to(ROOT / "proto") for path in (ROOT / "proto").rglob("arom/v1/*.proto")]
+    if os.environ.get("AROM_ATTACK_PREPARED"):
+        # A process of an attack: its parent has made the stubs, and may be reading them.
+        return
+    os.environ["AROM_ATTACK_PREPARED"] = "1"
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "proto", f"--python_out={stubs}", f"--grpc_python_out={stubs}"]
     subprocess.run(command + [str(path) for path in protos], check=True, cwd=ROOT, env={"PYTHONPATH": str(packages)})
 

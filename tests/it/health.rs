@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use arom::grpc::Parts;
+use arom::grpc::v1::AnalyzeSentimentRequest;
+use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use prost::Message;
+use tokio::runtime::Builder;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 
-use crate::support::{Server, raw};
+use crate::support::{Server, raw, scorer, server_config};
 
 /// The answer of `List`, which tonic-health does not know.
 #[derive(Clone, PartialEq, Message)]
@@ -71,4 +75,33 @@ async fn list_gives_every_service_with_its_status() {
         ]
     );
     server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn health_is_answered_while_calls_hold_all_of_their_threads() {
+    let calls = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread");
+    let parts = Parts { calls: Some(calls.handle().clone()), ..Parts::default() };
+    let server = Server::start_with(server_config(), parts, |_| Ok(scorer())).await;
+    let channel = server.ready().await;
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (let_go, held) = std::sync::mpsc::sync_channel::<()>(0);
+    calls.spawn(async move {
+        begun.send(()).expect("the test waits");
+        held.recv().expect("the test lets go");
+    });
+    has_begun.await.expect("it begins");
+    let mut client = SentimentServiceClient::new(channel.clone());
+    let text =
+        AnalyzeSentimentRequest { text: "ดีมาก".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let call = tokio::spawn(async move { client.analyze_sentiment(text).await });
+    let mut health = HealthClient::new(channel);
+    for _ in 0..100 {
+        let answer = health.check(about("")).await.expect("answered").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+    }
+    assert!(!call.is_finished(), "calls run on threads of their own");
+    let_go.send(()).expect("it is held");
+    call.await.expect("no panic").expect("scored");
+    server.stop().await.expect("a clean stop");
+    calls.shutdown_background();
 }

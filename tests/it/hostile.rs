@@ -16,7 +16,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 use crate::profile::{event, record};
-use crate::support::{Server, scorer, server_config, wait_for_serving};
+use crate::support::{Server, raw, scorer, server_config, wait_for_serving};
 
 /// What clients take of an answer's metadata by default, with the 32 bytes that HTTP/2 counts for each header.
 const METADATA_BYTES: usize = 8192;
@@ -132,6 +132,27 @@ async fn counts_are_checked_before_contents() {
     let chat =
         AnalyzeConversationRequest { messages: vec![message], ..AnalyzeConversationRequest::default() };
     refused("keywords", conversations.analyze_conversation(chat).await, "messages[0].sticker.keywords");
+    server.stop().await.expect("a clean stop");
+}
+
+/// A part of two bytes would be a message of hundreds in memory.
+#[tokio::test]
+async fn messages_of_very_many_tiny_parts_are_refused_before_they_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::keeping(folder.path()).await;
+    let channel = server.ready().await;
+    for (method, field) in [
+        ("/arom.v1.SentimentService/AnalyzeSentiment", "text"),
+        ("/arom.v1.SentimentService/BatchAnalyzeSentiment", "requests"),
+        ("/arom.v1.SentimentService/StreamAnalyzeSentiment", "request"),
+        ("/arom.v1.ConversationService/AnalyzeConversation", "messages"),
+        ("/arom.v1.ConversationService/StreamConversation", "message"),
+        ("/arom.v1.ProfileService/RecordEvents", "events"),
+        ("/arom.v1.ProfileService/WatchProfiles", "keys"),
+    ] {
+        let parts = [0x0a, 0].repeat(2_000_000);
+        refused(method, raw(channel.clone(), method, parts).await, field);
+    }
     server.stop().await.expect("a clean stop");
 }
 

@@ -6,17 +6,23 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arom::grpc::Parts;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::stream_analyze_sentiment_response::Outcome;
 use arom::grpc::v1::{AnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
 use arom::model::Bundle;
 use arom::scoring::{Features, Scorer, ScoringConfig};
+use arom::telemetry::Metrics;
 use futures_util::{StreamExt, stream};
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
+use crate::scripted::{Script, Turn};
 use crate::support::{
-    Process, Server, bundle_folder, eventually, open_scorer, runtime, server_config, uncached, until,
+    PATIENCE, Process, Server, bundle_folder, eventually, keeper, open_scorer, runtime, server_config,
+    uncached, until,
 };
 
 type Client = SentimentServiceClient<Channel>;
@@ -110,6 +116,50 @@ async fn no_call_fails_while_models_change() {
         caller.await.expect("no call failed");
     }
     streamed.await.expect("no text failed");
+    server.stop().await.expect("a clean stop");
+}
+
+/// A long call of the old model must not keep it from load balancers that the profile store has halted.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_while_an_old_model_finishes_its_last_call() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let [store, away] = ["store", "away"].map(|name| folder.path().join(name));
+    let (old, new) = (Script::new(Turn::Hold), Script::new(Turn::Answer));
+    let metrics = Arc::<Metrics>::default();
+    let scorers = [&new, &old].map(|script| script.scorer(&uncached(), Arc::default()));
+    let (scorers, loads) = (Mutex::new(Vec::from(scorers)), Arc::new(AtomicUsize::new(0)));
+    let loaded = Arc::clone(&loads);
+    let load = move |_: Option<&Scorer>| {
+        let scorer = scorers.lock().expect("whole").pop();
+        loaded.fetch_add(1, Ordering::SeqCst);
+        scorer.ok_or_else(|| std::io::Error::other("two are loaded"))
+    };
+    let profiles = Some(keeper(&store, &metrics));
+    let parts = Parts { metrics, profiles, ..Parts::default() };
+    let server = Server::start_with(server_config(), parts, load).await;
+    let channel = server.ready().await;
+    let mut client = Client::new(channel.clone());
+    let held = tokio::spawn(async move { client.analyze_sentiment(text("ดีมาก")).await });
+    old.begun(1).await;
+    server.reload.send(()).await.expect("the server runs");
+    until(|| loads.load(Ordering::SeqCst) == 2).await;
+    let watched = HealthCheckRequest { service: "arom.v1.ProfileService".to_owned() };
+    let statuses = HealthClient::new(channel).watch(watched).await.expect("an answer");
+    let mut statuses = statuses.into_inner();
+    let mut told = async |wanted: ServingStatus| {
+        let told = async {
+            while statuses.message().await.expect("it goes on").expect("a status").status() != wanted {}
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("health is told while the call is open");
+    };
+    told(ServingStatus::Serving).await;
+    fs::rename(&store, &away).expect("moved");
+    told(ServingStatus::NotServing).await;
+    fs::rename(&away, &store).expect("moved back");
+    told(ServingStatus::Serving).await;
+    assert!(!held.is_finished());
+    old.all(Turn::Answer);
+    held.await.expect("no panic").expect("answered by the old model");
     server.stop().await.expect("a clean stop");
 }
 

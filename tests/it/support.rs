@@ -129,18 +129,13 @@ impl Server {
     }
 
     pub async fn keeping_with(folder: &Path, config: ServerConfig) -> Self {
-        let book =
-            Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
         let metrics = Arc::<Metrics>::default();
-        let clock: Clock = arom::profile::system_clock();
-        let keeper =
-            Keeper::start(book, clock, Upkeep::default(), Arc::clone(&metrics)).expect("two threads");
-        let profiles = Some(Arc::new(keeper));
+        let profiles = Some(keeper(folder, &metrics));
         let parts = Parts { metrics, profiles, ..Parts::default() };
         Self::start_with(config, parts, |_| Ok(scorer())).await
     }
 
-    async fn start_with(
+    pub async fn start_with(
         config: ServerConfig,
         parts: Parts,
         load: impl Fn(Option<&Scorer>) -> Result<Scorer, std::io::Error> + Send + Sync + 'static,
@@ -172,10 +167,7 @@ impl Server {
     /// A client that sends deadlines and leaves them to the server: tonic's own channel watches them too, and may
     /// be first.
     pub fn patient_client(&self) -> SentimentServiceClient<Patient> {
-        let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-            .http2_only(true)
-            .build_http();
-        SentimentServiceClient::with_origin(client, self.address.parse().expect("a URI"))
+        patient_client(&self.address)
     }
 
     /// Waits for a server that ends by itself.
@@ -188,6 +180,21 @@ impl Server {
         self.stop.send(()).expect("the server still runs");
         async { self.served.await.expect("the server did not panic") }
     }
+}
+
+/// A profile store in a folder.
+pub fn keeper(folder: &Path, metrics: &Arc<Metrics>) -> Arc<Keeper<Disk>> {
+    let book = Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
+    let clock: Clock = arom::profile::system_clock();
+    Arc::new(Keeper::start(book, clock, Upkeep::default(), Arc::clone(metrics)).expect("two threads"))
+}
+
+/// As [`Server::patient_client`], of any server.
+pub fn patient_client(address: &str) -> SentimentServiceClient<Patient> {
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build_http();
+    SentimentServiceClient::with_origin(client, address.parse().expect("a URI"))
 }
 
 /// The value of a metric, by its name and labels as they are written.

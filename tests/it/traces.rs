@@ -22,7 +22,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server as Transport, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
-use crate::support::{PATIENCE, Process, arom};
+use crate::support::{PATIENCE, Process, arom, patient_client};
 
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT_ID: &str = "b7ad6b7169203331";
@@ -194,6 +194,25 @@ async fn a_refused_request_is_no_error_of_the_server() {
     assert_eq!(value(&call.attributes, "rpc.grpc.status_code"), Some(Value::IntValue(3)));
     assert_eq!(value(&call.attributes, "error.type"), None);
     assert_eq!(call.status.clone().unwrap_or_default().code, StatusCode::Unset as i32);
+}
+
+#[tokio::test]
+async fn a_late_call_is_an_error_of_the_server() {
+    let mut collector = Collector::start().await;
+    let server = server(&["--otlp-endpoint", &collector.url()], &[]);
+    let mut client = patient_client(&format!("http://{}", server.address));
+    let text =
+        AnalyzeSentimentRequest { text: "ดีมาก".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let mut request = Request::new(text);
+    // It has passed when the call arrives, however fast the machine is.
+    request.metadata_mut().insert("grpc-timeout", "1n".parse().expect("a header"));
+    let late = client.analyze_sentiment(request).await.expect_err("too late");
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    let call = collector.span("/AnalyzeSentiment").await;
+    assert_eq!(call.status.clone().unwrap_or_default().code, StatusCode::Error as i32);
+    assert_eq!(words(&call.attributes, "error.type"), "DEADLINE_EXCEEDED");
+    assert_eq!(words(&call.attributes, "rpc.response.status_code"), "DEADLINE_EXCEEDED");
+    assert_eq!(value(&call.attributes, "rpc.grpc.status_code"), Some(Value::IntValue(4)));
 }
 
 #[tokio::test]

@@ -264,11 +264,18 @@ async fn a_snapshot_comes_first_and_then_what_changes() {
         |token: Vec<u8>| WatchProfilesRequest { resume_token: token, ..WatchProfilesRequest::default() };
     let garbled = client.watch_profiles(wrong(vec![1, 2, 3])).await.expect_err("refused");
     assert_eq!(garbled.code(), Code::InvalidArgument);
+    // A watcher of more than the token is of would never hear of what changed of it meanwhile.
+    let bound = idle.resume_token.clone();
+    for request in [wrong(bound.clone()), WatchProfilesRequest { resume_token: bound, ..prefixed("brand") }] {
+        let other = client.watch_profiles(request).await.expect_err("refused");
+        assert_eq!(other.code(), Code::InvalidArgument);
+        assert!(other.message().contains("key_prefixes"), "{}", other.message());
+    }
     let mut forged = idle.resume_token;
     forged[8..].fill(0);
     let forged = client.watch_profiles(wrong(forged)).await.expect_err("there is no change 0");
     assert_eq!(forged.code(), Code::InvalidArgument);
-    let another = client.watch_profiles(wrong(vec![9; 20])).await.expect_err("refused");
+    let another = client.watch_profiles(wrong(vec![9; 28])).await.expect_err("refused");
     assert_eq!(another.code(), Code::OutOfRange);
     drop(brands);
     server.stop().await.expect("a clean stop");
@@ -297,19 +304,34 @@ async fn a_run_of_negatives_is_said_with_its_figures() {
     server.stop().await.expect("a clean stop");
 }
 
+/// Reads a snapshot to its end, and gives the token there.
+async fn end_of_snapshot(watched: &mut Streaming<WatchProfilesResponse>) -> Vec<u8> {
+    loop {
+        let message = next(watched).await;
+        if matches!(message.event, Some(Event::SnapshotEnd(_))) {
+            return message.resume_token;
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_is_erased_is_said_to_be_gone_and_whoever_was_away_begins_anew() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::keeping(folder.path()).await;
     let mut client = Client::new(server.ready().await);
     record(&mut client, vec![event("e1", "c", &["b"], 30, 0.5), event("e2", "d", &["b"], 30, 0.5)]).await;
-    let mut all = watch(&mut client, WatchProfilesRequest::default()).await;
-    let before = loop {
-        let message = next(&mut all).await;
-        if matches!(message.event, Some(Event::SnapshotEnd(_))) {
-            break message.resume_token;
-        }
+    let key = |customer: &str| ProfileKey { customer_id: customer.to_owned(), brand_id: String::new() };
+    let of_keys = |customers: [&str; 2]| WatchProfilesRequest {
+        keys: customers.map(key).to_vec(),
+        ..WatchProfilesRequest::default()
     };
+    let mut tokens = Vec::new();
+    for request in [prefixed("customer/"), of_keys(["c", "d"]), prefixed("brand/")] {
+        let mut watched = watch(&mut client, request).await;
+        tokens.push(end_of_snapshot(&mut watched).await);
+    }
+    let mut all = watch(&mut client, WatchProfilesRequest::default()).await;
+    end_of_snapshot(&mut all).await;
     erase(&mut client, "c").await;
     assert_eq!(short(&next(&mut all).await), "gone c/ erased");
     drop(all);
@@ -317,16 +339,15 @@ async fn who_is_erased_is_said_to_be_gone_and_whoever_was_away_begins_anew() {
     // The memory of who it was is gone with the process.
     let server = Server::keeping(folder.path()).await;
     let mut client = Client::new(server.ready().await);
-    let on = |prefix: &str| WatchProfilesRequest { resume_token: before.clone(), ..prefixed(prefix) };
-    let mut customers = watch(&mut client, on("customer/")).await;
+    let on = |token: usize, request| WatchProfilesRequest { resume_token: tokens[token].clone(), ..request };
+    let mut customers = watch(&mut client, on(0, prefixed("customer/"))).await;
     assert_eq!(short(&next(&mut customers).await), "begin SNAPSHOT_REASON_ERASED");
     assert_eq!(short(&next(&mut customers).await), "d/ 1");
-    let key = |customer: &str| ProfileKey { customer_id: customer.to_owned(), brand_id: String::new() };
-    let named = WatchProfilesRequest { keys: vec![key("c"), key("d")], key_prefixes: Vec::new(), ..on("") };
-    let mut named = watch(&mut client, named).await;
+    // The order of the keys says nothing.
+    let mut named = watch(&mut client, on(1, of_keys(["d", "c"]))).await;
     assert_eq!(short(&next(&mut named).await), "gone c/ erased");
     record(&mut client, vec![event("e3", "", &["b"], 30, 0.5)]).await;
-    let mut brands = watch(&mut client, on("brand/")).await;
+    let mut brands = watch(&mut client, on(2, prefixed("brand/"))).await;
     assert_eq!(short(&next(&mut brands).await), "/b 3", "brands do not mind");
     drop((customers, named, brands));
     server.stop().await.expect("a clean stop");

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use jiff::Timestamp;
+use prost::Message as _;
+use ring::hmac;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
@@ -37,6 +39,7 @@ struct Watching {
     call: Call,
     metrics: Arc<Metrics>,
     identity: u64,
+    binding: Binding,
     /// Absent only while it works, and after its thread died.
     watcher: Option<Watcher<Disk>>,
     sequence: watch::Receiver<u64>,
@@ -90,10 +93,11 @@ pub(super) fn updates(
 ) -> Result<Updates, Failure> {
     let identity = keeper.book().identity();
     let (interest, heartbeat) = interest(&request, &shared.config)?;
+    let binding = binding(&keeper.book().key_for(PURPOSE), &request);
     let sequence = keeper.sequence();
     let position = match request.resume_token.as_slice() {
         [] => None,
-        token => Some(read_token(token, identity)?),
+        token => Some(read_token(token, identity, binding)?),
     };
     let watcher = if position.is_none() && request.skip_snapshot {
         Watcher::from_now(keeper, interest)
@@ -106,6 +110,7 @@ pub(super) fn updates(
         call,
         metrics: Arc::clone(&shared.metrics),
         identity,
+        binding,
         watcher: Some(watcher),
         sequence,
         queue: VecDeque::new(),
@@ -262,7 +267,7 @@ impl Watching {
     /// The resume token and the sequence of a position.
     fn place(&self, position: Position) -> (Vec<u8>, i64) {
         let sequence = position.next - u64::from(position.parts == 0);
-        (token(position, self.identity), convert::number(sequence))
+        (token(position, self.identity, self.binding), convert::number(sequence))
     }
 
     fn say(&mut self, position: Option<Position>, event: Event) {
@@ -340,24 +345,57 @@ fn interest(
     Ok((Interest::new(keys, request.key_prefixes.iter().cloned()), heartbeat))
 }
 
-/// A position in a store, as bytes.
-fn token(position: Position, identity: u64) -> Vec<u8> {
-    let (next, parts) = (position.next.to_be_bytes(), position.parts.to_be_bytes());
-    [identity.to_be_bytes().as_slice(), &next, &parts].concat()
+/// What the key of the store is derived for.
+const PURPOSE: &str = "resume tokens";
+
+/// Stands for the keys and prefixes of a request: with others, a watcher that resumes would miss what changed of them before.
+type Binding = [u8; 8];
+
+fn binding(key: &[u8; 32], request: &v1::WatchProfilesRequest) -> Binding {
+    let mut asked = v1::WatchProfilesRequest {
+        keys: request.keys.clone(),
+        key_prefixes: request.key_prefixes.clone(),
+        ..v1::WatchProfilesRequest::default()
+    };
+    // Their order says nothing.
+    asked.keys.sort_by_cached_key(prost::Message::encode_to_vec);
+    asked.keys.dedup();
+    asked.key_prefixes.sort();
+    asked.key_prefixes.dedup();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut binding = Binding::default();
+    for (to, from) in binding.iter_mut().zip(hmac::sign(&key, &asked.encode_to_vec()).as_ref()) {
+        *to = *from;
+    }
+    binding
 }
 
-fn read_token(token: &[u8], identity: u64) -> Result<Position, Failure> {
+/// A position in a store and the request that it belongs to, as bytes.
+fn token(position: Position, identity: u64, binding: Binding) -> Vec<u8> {
+    let (next, parts) = (position.next.to_be_bytes(), position.parts.to_be_bytes());
+    [identity.to_be_bytes().as_slice(), &next, &parts, &binding].concat()
+}
+
+fn read_token(token: &[u8], identity: u64, binding: Binding) -> Result<Position, Failure> {
     let parts = || {
         let (of, rest) = token.split_first_chunk::<8>()?;
         let (next, rest) = rest.split_first_chunk::<8>()?;
-        let parts: [u8; 4] = rest.try_into().ok()?;
-        let position = Position { next: u64::from_be_bytes(*next), parts: u32::from_be_bytes(parts) };
-        Some((u64::from_be_bytes(*of), position))
+        let (parts, rest) = rest.split_first_chunk::<4>()?;
+        let bound: Binding = rest.try_into().ok()?;
+        let position = Position { next: u64::from_be_bytes(*next), parts: u32::from_be_bytes(*parts) };
+        Some((u64::from_be_bytes(*of), position, bound))
     };
     // Changes are numbered from 1.
-    let Some((of, position)) = parts().filter(|(_, position)| position.next > 0) else {
+    let Some((of, position, bound)) = parts().filter(|(_, position, _)| position.next > 0) else {
         let problem = "is no token of WatchProfiles; send the last one as it came, or none";
         return Err(Violations::of("resume_token", problem).into());
     };
-    if of == identity { Ok(position) } else { Err(Failure::ChangesForgotten) }
+    if of != identity {
+        return Err(Failure::ChangesForgotten);
+    }
+    if bound != binding {
+        let problem = "is of a request with other keys or key_prefixes; send the same ones, or no token";
+        return Err(Violations::of("resume_token", problem).into());
+    }
+    Ok(position)
 }
