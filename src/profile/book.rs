@@ -237,22 +237,42 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read or is of a newer version.
     pub fn open(storage: S, terms: Terms, salt: [u8; 32]) -> Result<Self, StorageError> {
+        if let Some((found, salt)) = begun(&storage)? {
+            migrate::up(&storage, found, &salt)?;
+            return Self::read(storage, terms, salt);
+        }
+        let version = VERSION.to_be_bytes();
+        let version = (Table::Meta, b"version".as_slice(), Some(version.as_slice()));
+        storage.commit(&[version, (Table::Meta, b"salt", Some(&salt))])?;
+        Self::read(storage, terms, salt)
+    }
+
+    /// As [`open`](Self::open), but never begins a book: it goes by the salt that the storage holds.
+    ///
+    /// # Errors
+    ///
+    /// As there, and if the storage holds no book.
+    pub fn open_existing(storage: S, terms: Terms) -> Result<Self, StorageError> {
+        let (found, salt) = begun(&storage)?.ok_or(StorageError::Empty)?;
+        migrate::up(&storage, found, &salt)?;
+        Self::read(storage, terms, salt)
+    }
+
+    /// Opens the book that a storage holds only to read it: nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is of another version.
+    pub fn look(storage: S, terms: Terms) -> Result<Self, StorageError> {
+        match begun(&storage)?.ok_or(StorageError::Empty)? {
+            (VERSION, salt) => Self::read(storage, terms, salt),
+            (found, _) => Err(StorageError::Version { found, wanted: VERSION }),
+        }
+    }
+
+    /// The book that a storage of this version holds.
+    fn read(storage: S, terms: Terms, salt: [u8; 32]) -> Result<Self, StorageError> {
         let damaged = || StorageError::Row { table: Table::Meta };
-        let salt = match storage.get(Table::Meta, b"version")? {
-            Some(version) => {
-                let found = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
-                let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
-                let salt = salt.try_into().map_err(|_| damaged())?;
-                migrate::up(&storage, found, &salt)?;
-                salt
-            }
-            None => {
-                let version = VERSION.to_be_bytes();
-                let version = (Table::Meta, b"version".as_slice(), Some(version.as_slice()));
-                storage.commit(&[version, (Table::Meta, b"salt", Some(&salt))])?;
-                salt
-            }
-        };
         let number = |row: &[u8]| match storage.get(Table::Meta, row)? {
             Some(bytes) => sequence(&bytes).ok_or_else(damaged),
             None => Ok(0),
@@ -338,6 +358,18 @@ impl<S: Storage> Book<S> {
     /// If it cannot be read.
     pub fn clock(&self, reading: Reading) -> Result<ClockState, StorageError> {
         Ok(StoreClock::start(self.past()?, reading).state())
+    }
+
+    /// Takes the system's time for right because a person says so, and writes that. For a store that is open for nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or written.
+    pub fn accept_clock(&self, reading: Reading) -> Result<ClockState, StorageError> {
+        let mut clock = StoreClock::start(self.past()?, reading);
+        clock.accept();
+        self.apply(&[Command::AcceptClock], clock.moment())?;
+        Ok(clock.state())
     }
 
     /// Does what is asked, in its order, and all of it or nothing. When it returns, it is on the disk. One thread at a
@@ -626,6 +658,15 @@ impl<S: Storage> Book<S> {
     fn hash(&self, text: &str) -> Hash {
         hash(&self.salt, &[text.as_bytes()])
     }
+}
+
+/// The version and the salt of the book that a storage holds, if it holds one.
+fn begun(storage: &impl Storage) -> Result<Option<(u32, [u8; 32])>, StorageError> {
+    let damaged = || StorageError::Row { table: Table::Meta };
+    let Some(version) = storage.get(Table::Meta, b"version")? else { return Ok(None) };
+    let version = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
+    let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
+    Ok(Some((version, salt.try_into().map_err(|_| damaged())?)))
 }
 
 /// About how many bytes a state takes.

@@ -166,7 +166,7 @@ impl Witnesses {
 }
 
 /// The clock of a store. Times are in milliseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct StoreClock {
     monotonic: i64,
     /// The last time that was used, and what the monotonic clock counted since.

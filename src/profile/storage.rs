@@ -222,6 +222,15 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no store where one was looked for.
+    #[error("there is no profile store in {}; name the folder that the server has as profile.store", folder.display())]
+    Absent {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// No server has begun the store: it has no rows yet.
+    #[error("the profile store is empty, because no server has begun it; start the server on it first")]
+    Empty,
     /// Another process has it open.
     #[error("the profile store in {} is open in another process", folder.display())]
     Locked {
@@ -267,6 +276,11 @@ pub enum StorageError {
     /// The thread that worked out what is written panicked; nothing of it was done.
     #[error("what was asked of the profile store made it panic; nothing of it was done")]
     Panicked,
+    /// A commit panicked.
+    #[error(
+        "the profile store panicked while it wrote, and it is not known whether that was written; it takes no writes, restart the server"
+    )]
+    Broken,
     /// A brand changed each time it was read.
     #[error("the profile changes faster than it can be read; try again")]
     Busy,

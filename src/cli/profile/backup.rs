@@ -192,8 +192,7 @@ fn fill(folder: &Path, file: impl Read, erasures: &[Erasure]) -> Result<(BackedU
     let mut mark = [0; 16];
     getrandom::fill(&mut mark).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let done = restoration.finish(mark)?;
-    // It holds its own salt.
-    let book = Book::open(disk, Terms::default(), [0; 32])?;
+    let book = Book::open_existing(disk, Terms::default())?;
     let erased = book.erase_again(erasures)?;
     progress.finish();
     Ok((done, erased))

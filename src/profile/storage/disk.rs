@@ -32,7 +32,7 @@ use jiff::Timestamp;
 use super::{DiskSpace, Order, OwnWrite, Row, See, Storage, StorageError, Table, Write};
 use crate::files;
 use mark::Mark;
-use open::{COMMITS, Open, PADDING, failure};
+use open::{COMMITS, Open, PADDING, failure, find_absent};
 use place::Place;
 use undo::Undo;
 
@@ -131,9 +131,48 @@ impl Disk {
     /// If it is open elsewhere, damaged, or the system refuses.
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
         files::create_folder(folder).map_err(|cause| refused(folder, cause))?;
+        Self::open_for_work(folder)
+    }
+
+    /// Opens the store in a folder, and never makes one there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if no store is there.
+    pub fn open_existing(folder: &Path) -> Result<Self, StorageError> {
+        find_absent(folder)?;
+        Self::open_for_work(folder)
+    }
+
+    /// Opens the store in a folder to read it: neither its rows nor the rights of its files change. It takes no writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_existing`](Self::open_existing).
+    pub fn look(folder: &Path) -> Result<Self, StorageError> {
+        find_absent(folder)?;
+        let newest = newest_file(folder);
+        let open = Open::to_look(folder)?;
+        let (mark, commits) = Self::marked(&open, folder)?;
+        Self::assemble(folder, open, mark, commits, newest, true)
+    }
+
+    fn open_for_work(folder: &Path) -> Result<Self, StorageError> {
         let newest = newest_file(folder);
         private::close_to_others(folder);
         let open = Open::at(folder)?;
+        let (mark, _) = Self::marked(&open, folder)?;
+        let undo = Undo::kept(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        if let Some(undo) = undo.filter(|undo| undo.commits > mark.commits()) {
+            open.take_back(undo, folder)?;
+        }
+        Undo::forget(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        let commits = open.commits(folder)?;
+        Self::assemble(folder, open, mark, commits, newest, false)
+    }
+
+    /// The high-water mark, and the number of the last commit, which is not before it.
+    fn marked(open: &Open, folder: &Path) -> Result<(Mark, u64), StorageError> {
         let found = open.commits(folder)?;
         let path = folder.join(MARK);
         if found > 0 && !path.exists() {
@@ -144,19 +183,24 @@ impl Disk {
         if wanted > found {
             return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });
         }
-        let undo = Undo::kept(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
-        if let Some(undo) = undo.filter(|undo| undo.commits > wanted) {
-            open.take_back(undo, folder)?;
-        }
-        Undo::forget(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        Ok((mark, found))
+    }
+
+    fn assemble(
+        folder: &Path,
+        open: Open,
+        mark: Mark,
+        commits: u64,
+        newest: Option<Timestamp>,
+        halted: bool,
+    ) -> Result<Self, StorageError> {
         let place = Self::place(folder)?;
-        let commits = open.commits(folder)?;
         let written = Written { mark, commits, place, is_broken: false, refused: None };
         Ok(Self {
             folder: folder.to_owned(),
             open: RwLock::new(Some(open)),
             written: Mutex::new(written),
-            halted: AtomicBool::new(false),
+            halted: AtomicBool::new(halted),
             shown: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             newest,

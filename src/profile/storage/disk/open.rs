@@ -32,14 +32,7 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn at(folder: &Path) -> Result<Self, StorageError> {
         let failed = |cause: fjall::Error| failure(folder, cause);
-        let rows = folder.join(ROWS);
-        find_missing(folder, &rows)?;
-        let database = Database::builder(&rows)
-            .cache_size(CACHE_BYTES)
-            .worker_threads(1)
-            .max_cached_files(Some(Shares::now().store_files))
-            .open()
-            .map_err(failed)?;
+        let database = database(folder, 1)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let table = |table: Table| database.keyspace(table.name(), options).map_err(failed);
         let tables = Table::ALL.into_iter().map(|kind| Ok((kind, table(kind)?)));
@@ -49,6 +42,19 @@ impl Open {
             let padding = database.keyspace(PADDING, KeyspaceCreateOptions::default).map_err(failed)?;
             database.delete_keyspace(padding).map_err(failed)?;
         }
+        Ok(Self { database, tables })
+    }
+
+    /// Opens it to read: nothing is written out or compacted, and no table is made.
+    pub(super) fn to_look(folder: &Path) -> Result<Self, StorageError> {
+        let database = database(folder, 0)?;
+        let is_there = |table: &Table| database.keyspace_exists(table.name());
+        let table = |kind: Table| {
+            let table = database.keyspace(kind.name(), KeyspaceCreateOptions::default);
+            Ok((kind, table.map_err(|cause| failure(folder, cause))?))
+        };
+        let tables =
+            Table::ALL.into_iter().filter(is_there).map(table).collect::<Result<_, StorageError>>()?;
         Ok(Self { database, tables })
     }
 
@@ -108,6 +114,28 @@ impl Open {
             thread::sleep(GLANCE);
         }
         Ok(())
+    }
+}
+
+fn database(folder: &Path, workers: usize) -> Result<Database, StorageError> {
+    let rows = folder.join(ROWS);
+    find_missing(folder, &rows)?;
+    Database::builder(&rows)
+        .cache_size(CACHE_BYTES)
+        .worker_threads_unchecked(workers)
+        .max_cached_files(Some(Shares::now().store_files))
+        .open()
+        .map_err(|cause| failure(folder, cause))
+}
+
+/// Refuses a folder without a store, or with a part of one: opening it would make one.
+pub(super) fn find_absent(folder: &Path) -> Result<(), StorageError> {
+    let needed = [folder.join(ROWS).join("version"), folder.join(MARK)];
+    let (there, missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|path| path.exists());
+    match missing.into_iter().next() {
+        None => Ok(()),
+        Some(_) if there.is_empty() => Err(StorageError::Absent { folder: folder.to_owned() }),
+        Some(path) => Err(StorageError::Missing { path }),
     }
 }
 
