@@ -48,7 +48,7 @@ const DRIFT: i64 = 5000;
 pub struct Reading {
     /// The time of day.
     pub wall: Timestamp,
-    /// Time since some moment of this process; it never jumps.
+    /// Time since some moment before this process, also while the machine slept; nobody can set it.
     pub monotonic: Duration,
 }
 

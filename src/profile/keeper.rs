@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::{Book, Command, Outcome, Prepared};
@@ -92,8 +93,15 @@ pub type Clock = Arc<dyn Fn() -> Reading + Send + Sync>;
 
 /// The clocks of this machine.
 pub fn system_clock() -> Clock {
-    let began = Instant::now();
-    Arc::new(move || Reading { wall: Timestamp::now(), monotonic: began.elapsed() })
+    Arc::new(|| Reading { wall: Timestamp::now(), monotonic: since_boot() })
+}
+
+/// Time since the machine was started, with the time for which it slept: [`Instant`] does not count that, and each sleep would look
+/// like a clock that jumps.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 /// A clock that stands still, for tests.

@@ -108,3 +108,14 @@ fn upkeep_that_panics_goes_on() {
     }
     assert!(keeper.accepts_writes());
 }
+
+/// A machine that slept is not one whose clock jumped.
+#[test]
+fn time_while_the_machine_sleeps_counts() {
+    let reading = || system_clock()().monotonic.as_secs_f64();
+    let before = reading();
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("the kernel says it");
+    let uptime: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("seconds");
+    // The kernel says hundredths.
+    assert!((before - 0.02..=reading() + 0.02).contains(&uptime), "{before} {uptime}");
+}
