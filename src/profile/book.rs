@@ -14,6 +14,7 @@ mod sheet;
 mod tests;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -26,8 +27,8 @@ use super::clock::{ClockRow, ClockState, Moment, Past, Reading, StoreClock};
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_time, events_from, hash, prefix, sequence,
-    span, tile_of,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, events_from, hash, prefix,
+    sequence, span, tile_of,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -126,6 +127,8 @@ pub enum Overdue {
     Event(String),
     /// An event of a brand that is nobody's, since its customer was erased, by the row.
     Nobodys(Vec<u8>),
+    /// That somebody was erased of whom nothing was known, by the row.
+    Audit(Vec<u8>),
     /// Tiles of a key.
     Tiles(Key),
     /// That a customer was erased, by the row.
@@ -573,23 +576,25 @@ impl<S: Storage> Book<S> {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<(Vec<u8>, Held)>, StorageError> {
-        let (first, to) = span(&Key::Customer(customer.to_owned()));
-        let from = match after {
-            Some(place) => [first.as_slice(), place, &[0]].concat(),
-            None => first.clone(),
-        };
-        let rows = self.storage.scan(Table::Events, &from, &to, Order::Ascending, most)?;
-        let held = |(row, value): Row| {
+        // Those that were taken back lie apart, in the same order.
+        let mut rows = BTreeMap::new();
+        for (first, to) in event_spans(&Key::Customer(customer.to_owned())) {
+            let from = after.map_or_else(|| first.clone(), |place| [first.as_slice(), place, &[0]].concat());
+            for (row, value) in self.storage.scan(Table::Events, &from, &to, Order::Ascending, most)? {
+                let place = row.get(first.len()..).unwrap_or_default().to_vec();
+                rows.insert(place, (row, value));
+            }
+        }
+        let held = |(place, (row, value)): (Vec<u8>, Row)| {
             let damaged = || StorageError::Row { table: Table::Events };
             let felt: Felt = decode(Table::Events, &value)?;
             let contribution = contribution(&row, &felt)?;
             let own = felt.own.ok_or_else(damaged)?;
             let event =
                 Event { id: own.id, customer: Some(customer.to_owned()), brands: own.brands, contribution };
-            let place = row.get(first.len()..).ok_or_else(damaged)?.to_vec();
             Ok((place, Held { event, retracted: own.retracted }))
         };
-        rows.into_iter().map(held).collect()
+        rows.into_iter().take(most).map(held).collect()
     }
 
     /// At most so many changes after a sequence, in their order.
@@ -691,16 +696,15 @@ fn newest(
         Key::Customer(_) | Key::Brand(_) => (key.clone(), None),
         Key::Pair { customer, brand } => (Key::Customer(customer.clone()), Some(brand)),
     };
-    let (from, (_, mut to)) = (events_from(&owner, horizon), span(&owner));
+    let [(_, mut to), _] = event_spans(&owner);
+    let from = events_from(&owner, horizon);
     let (mut events, mut most) = (Vec::new(), 4);
     loop {
         let rows = scan(&from, &to, most)?;
         for (row, value) in &rows {
             let felt: Felt = decode(Table::Events, value)?;
-            let counts = felt
-                .own
-                .as_ref()
-                .is_none_or(|own| !own.retracted && of.is_none_or(|brand| own.brands.contains(brand)));
+            let counts =
+                felt.own.as_ref().is_none_or(|own| of.is_none_or(|brand| own.brands.contains(brand)));
             if !counts {
                 continue;
             }

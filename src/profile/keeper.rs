@@ -38,7 +38,7 @@ const RECENT: usize = 4096;
 const CHUNK: usize = 1024;
 
 /// Tables that hold what gets old.
-const SWEPT: [Table; 4] = [Table::Ledger, Table::Events, Table::Profiles, Table::Erased];
+const SWEPT: [Table; 5] = [Table::Ledger, Table::Events, Table::Profiles, Table::Erased, Table::Audit];
 
 /// A sweep goes on for so long each second: it reads every row, and who records must not feel it.
 const SWEEP_SLICE: Duration = Duration::from_millis(100);
@@ -149,7 +149,7 @@ struct Batch {
 struct Accepted {
     clock: StoreClock,
     /// Dropped when the commit is over: the next is worked out by the clock that this one leaves.
-    _settled: std_mpsc::Sender<()>,
+    _settled: std_mpsc::SyncSender<()>,
 }
 
 /// For how long what changed stays known, and when the rest is cleared away.
@@ -404,7 +404,7 @@ impl<S: Storage> Inner<S> {
                 let (commands, answers) = gather(first, &mut inbox);
                 let before = last.take().filter(|(number, _)| settled.load(Ordering::Acquire) < *number);
                 let (moment, accepted) = self.moment(&commands);
-                let (settles, is_settled) = std_mpsc::channel();
+                let (settles, is_settled) = std_mpsc::sync_channel(1);
                 let waits = accepted.is_some();
                 let accepted = accepted.map(|clock| Accepted { clock, _settled: settles });
                 let prepare =

@@ -39,11 +39,15 @@ pub enum Table {
     Erased,
     /// What was erased, when and by which request.
     Audit,
+    /// Which of the changes that are kept name a customer.
+    Mentions,
+    /// Which erasures are noted of a customer.
+    Subjects,
 }
 
 impl Table {
     /// All.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Ledger,
         Self::Events,
@@ -55,6 +59,8 @@ impl Table {
         Self::Raised,
         Self::Erased,
         Self::Audit,
+        Self::Mentions,
+        Self::Subjects,
     ];
 
     /// Its name on disk.
@@ -71,6 +77,8 @@ impl Table {
             Self::Raised => "raised",
             Self::Erased => "erased",
             Self::Audit => "audit",
+            Self::Mentions => "mentions",
+            Self::Subjects => "subjects",
         }
     }
 }
@@ -201,7 +209,7 @@ pub enum StorageError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An earlier write failed, so that nobody knows what is on the disk.
+    /// An earlier write failed. No write is taken until the store has recovered.
     #[error("the profile store in {} takes no writes since one failed; it goes on by itself once the disk takes them", folder.display())]
     Halted {
         /// Where it is.
@@ -209,7 +217,8 @@ pub enum StorageError {
     },
     /// A file is not there any more, or another is in its place.
     #[error(
-        "{} was deleted, moved or replaced while the profile store was open; put it back, or restart the server",
+        "{} was deleted, moved or replaced while the profile store was open; stop the server and put it back: a restart without it \
+         begins a new, empty store",
         path.display()
     )]
     Gone {

@@ -251,7 +251,7 @@ mod books {
     use std::sync::atomic::Ordering;
     use std::sync::{Arc, Mutex};
 
-    use super::super::rows::{Kept, encode};
+    use super::super::rows::{Kept, encode, mention_row};
     use super::*;
     use crate::profile::storage::memory::Memory;
 
@@ -526,11 +526,20 @@ mod books {
             let rows = |book: &Book<Memory>| -> Vec<_> {
                 let rows = book.storage().rows.lock().expect("whole");
                 let same = |table: Table| {
-                    !matches!(table, Table::Meta | Table::Changes | Table::Profiles | Table::Raised)
+                    !matches!(
+                        table,
+                        Table::Meta | Table::Changes | Table::Profiles | Table::Raised | Table::Mentions
+                    )
                 };
                 rows.clone().into_iter().filter(|((table, _), _)| same(*table)).collect()
             };
             prop_assert_eq!(rows(&grouped), rows(&single));
+            for book in [&grouped, &single, &ahead] {
+                let changes = book.changes(0, usize::MAX).expect("readable");
+                let named = changes.iter().flat_map(|change| change.customers().into_iter().map(|name| mention_row(name, change.sequence)));
+                let listed = book.storage().scan(Table::Mentions, &[], &[0xFF], Order::Ascending, usize::MAX).expect("readable");
+                prop_assert_eq!(named.collect::<BTreeSet<_>>(), listed.into_iter().map(|(row, _)| row).collect::<BTreeSet<_>>());
+            }
             let mut keys: BTreeSet<Key> = plain.counts.keys().cloned().collect();
             keys.extend(["c1", "c2", "c3"].map(customer));
             for key in keys {

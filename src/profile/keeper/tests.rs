@@ -34,6 +34,10 @@ fn keeper(machine: &Arc<Machine>) -> Keeper<Memory> {
     keeper
 }
 
+fn waited<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
+}
+
 fn record(id: &str) -> Command {
     let contribution = Contribution {
         time: start(),
@@ -52,8 +56,8 @@ fn record(id: &str) -> Command {
 
 /// A time that a person accepted counts once that is on the disk. Else things would be deleted by it although the person was told
 /// that it was refused.
-#[tokio::test]
-async fn a_time_that_could_not_be_kept_is_not_accepted() {
+#[test]
+fn a_time_that_could_not_be_kept_is_not_accepted() {
     const YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
     let machine = Arc::new(Machine::default());
     let keeper = keeper(&machine);
@@ -61,16 +65,16 @@ async fn a_time_that_could_not_be_kept_is_not_accepted() {
     let before = keeper.clock();
     assert_eq!(before.distrust, Some(Distrust::SteppedAhead));
     keeper.book().storage().full.store(true, Ordering::Relaxed);
-    keeper.accept_clock().await.expect_err("the disk is full");
+    waited(keeper.accept_clock()).expect_err("the disk is full");
     assert_eq!(keeper.clock(), before);
     keeper.book().storage().full.store(false, Ordering::Relaxed);
-    let after = keeper.accept_clock().await.expect("written");
+    let after = waited(keeper.accept_clock()).expect("written");
     assert_eq!((after.distrust, after.now), (None, start() + YEAR));
     assert_eq!(keeper.clock(), after);
     // What is on the disk says so, too, also after a commit that came with it.
     let asked = vec![Command::AcceptClock, Command::Tick];
-    keeper.apply(asked).await.expect("written");
-    keeper.apply(vec![record("second")]).await.expect("written");
+    keeper.apply_blocking(asked).expect("written");
+    keeper.apply_blocking(vec![record("second")]).expect("written");
     let past = keeper.book().past().expect("readable");
     let again = StoreClock::start(past, machine.clock()());
     assert_eq!(again.state().distrust, None);

@@ -79,7 +79,8 @@ pub(crate) enum Step {
     Sync,
     /// After it is on the disk.
     Mark,
-    /// Not the write: it panics.
+    /// The same, by a panic.
+    #[cfg(test)]
     Panic,
     /// When the rows as they were before a refused commit are read.
     Read,
@@ -169,7 +170,8 @@ impl Disk {
         Self::open_for_work(folder)
     }
 
-    /// Opens the store in a folder to read it: neither its rows nor the rights of its files change. It takes no writes.
+    /// Opens the store in a folder to read it: neither its rows nor the rights and times of its files change. The database may
+    /// take away what it does not need any more. It takes no writes.
     ///
     /// # Errors
     ///
@@ -177,7 +179,15 @@ impl Disk {
     pub fn look(folder: &Path) -> Result<Self, StorageError> {
         find_absent(folder)?;
         let newest = newest_file(folder);
+        let times =
+            journals(folder).into_iter().map(|path| (path.metadata().and_then(|meta| meta.modified()), path));
+        let times: Vec<_> = times.collect();
         let open = Open::to_look(folder)?;
+        for (time, path) in times {
+            // The database cuts off what it had reserved. The store's clock is judged by these times.
+            let restored = time.and_then(|time| File::options().write(true).open(&path)?.set_modified(time));
+            restored.map_err(|cause| refused(&path, cause))?;
+        }
         let (mark, commits) = Self::marked(&open, folder)?;
         Self::assemble(folder, open, mark, None, commits, newest)
     }
@@ -292,11 +302,15 @@ impl Disk {
     fn step(&self, step: Step) -> io::Result<()> {
         let fails_at = self.fails_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
         assert!(step != Step::Write || !fails_at.contains(&Step::Panic), "the database panics");
-        match step {
-            _ if !fails_at.contains(&step) => Ok(()),
-            Step::Sync => Err(io::Error::other("the device is broken")),
-            _ => Err(io::ErrorKind::StorageFull.into()),
+        if !fails_at.contains(&step) {
+            return Ok(());
         }
+        let is_sync = step == Step::Sync;
+        Err(if is_sync {
+            io::Error::other("the device is broken")
+        } else {
+            io::ErrorKind::StorageFull.into()
+        })
     }
 
     #[cfg(not(test))]
@@ -364,10 +378,15 @@ fn refused(path: &Path, cause: io::Error) -> StorageError {
     StorageError::Io { folder: path.to_owned(), cause: Box::new(cause) }
 }
 
+/// The files beside the tables; most are journals.
+fn journals(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_file()).collect()
+}
+
 /// When the newest of a store's own files was written: its journals and its high-water mark.
 fn newest_file(folder: &Path) -> Option<Timestamp> {
-    let journals = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = journals.chain([folder.join(MARK)]);
+    let files = journals(folder).into_iter().chain([folder.join(MARK)]);
     let written = files.filter_map(|path| Timestamp::try_from(path.metadata().ok()?.modified().ok()?).ok());
     written.max()
 }

@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     pub(crate) rows: Mutex<Tables>,
     /// Whether the disk is full.
     pub(crate) full: AtomicBool,
+    /// Rows that were found by scans.
+    pub(crate) scanned: AtomicUsize,
     /// Whether a commit panics.
     pub(crate) panics: AtomicBool,
     /// Whether looking whether it takes writes panics.
@@ -47,10 +49,12 @@ impl Storage for Memory {
         let rows = self.rows.lock().expect("whole");
         let range = rows.range((table, from.to_vec())..(table, to.to_vec()));
         let row = |((_, key), value): (&(Table, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
-        Ok(match order {
+        let found: Vec<Row> = match order {
             Order::Ascending => range.take(most).map(row).collect(),
             Order::Descending => range.rev().take(most).map(row).collect(),
-        })
+        };
+        self.scanned.fetch_add(found.len(), Ordering::Relaxed);
+        Ok(found)
     }
 
     fn commit(&self, writes: &[Write<'_>]) -> Result<(), StorageError> {

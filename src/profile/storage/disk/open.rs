@@ -195,10 +195,7 @@ impl Unread {
 fn is_unsynced(error: &StorageError) -> bool {
     let StorageError::Io { cause, .. } = error else { return false };
     let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-    !matches!(
-        kind,
-        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
-    )
+    !matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// Which file is missing of a store that is there, where the system would only say that some file is.

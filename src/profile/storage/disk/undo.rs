@@ -81,13 +81,12 @@ impl UndoFile {
 
     /// What is kept, if anything is.
     pub(super) fn kept(&self) -> io::Result<Option<Undo>> {
-        let mut head = [0; HEAD_BYTES as usize];
-        match self.file.read_exact_at(&mut head, 0) {
+        let mut head = [[0; 8]; 2];
+        match self.file.read_exact_at(head.as_flattened_mut(), 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        let head = u128::from_be_bytes(head);
-        let (length, check) = ((head >> 64) as u64, head as u64);
+        let [length, check] = head.map(u64::from_be_bytes);
         if length == 0 || length != !check {
             return Ok(None);
         }
