@@ -58,6 +58,8 @@ pub struct Config {
     pub sinks: SinkConfig,
     /// What is logged and traced.
     pub telemetry: TelemetryConfig,
+    /// Environment variables that begin as Arom's do, and name no setting.
+    pub unknown_variables: Vec<String>,
     said: BTreeMap<&'static str, Said>,
 }
 
@@ -242,6 +244,7 @@ impl Config {
                     sampling: values.sampling(&otel),
                 }),
             },
+            unknown_variables: layers::unknown_variables(),
             said,
         })
     }

@@ -67,8 +67,26 @@ pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
 ///
 /// As [`start`].
 pub fn verify(config: &TelemetryConfig) -> Result<(), String> {
-    filter(config)?;
     config.traces.as_ref().map_or(Ok(()), |traces| traces::verify(traces).map(drop))
+}
+
+/// Whether a log filter says what it seems to. A word that is no level would be taken for the name of a module, and nothing else
+/// be logged.
+///
+/// # Errors
+///
+/// If it does not, with what to write.
+pub(crate) fn check_filter(value: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_known = |word: &str| LEVELS.contains(&word.to_lowercase().as_str()) || word.starts_with("arom");
+    let is_bare = |part: &&str| !part.is_empty() && !part.contains(['=', '[']) && !is_known(part);
+    if let Some(word) = value.split(',').map(str::trim).find(is_bare) {
+        let levels = LEVELS.join(", ");
+        return Err(format!(
+            "{word:?} is no level: use {levels}, or a name with its level such as hyper=debug"
+        ));
+    }
+    EnvFilter::try_new(value).map(drop).map_err(|error| format!("{value:?}: {error}"))
 }
 
 fn filter(config: &TelemetryConfig) -> Result<EnvFilter, String> {

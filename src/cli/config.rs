@@ -45,6 +45,11 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Check(flags) => {
             let mut config = Config::resolve(common, flags)?;
             verify(&config)?;
+            for name in &config.unknown_variables {
+                anstream::eprintln!(
+                    "warning: environment variable {name} names no setting; see arom config keys"
+                );
+            }
             // One worker is enough to see that the model runs.
             (config.scoring.workers, config.scoring.cache_bytes) = (1, 0);
             open_scorer(&config, Arc::default())?;

@@ -82,7 +82,11 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config, calls: H
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let address = grpc.local_addr().context("the listener has no address")?;
     let http_address = http.as_ref().and_then(|http| http.local_addr().ok()).map(tracing::field::display);
-    tracing::info!(%address, http_address, workers = config.scoring.workers, "starting");
+    let store = config.profile_store.as_ref().map(|folder| tracing::field::display(folder.display()));
+    tracing::info!(%address, http_address, workers = config.scoring.workers, store, "starting");
+    for variable in &config.unknown_variables {
+        tracing::warn!(variable, "an environment variable names no setting; see arom config keys");
+    }
     let (first, measured) = (config.clone(), Arc::clone(&metrics));
     let (common, flags) = (common.clone(), args.flags.clone());
     let load = move |current: Option<&Scorer>| match current {

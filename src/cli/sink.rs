@@ -37,14 +37,17 @@ pub(super) fn run(command: &SinkCommand, common: &CommonFlags) -> Result<()> {
     };
     let file = webhook.dead_letters.display();
     let replayed = DeadLetters::open(&webhook.dead_letters)?.replay(&Webhook::new(webhook)?)?;
-    let Replayed { delivered, superseded, left, failed } = replayed;
+    let Replayed { delivered, superseded, left, unreadable, failed } = replayed;
+    if unreadable > 0 {
+        anstream::println!("{file}: {unreadable} lines cannot be read; they stay there, delete them by hand");
+    }
     if superseded > 0 {
         anstream::println!(
             "{file}: {superseded} events skipped: newer ones of the same profile or signal were delivered or follow"
         );
     }
     match failed {
-        None if delivered + superseded == 0 => anstream::println!("{file}: nothing to replay"),
+        None if delivered + superseded + unreadable == 0 => anstream::println!("{file}: nothing to replay"),
         None => anstream::println!("{file}: {delivered} events delivered"),
         Some(error) => {
             let error = anyhow!(telemetry::chain(&error));

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::secret_url::{HIDDEN, SecretUrl};
+use crate::telemetry::check_filter;
 
 /// One setting.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) enum Kind {
     Path(&'static str),
     /// Any text.
     Text(&'static str),
+    /// What to log: levels, and names of modules with theirs.
+    LogFilter,
     /// A URL, which may hold a password or a token.
     Url,
 }
@@ -60,6 +63,7 @@ impl Kind {
             Self::Choice(_) => "FORMAT",
             Self::Switch => "true|false",
             Self::Path(name) | Self::Text(name) => name,
+            Self::LogFilter => "FILTER",
             Self::Url => "URL",
         }
     }
@@ -68,7 +72,9 @@ impl Kind {
     pub(super) fn is_quoted(self) -> bool {
         match self {
             Self::Count { .. } | Self::Number { .. } | Self::Switch => false,
-            Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) | Self::Url => true,
+            Self::Address | Self::Choice(_) | Self::Path(_) | Self::Text(_) | Self::LogFilter | Self::Url => {
+                true
+            }
         }
     }
 
@@ -107,8 +113,9 @@ impl Kind {
                     "holds {HIDDEN}, which stands for a secret that arom does not print; write the whole URL"
                 )
             }
+            Self::LogFilter if !value.is_empty() => return check_filter(value).err(),
             Self::Path(_) | Self::Text(_) | Self::Url if !value.is_empty() => return None,
-            Self::Path(_) | Self::Text(_) | Self::Url => "is empty".to_owned(),
+            Self::Path(_) | Self::Text(_) | Self::LogFilter | Self::Url => "is empty".to_owned(),
         };
         Some(fault)
     }
@@ -563,7 +570,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "log.filter",
         ("log", "AROM_LOG"),
-        Kind::Text("FILTER"),
+        Kind::LogFilter,
         "info",
         "What to log on stderr, as tracing directives such as \"info\" or \"arom=debug\"",
     )

@@ -155,6 +155,21 @@ impl FromArgMatches for ServeFlags {
     }
 }
 
+/// Environment variables that look like a setting with a mistake in its name. Kubernetes makes `AROM_SERVICE_…` and `AROM_PORT…` for a
+/// service of that name; cargo has `AROM_ORT_…` of the build script in the environment.
+pub(super) fn unknown_variables() -> Vec<String> {
+    const OTHERS: [&str; 3] = ["AROM_CONFIG", "AROM_LINE_SECRET_FILE", "AROM_SKIP_FETCH"];
+    let is_known = |name: &str| {
+        OTHERS.contains(&name)
+            || KEYS.iter().any(|key| key.variable == name)
+            || ["AROM_SERVICE_", "AROM_PORT", "AROM_ORT_"].iter().any(|start| name.starts_with(start))
+    };
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("AROM_") && !is_known(name)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// A library's text about a file, of which it shows the line that it cannot read, whatever its length.
 pub(super) fn shortened(text: &str) -> String {
     const CHARS: usize = 300;

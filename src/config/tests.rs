@@ -43,8 +43,10 @@ fn flags_go_before_the_file_and_the_file_before_defaults() {
 
 #[test]
 fn what_is_shown_says_the_same_when_read_again() {
-    let config =
-        resolve("[trace]\nsample_ratio = 0.25\n[log]\nfilter = \"a=\\\"b\\\"\"", &["--workers", "9"]);
+    let config = resolve(
+        "[trace]\nsample_ratio = 0.25\n[log]\nfilter = \"[span{x=\\\"b\\\"}]=info\"",
+        &["--workers", "9"],
+    );
     let config = config.expect("good settings");
     let again = resolve(&config.to_toml(), &[]).expect("good settings");
     let telemetry = |config: &Config| format!("{:?} {:?}", config.telemetry, config.server);

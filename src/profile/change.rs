@@ -1,7 +1,5 @@
 //! What a commit changed: which keys, which signals, who was forgotten. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -37,11 +35,6 @@ impl Change {
     /// When.
     pub fn time(&self) -> Timestamp {
         rows::time(self.millis)
-    }
-
-    /// Whom it names.
-    pub(super) fn customers(&self) -> BTreeSet<&str> {
-        self.keys.iter().flatten().filter_map(Key::customer).collect()
     }
 
     /// Takes a customer's name out; whether it was there.

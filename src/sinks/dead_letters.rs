@@ -6,14 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::webhook::{PostError, Webhook};
-use super::{BATCH, SinkError};
+use super::{BATCH, SinkError, lines};
 use crate::files;
 use crate::profile::Key;
 
@@ -21,7 +22,7 @@ use crate::profile::Key;
 #[derive(Debug)]
 pub struct DeadLetters {
     path: PathBuf,
-    lock: File,
+    lock: PathBuf,
     /// What the letters in the file are of.
     waiting: BTreeSet<Matter>,
 }
@@ -52,6 +53,8 @@ pub struct Replayed {
     pub superseded: usize,
     /// Events that are still there.
     pub left: usize,
+    /// Lines that cannot be read. They stay in the file.
+    pub unreadable: usize,
     /// Why the first of them was not delivered.
     pub failed: Option<PostError>,
 }
@@ -66,22 +69,38 @@ impl DeadLetters {
         if let Some(folder) = path.parent() {
             files::create_folder(folder).map_err(SinkError::io(folder))?;
         }
-        let lock_path = path.with_added_extension("lock");
-        let lock = files::open(&lock_path, files::options().append(true));
-        let lock = lock.map_err(SinkError::io(&lock_path))?;
-        let (letters, _) = current(read(path)?);
-        let waiting = letters.iter().filter_map(|letter| matter(letter.get("event")?)).collect();
+        let lock = path.with_added_extension("lock");
+        files::open(&lock, files::options().append(true)).map_err(SinkError::io(&lock))?;
+        let found = Found::read(path)?;
+        if !found.unreadable.is_empty() {
+            let (file, lines) = (path.display(), found.unreadable.len());
+            tracing::warn!(%file, lines, "lines of the dead letters cannot be read; they stay there");
+        }
+        let waiting = found.letters.iter().filter_map(|letter| matter(letter.get("event")?)).collect();
         Ok(Self { path: path.to_owned(), lock, waiting })
     }
 
     /// Locks the file, unless another process has it locked.
     pub(super) fn try_lock(&self) -> Result<Option<Locked>, SinkError> {
-        let handle = self.lock.try_clone().map_err(SinkError::io(&self.path))?;
-        match handle.try_lock() {
-            Ok(()) => Ok(Some(Locked(handle))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(cause)) => Err(SinkError::Io { path: self.path.clone(), cause }),
-        }
+        self.lock_by(|file| match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(cause)) => Err(cause),
+        })
+    }
+
+    /// Locks the file that the path of the lock leads to: somebody may have deleted the one that was locked before.
+    fn lock_by(&self, lock: impl Fn(&File) -> io::Result<bool>) -> Result<Option<Locked>, SinkError> {
+        let locked = || loop {
+            let file = files::open(&self.lock, files::options().append(true))?;
+            if !lock(&file)? {
+                return Ok(None);
+            }
+            if lines::is_at(&file, &self.lock)? {
+                return Ok(Some(Locked(file)));
+            }
+        };
+        locked().map_err(SinkError::io(&self.lock))
     }
 
     /// Whether letters wait that these events replace once they are delivered.
@@ -121,15 +140,17 @@ impl DeadLetters {
     /// Takes a customer's letters out, but for those that say that the customer was erased.
     pub(super) fn forget(&mut self, _: &Locked, customer: &str) -> Result<(), SinkError> {
         let is_of = |subject: &str| Key::parse(subject).is_some_and(|key| key.customer() == Some(customer));
-        let lines = read(&self.path)?;
         let subject = |line: &Value| {
             let found = line.pointer("/event/subject").or_else(|| line.pointer("/superseded/subject"));
             found.and_then(Value::as_str).map(str::to_owned)
         };
         let is_erasure = |line: &Value| line.pointer("/event/type").is_some_and(|kind| kind == ERASED);
-        let is_kept =
-            |line: &&Value| is_erasure(line) || !subject(line).is_some_and(|subject| is_of(&subject));
-        let kept: Vec<&Value> = lines.iter().filter(is_kept).collect();
+        let lines = read(&self.path)?;
+        let stays = |line: &&Line| match line {
+            Line::Read(value) => is_erasure(value) || !subject(value).is_some_and(|subject| is_of(&subject)),
+            Line::Unreadable(bytes) => !holds(bytes, customer),
+        };
+        let kept: Vec<&Line> = lines.iter().filter(stays).collect();
         if kept.len() < lines.len() {
             replace(&self.path, &kept)?;
         }
@@ -144,9 +165,15 @@ impl DeadLetters {
     /// If the file cannot be read or written.
     pub fn replay(&self, webhook: &Webhook) -> Result<Replayed, SinkError> {
         // A server that is delivering something newer is let finish.
-        self.lock.lock().map_err(SinkError::io(&self.path))?;
-        let (letters, superseded) = current(read(&self.path)?);
-        let mut replayed = Replayed { delivered: 0, superseded, left: letters.len(), failed: None };
+        let _locked = self.lock_by(|file| file.lock().map(|()| true))?;
+        let Found { letters, superseded, unreadable } = Found::read(&self.path)?;
+        let mut replayed = Replayed {
+            delivered: 0,
+            superseded,
+            left: letters.len(),
+            unreadable: unreadable.len(),
+            failed: None,
+        };
         for batch in letters.chunks(BATCH) {
             let events: Vec<Value> = batch.iter().filter_map(|letter| letter.get("event").cloned()).collect();
             if let Err(error) = webhook.post(&events) {
@@ -157,10 +184,10 @@ impl DeadLetters {
             replayed.left -= batch.len();
         }
         if replayed.delivered + replayed.superseded > 0 {
-            let rest: Vec<&Value> = letters.iter().skip(replayed.delivered).collect();
-            replace(&self.path, &rest)?;
+            let left = letters.into_iter().skip(replayed.delivered).map(Line::Read);
+            let rest: Vec<Line> = unreadable.into_iter().map(Line::Unreadable).chain(left).collect();
+            replace(&self.path, &rest.iter().collect::<Vec<_>>())?;
         }
-        self.lock.unlock().map_err(SinkError::io(&self.path))?;
         Ok(replayed)
     }
 }
@@ -176,59 +203,104 @@ fn matter(event: &Value) -> Option<Matter> {
     Some((subject, of.to_owned()))
 }
 
-/// The letters that nothing newer replaces, and how many others there are.
-fn current(lines: Vec<Value>) -> (Vec<Value>, usize) {
-    let (mut seen, mut letters, mut superseded) = (BTreeSet::new(), Vec::new(), 0);
-    for line in lines.into_iter().rev() {
-        if let Some(note) = line.get("superseded") {
-            let part = |name: &str| note.get(name).and_then(Value::as_str).map(str::to_owned);
-            seen.extend(part("subject").zip(part("of")));
-            continue;
-        }
-        let is_new = line.get("event").and_then(matter).is_none_or(|matter| seen.insert(matter));
-        if is_new {
-            letters.push(line);
-        } else {
-            superseded += 1;
-        }
-    }
-    letters.reverse();
-    (letters, superseded)
+/// A line of the file.
+#[derive(Debug)]
+enum Line {
+    /// A letter, or a note.
+    Read(Value),
+    /// Bytes that are neither.
+    Unreadable(Vec<u8>),
 }
 
+/// What is in the file.
+#[derive(Debug, Default)]
+struct Found {
+    /// The letters that nothing newer replaces.
+    letters: Vec<Value>,
+    /// How many letters something newer replaces.
+    superseded: usize,
+    unreadable: Vec<Vec<u8>>,
+}
+
+impl Found {
+    fn read(path: &Path) -> Result<Self, SinkError> {
+        let (mut seen, mut found) = (BTreeSet::new(), Self::default());
+        for line in read(path)?.into_iter().rev() {
+            let line = match line {
+                Line::Read(line) => line,
+                Line::Unreadable(bytes) => {
+                    found.unreadable.push(bytes);
+                    continue;
+                }
+            };
+            if let Some(note) = line.get("superseded") {
+                let part = |name: &str| note.get(name).and_then(Value::as_str).map(str::to_owned);
+                seen.extend(part("subject").zip(part("of")));
+                continue;
+            }
+            let is_new = line.get("event").and_then(matter).is_none_or(|matter| seen.insert(matter));
+            if is_new {
+                found.letters.push(line);
+            } else {
+                found.superseded += 1;
+            }
+        }
+        found.letters.reverse();
+        found.unreadable.reverse();
+        Ok(found)
+    }
+}
+
+/// Writes lines at the end of the file, where a write that was cut off may have left half a line.
 fn append(path: &Path, letters: impl Iterator<Item = Value>) -> Result<(), SinkError> {
-    let lines: String = letters.map(|letter| format!("{letter}\n")).collect();
+    let text: String = letters.map(|letter| format!("{letter}\n")).collect();
     let write = || {
-        let mut file = files::open(path, files::options().append(true))?;
-        file.write_all(lines.as_bytes())?;
+        let (file, end) = lines::open(path)?;
+        file.write_all_at(text.as_bytes(), end)?;
         file.sync_all()
     };
     write().map_err(SinkError::io(path))
 }
 
-/// The letters in a file; a line that a crash cut off is none.
-fn read(path: &Path) -> Result<Vec<Value>, SinkError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+/// The whole lines of the file. Half a line at its end was never acknowledged.
+fn read(path: &Path) -> Result<Vec<Line>, SinkError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(cause) => return Err(SinkError::Io { path: path.to_owned(), cause }),
     };
-    let mut letters = Vec::new();
-    for line in BufReader::new(file).lines() {
-        let line = line.map_err(SinkError::io(path))?;
-        letters.extend(serde_json::from_str::<Value>(&line).ok());
-    }
-    Ok(letters)
+    let whole = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
+    let line = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(value) => Line::Read(value),
+        Err(_) => Line::Unreadable(line.to_vec()),
+    };
+    Ok(whole.filter(|line| !line.trim_ascii().is_empty()).map(line).collect())
 }
 
-fn replace(path: &Path, letters: &[&Value]) -> Result<(), SinkError> {
+/// Whether a line that cannot be read has a name in it, as JSON writes it.
+fn holds(bytes: &[u8], name: &str) -> bool {
+    let name = Value::from(name).to_string();
+    let name = name.trim_matches('"').as_bytes();
+    name.is_empty() || bytes.windows(name.len()).any(|part| part == name)
+}
+
+fn replace(path: &Path, letters: &[&Line]) -> Result<(), SinkError> {
     let new = path.with_added_extension("new");
-    let lines: String = letters.iter().map(|letter| format!("{letter}\n")).collect();
+    let mut text = Vec::new();
+    for letter in letters {
+        match letter {
+            Line::Read(value) => text.extend_from_slice(value.to_string().as_bytes()),
+            Line::Unreadable(bytes) => text.extend_from_slice(bytes),
+        }
+        text.push(b'\n');
+    }
     let write = || {
         let mut file = files::create(&new)?;
-        file.write_all(lines.as_bytes())?;
+        file.write_all(&text)?;
         file.sync_all()?;
-        fs::rename(&new, path)
+        fs::rename(&new, path)?;
+        // Without it a power cut may bring back what was taken out.
+        lines::sync_folder_of(path)
     };
     write().map_err(SinkError::io(path))
 }

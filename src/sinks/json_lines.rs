@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{JsonLinesConfig, SinkError};
+use super::{JsonLinesConfig, SinkError, lines};
 use crate::files;
 
 /// The file that is written.
@@ -28,39 +28,56 @@ impl JsonLines {
     pub(super) fn open(config: &JsonLinesConfig) -> Result<Self, SinkError> {
         let path = config.folder.join(CURRENT);
         files::create_folder(&config.folder).map_err(SinkError::io(&config.folder))?;
-        let (file, length) = open(&path).map_err(SinkError::io(&path))?;
+        let (file, length) = lines::open(&path).map_err(SinkError::io(&path))?;
         close_to_others(&config.folder);
         Ok(Self { folder: config.folder.clone(), rotate_bytes: config.rotate_bytes, file, length })
     }
 
     /// Writes a batch: all of it is on the disk, or nothing of it is in the file.
-    pub(super) fn write(&mut self, events: &[Value]) -> io::Result<()> {
+    ///
+    /// If somebody moved or deleted the file, a new one is begun. If the folder is gone, nothing is written: it may have been a disk
+    /// that is no longer mounted.
+    pub(super) fn write(&mut self, events: &[Value]) -> Result<(), SinkError> {
+        let path = self.folder.join(CURRENT);
+        self.write_to(&path, events).map_err(SinkError::io(&path))
+    }
+
+    fn write_to(&mut self, path: &Path, events: &[Value]) -> io::Result<()> {
         if self.length >= self.rotate_bytes {
-            self.rotate()?;
+            self.rotate(path)?;
         }
-        let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+        // Shorter than it was: somebody emptied it, as `logrotate` does with `copytruncate`.
+        if !lines::is_at(&self.file, path)? || self.file.metadata()?.len() < self.length {
+            (self.file, self.length) = lines::open(path)?;
+            tracing::warn!(file = %path.display(), "the sink's file was moved, deleted or emptied; it is begun anew");
+        }
+        let text: String = events.iter().map(|event| format!("{event}\n")).collect();
         self.file
-            .write_all_at(lines.as_bytes(), self.length)
+            .write_all_at(text.as_bytes(), self.length)
             .and_then(|()| self.file.sync_data())
             .inspect_err(
                 // What a full disk took of it is overwritten by the next attempt; until then it is better not there.
                 |_| self.file.set_len(self.length).unwrap_or_default(),
             )?;
-        self.length += u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        Ok(())
+        self.length += u64::try_from(text.len()).unwrap_or(u64::MAX);
+        // What was written into a file that nobody can find any more is not delivered.
+        if lines::is_at(&self.file, path)? {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::NotFound, "it was moved or deleted while it was written"))
+        }
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
+    fn rotate(&mut self, path: &Path) -> io::Result<()> {
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
-        let current = self.folder.join(CURRENT);
-        match fs::rename(&current, self.folder.join(format!("profiles-{stamp}.jsonl"))) {
+        match fs::rename(path, self.folder.join(format!("profiles-{stamp}.jsonl"))) {
             Ok(()) => {}
             // An earlier attempt came no further than this.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        (self.file, self.length) = open(&current)?;
-        File::open(&self.folder)?.sync_all()
+        (self.file, self.length) = lines::open(path)?;
+        Ok(())
     }
 }
 
@@ -78,28 +95,4 @@ fn close_to_others(folder: &Path) {
     if let Err(error) = tighten() {
         tracing::warn!(folder = %folder.display(), %error, "others may be able to read what the sink wrote before");
     }
-}
-
-/// Opens a file, without the line that a crash cut off; with how long it is.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    const CHUNK: usize = 4096;
-    let file = files::open(path, files::options().read(true).write(true))?;
-    let mut end = file.metadata()?.len();
-    let mut chunk = [0; CHUNK];
-    // Back to after the last end of a line.
-    while end > 0 {
-        let part =
-            chunk.get_mut(..usize::try_from(end).map_or(CHUNK, |end| end.min(CHUNK))).unwrap_or_default();
-        let start = end - u64::try_from(part.len()).unwrap_or(0);
-        file.read_exact_at(part, start)?;
-        match part.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) => {
-                end = start + u64::try_from(at).unwrap_or(0) + 1;
-                break;
-            }
-            None => end = start,
-        }
-    }
-    file.set_len(end)?;
-    Ok((file, end))
 }

@@ -1,12 +1,13 @@
 //! Sinks: what changes in profiles is delivered outward, at least once, as CloudEvents.
 //!
 //! Each sink is a thread that watches the store as a client would, delivers, and then has the store remember how far it
-//! came. Killed at any moment, it begins again after the last change that it had delivered in full. What is known of a key is read
-//! again before each attempt, so that nothing of a customer who was erased leaves any more.
+//! came. Killed at any moment, it begins again after the last change that it had delivered in full. Before each attempt it looks
+//! for customers who were erased meanwhile: what it read of them before the erasure is not sent.
 
 mod dead_letters;
 mod envelope;
 mod json_lines;
+mod lines;
 mod webhook;
 
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Step, Update, Watcher};
+use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Since, Step, Update, Watcher};
 use crate::telemetry::{self, Metrics};
 pub use dead_letters::{DeadLetters, Replayed};
 use envelope::Envelope;
@@ -153,6 +154,10 @@ impl Sinks {
         keeper.apply_blocking(vec![Command::Sinks(names)])?;
         let mut sinks = Self::default();
         for (name, place) in places {
+            // Counters that are there from the start, so that an alert sees the first event of each.
+            for outcome in ["delivered", "retried", "dead"] {
+                metrics.sink_done(name, outcome, 0);
+            }
             let (stop, stopped) = mpsc::sync_channel(1);
             let sink = Sink {
                 name,
@@ -250,7 +255,7 @@ impl Sink {
             });
             let parcels: Vec<Parcel> = parcels.collect();
             for batch in parcels.chunks(BATCH) {
-                match self.send(batch) {
+                match self.send(batch.to_vec(), through) {
                     Ok(()) => {}
                     Err(Undelivered::Stopped) => return Ok(()),
                     Err(Undelivered::Unreadable(why)) => return Err(Stall::Store(why)),
@@ -269,15 +274,17 @@ impl Sink {
         }
     }
 
-    /// Delivers a batch, however long that takes.
-    fn send(&mut self, batch: &[Parcel]) -> Result<(), Undelivered> {
+    /// Delivers a batch that was read after the change `through`, however long that takes.
+    fn send(&mut self, mut batch: Vec<Parcel>, mut through: u64) -> Result<(), Undelivered> {
         let mut attempt = 0;
         loop {
-            let events = self.events(batch)?;
-            if events.is_empty() {
+            self.leave_out_erased(&mut batch, &mut through)?;
+            if batch.is_empty() {
                 return Ok(());
             }
-            let (failed, wait) = match self.attempt(batch, &events, attempt) {
+            let now = self.keeper.now();
+            let events: Vec<Value> = batch.iter().map(|parcel| self.envelope.seal(parcel, now)).collect();
+            let (failed, wait) = match self.attempt(&batch, &events, attempt) {
                 Ok(outcome) => {
                     self.metrics.sink_done(self.name, outcome, events.len());
                     return Ok(());
@@ -295,22 +302,26 @@ impl Sink {
         }
     }
 
-    /// The events of a batch, without what is of somebody who was erased meanwhile: that does not leave.
-    fn events(&self, batch: &[Parcel]) -> Result<Vec<Value>, Undelivered> {
-        let mut events = Vec::with_capacity(batch.len());
-        for parcel in batch {
-            let known = match &parcel.update {
-                Update::Profile(_) | Update::Signal(_) if parcel.key.customer().is_some() => {
-                    let found = self.keeper.book().profile(&parcel.key, self.keeper.now());
-                    found.map_err(|error| Undelivered::Unreadable(telemetry::chain(&error)))?.is_some()
-                }
-                Update::Profile(_) | Update::Signal(_) | Update::Gone { .. } => true,
+    /// Takes out what is of customers who were erased after the change `through`, and moves that on to the last change. Events that
+    /// such a customer has since are told of with their own changes.
+    fn leave_out_erased(&self, batch: &mut Vec<Parcel>, through: &mut u64) -> Result<(), Undelivered> {
+        loop {
+            let since = self.keeper.changes(*through, BATCH);
+            let since = since.map_err(|error| Undelivered::Unreadable(telemetry::chain(&error)))?;
+            let Since::Changes(changes) = since else {
+                let why = "the changes since the last attempt are forgotten";
+                return Err(Undelivered::Unreadable(why.to_owned()));
             };
-            if known {
-                events.push(self.envelope.seal(parcel, self.keeper.now()));
+            let Some(last) = changes.last() else { return Ok(()) };
+            *through = last.sequence;
+            for change in changes.iter().filter(|change| !change.erased.is_empty()) {
+                batch.retain(|parcel| {
+                    let is_notice = matches!(parcel.update, Update::Gone { erased: true, .. });
+                    let customer = parcel.key.customer();
+                    is_notice || !customer.is_some_and(|name| self.keeper.book().was_erased(change, name))
+                });
             }
         }
-        Ok(events)
     }
 
     /// Tries once: how it ended, or why it must be tried again.

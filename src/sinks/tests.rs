@@ -1,6 +1,7 @@
-//! Dead letters of a customer who is erased.
+//! The files of sinks: dead letters, and the folder of JSON Lines.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -23,4 +24,100 @@ fn an_erasure_that_waits_stays_when_the_customer_is_forgotten() {
     let left = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let left: Vec<Value> = left.filter_map(|line| line.get("event").cloned()).collect();
     assert_eq!(left, [event("b", updated), event("a", erased)]);
+}
+
+fn updated(customer: &str) -> Value {
+    json!({ "subject": format!("customer/{customer}"), "type": "arom.v1.profile.updated" })
+}
+
+fn add(file: &mut DeadLetters, customer: &str) {
+    let locked = file.try_lock().expect("usable").expect("free");
+    file.add(&locked, &[updated(customer)], 1, "gone").expect("written");
+}
+
+/// The subjects in a file of JSON Lines, of letters or of events.
+fn subjects(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("readable");
+    let subject = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let event = line.get("event").unwrap_or(&line);
+        event.get("subject").and_then(Value::as_str).expect("a subject").to_owned()
+    };
+    text.lines().map(subject).collect()
+}
+
+/// A full disk took half a line, in the middle of a Thai letter: the next one does not stick to it.
+#[test]
+fn half_a_letter_spoils_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    add(&mut file, "a");
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes.extend_from_slice("{\"event\":{\"subject\":\"customer/ข".as_bytes());
+    bytes.pop();
+    fs::write(&path, bytes).expect("written");
+    let mut file = DeadLetters::open(&path).expect("half a line is no reason to refuse");
+    add(&mut file, "b");
+    assert_eq!(subjects(&path), ["customer/a", "customer/b"]);
+}
+
+/// A line that is damaged stays until a person has looked, unless it names a customer who is erased.
+#[test]
+fn a_damaged_letter_is_not_dropped_in_silence() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let damaged = ["{\"half\":\"customer/ann\"{", "{\"half\":\"customer/bob\"{\u{fffd}"].join("\n") + "\n";
+    fs::write(&path, &damaged).expect("written");
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    add(&mut file, "a");
+    assert!(fs::read_to_string(&path).expect("readable").starts_with(&damaged));
+    let locked = file.try_lock().expect("usable").expect("free");
+    file.forget(&locked, "ann").expect("written");
+    let left = fs::read_to_string(&path).expect("readable");
+    assert!(
+        !left.contains("ann") && left.contains("customer/bob") && left.contains("customer/a\""),
+        "{left}"
+    );
+}
+
+/// The lock is what the path leads to, for both who use it.
+#[test]
+fn a_lock_that_was_deleted_locks_nobody_out_and_lets_nobody_in() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let (one, other) =
+        (DeadLetters::open(&path).expect("it opens"), DeadLetters::open(&path).expect("it opens"));
+    fs::remove_file(path.with_added_extension("lock")).expect("there");
+    let held = one.try_lock().expect("usable").expect("free");
+    assert!(other.try_lock().expect("usable").is_none());
+    drop(held);
+    assert!(other.try_lock().expect("usable").is_some());
+}
+
+#[test]
+fn a_file_of_json_lines_that_was_taken_away_is_begun_anew() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let place = folder.path().join("events");
+    let (path, aside) = (place.join("profiles.jsonl"), folder.path().join("aside"));
+    let mut lines =
+        JsonLines::open(&JsonLinesConfig { folder: place.clone(), rotate_bytes: 1 << 20 }).expect("it opens");
+    lines.write(&[updated("a")]).expect("written");
+    fs::rename(&path, &aside).expect("there");
+    lines.write(&[updated("b")]).expect("written");
+    assert_eq!(
+        (subjects(&aside), subjects(&path)),
+        (vec!["customer/a".to_owned()], vec!["customer/b".to_owned()])
+    );
+    // As `logrotate` does with `copytruncate`.
+    fs::write(&path, "").expect("written");
+    lines.write(&[updated("c")]).expect("written");
+    assert_eq!(subjects(&path), ["customer/c"]);
+    // A folder that is gone may be a disk that is not mounted: nothing is written beside it, and nothing counts as delivered.
+    fs::rename(&place, folder.path().join("elsewhere")).expect("there");
+    let refused = telemetry::chain(&lines.write(&[updated("d")]).expect_err("there is no folder"));
+    assert!(refused.contains("profiles.jsonl") && !place.exists(), "{refused}");
+    fs::rename(folder.path().join("elsewhere"), &place).expect("there");
+    lines.write(&[updated("d")]).expect("written");
+    assert_eq!(subjects(&path), ["customer/c", "customer/d"]);
 }

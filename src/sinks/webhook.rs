@@ -102,7 +102,13 @@ impl Webhook {
             Some(coded) => STANDARD.decode(coded).map_err(|_| {
                 SinkError::Webhook("sink.webhook_secret_file: what follows whsec_ is no base64".to_owned())
             })?,
-            None => secret.to_vec(),
+            None => {
+                tracing::warn!(
+                    "sink.webhook_secret_file has no whsec_ before its secret: it is used byte by byte, while \
+                     libraries for Standard Webhooks expect whsec_ and base64"
+                );
+                secret.to_vec()
+            }
         };
         if secret.len() < 16 {
             let problem = format!("sink.webhook_secret_file: {} bytes are too few, use 32", secret.len());

@@ -78,6 +78,8 @@ fn what_the_server_refuses_the_check_refuses_in_the_same_words() {
             "OTEL_TRACES_SAMPLER",
         ),
         (args(&["--log", "arom=loud"]), &[], 2, "log.filter"),
+        (args(&["--log", "inof"]), &[], 2, "log.filter \"inof\" is no level"),
+        (args(&[]), &[("AROM_LOG", "info,warning")], 2, "AROM_LOG: log.filter \"warning\" is no level"),
         (args(&["--trace-sample-ratio", "2"]), &[], 2, "trace.sample_ratio"),
         (
             args(&["--listen", "127.0.0.1:50999", "--http-listen", "0.0.0.0:50999"]),

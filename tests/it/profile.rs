@@ -561,8 +561,21 @@ async fn an_export_is_imported_without_a_conflict() {
     let told = cli(&other.address, &["import", "-"], bad).await;
     let told = crate::support::stderr(&told);
     assert!(told.contains("line 1: has events") && told.contains("603 known already, 1 refused"), "{told}");
-    server.stop().await.expect("a clean stop");
-    other.stop().await.expect("a clean stop");
+    // A third store has an event of its own by the name of one that was taken back here. It is not taken back there.
+    let third = Server::keeping(&folder.path().join("third")).await;
+    let mut client = Client::new(third.ready().await);
+    record(&mut client, vec![event("d/5", "bob", &[], 60, 0.5)]).await;
+    let told = cli(&third.address, &["import", "-"], exports).await;
+    let told = crate::support::stderr(&told);
+    assert!(told.contains("\n602 recorded, 0 known already, 1 refused\n"), "{told}");
+    let bob = profile(&mut client, "bob", "").await.expect("known");
+    assert!(
+        bob.windows.iter().any(|window| window.counts.is_some_and(|counts| counts.total == 1)),
+        "{bob:?}"
+    );
+    for server in [server, other, third] {
+        server.stop().await.expect("a clean stop");
+    }
 }
 
 #[tokio::test]

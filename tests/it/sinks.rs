@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
-use arom::grpc::v1::{GetProfileRequest, ProfileKey};
+use arom::grpc::v1::{GetProfileRequest, ProfileEvent, ProfileKey};
 use arom::sinks::{DeadLetters, Webhook, WebhookConfig};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tonic::transport::Channel;
@@ -270,18 +271,25 @@ async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
     let receiver = Receiver::start(Manner::Says(503));
     let setting = Setting::new(&receiver, &[]);
     let (process, mut client) = setting.start().await;
-    record(&mut client, vec![event("e1", "gone", &["b"], 30, -0.5)]).await;
+    let events = vec![event("e1", "gone", &["b"], 30, -0.5), event("e2", "back", &["b"], 30, -0.5)];
+    record(&mut client, events).await;
     until(|| receiver.posts() > 0).await;
     erase(&mut client, "gone").await;
+    erase(&mut client, "back").await;
+    // One of them is a customer again before the receiver is back. The clock of their phone is a minute ahead.
+    let ahead = Timestamp::now() + Duration::from_mins(1);
+    let event_time = Some(prost_types::Timestamp { seconds: ahead.as_second(), nanos: 0 });
+    record(&mut client, vec![ProfileEvent { event_time, ..event("e3", "back", &[], 0, 0.5) }]).await;
     *receiver.always.lock().expect("whole") = Manner::Takes;
-    until(|| receiver.taken().iter().any(|event| event["type"] == "arom.v1.profile.erased")).await;
+    until(|| latest(&receiver.taken()).contains_key("customer/back")).await;
     process.stop();
     let taken = receiver.taken();
-    let told: Vec<&Value> = taken
-        .iter()
-        .filter(|event| event["subject"].as_str().is_some_and(|key| key.contains("gone")))
-        .collect();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let told = |name: &str| {
+        let of = taken.iter().filter(|event| event["subject"].as_str().is_some_and(|key| key.contains(name)));
+        of.map(|event| event["type"].as_str().expect("a type")).collect::<Vec<_>>()
+    };
+    assert_eq!(told("gone"), ["arom.v1.profile.erased"]);
+    assert_eq!(told("back"), ["arom.v1.profile.erased", "arom.v1.profile.updated"]);
     assert!(latest(&taken).contains_key("brand/b"));
 }
 

@@ -53,6 +53,12 @@ pub(super) struct ErasuresArgs {
     json: bool,
 }
 
+/// Has the names in a folder on the disk.
+fn settle(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
 pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()> {
     if args.file.as_os_str() == "-" {
         let mut out = io::stdout().lock();
@@ -90,7 +96,7 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
         }
     };
     fs::rename(&partial, &args.file)
-        .and_then(|()| files::sync_folder_of(&args.file))
+        .and_then(|()| settle(&args.file))
         .with_context(|| format!("cannot write {name}"))?;
     anstream::println!("{name}: {bytes} bytes");
     Ok(())
@@ -147,6 +153,11 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     anstream::println!("{store}: {rows} rows, as of {time}");
     if args.erasures.is_some() {
         anstream::println!("erased again: {erased} customers of {} erasures", erasures.len());
+        if let Some(newest) = erasures.iter().map(|erasure| erasure.time).max() {
+            anstream::println!(
+                "the newest of them is of {newest}; erase again by hand who was erased after it"
+            );
+        }
     } else {
         anstream::println!("whoever was erased after that is in it; see arom profile restore --help");
     }
@@ -186,7 +197,8 @@ fn fill(folder: &Path, file: impl Read, erasures: &[Erasure]) -> Result<(BackedU
     let mut mark = [0; 16];
     getrandom::fill(&mut mark).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let done = restoration.finish(mark)?;
-    let book = Book::open_existing(disk, Terms::default())?;
+    // It holds its own salt.
+    let book = Book::open(disk, Terms::default(), [0; 32])?;
     let erased = book.erase_again(erasures)?;
     progress.finish();
     Ok((done, erased))

@@ -29,6 +29,9 @@ const BATCH: usize = 256;
 /// JSON values of an export at most: those of some 300,000 events.
 const EXPORT_VALUES: usize = 1 << 22;
 
+/// Bytes of an export that goes over many lines at most, likewise.
+const EXPORT_BYTES: usize = 256 << 20;
+
 /// Faults that are told one by one.
 const TOLD: usize = 20;
 
@@ -69,12 +72,10 @@ pub(super) async fn run(client: &mut Client, args: &ImportArgs) -> Result<()> {
     };
     while let Some((number, object)) = lines.next_object()? {
         match object.and_then(parsed) {
-            Ok(Line::Event(event)) => import.add(number, *event).await?,
+            Ok(Line::Event(event)) => import.add(number, *event, false).await?,
             Ok(Line::Export(export)) => {
                 for held in export.events {
-                    let event = held.event.unwrap_or_default();
-                    import.retracted.extend(held.retracted.then(|| event.event_id.clone()));
-                    import.add(number, event).await?;
+                    import.add(number, held.event.unwrap_or_default(), held.retracted).await?;
                 }
             }
             Err(problem) => import.counts.tell(&import.progress, number, &problem),
@@ -93,33 +94,45 @@ struct Import<'a> {
     client: &'a mut Client,
     progress: Progress,
     counts: Counts,
-    /// Events to record next, with the numbers of their lines.
-    batch: Vec<(usize, ProfileEvent)>,
-    /// Events that an export says were taken back: they are, once all are recorded.
+    /// Events to record next.
+    batch: Vec<Next>,
+    /// Events that an export says were taken back, and that the server has: they are taken back once all are recorded.
     retracted: Vec<String>,
 }
 
+/// An event to record.
+struct Next {
+    /// The number of its line.
+    line: usize,
+    event: ProfileEvent,
+    /// Whether it is to be taken back.
+    retracted: bool,
+}
+
 impl Import<'_> {
-    async fn add(&mut self, number: usize, event: ProfileEvent) -> Result<()> {
-        self.batch.push((number, event));
+    async fn add(&mut self, line: usize, event: ProfileEvent, retracted: bool) -> Result<()> {
+        self.batch.push(Next { line, event, retracted });
         if self.batch.len() < BATCH { Ok(()) } else { self.flush().await }
     }
 
     async fn flush(&mut self) -> Result<()> {
-        let (numbers, events): (Vec<usize>, Vec<ProfileEvent>) = self.batch.drain(..).unzip();
-        let Some(first) = numbers.first() else { return Ok(()) };
+        let batch = std::mem::take(&mut self.batch);
+        let Some(first) = batch.first().map(|next| next.line) else { return Ok(()) };
+        let events = batch.iter().map(|next| next.event.clone()).collect();
         let reached = self.counts.recorded + self.counts.known > 0;
         let results = record(self.client, events, reached).await.with_context(|| {
             format!("given up at line {first}; import it again: what was recorded is not recorded twice")
         })?;
-        for (number, result) in numbers.into_iter().zip(results) {
+        for (Next { line, event, retracted }, result) in batch.into_iter().zip(results) {
             match result.outcome {
-                Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
-                    self.counts.recorded += 1;
+                Some(Outcome::Status(status)) => {
+                    let is_new = status == i32::from(RecordStatus::Recorded);
+                    *if is_new { &mut self.counts.recorded } else { &mut self.counts.known } += 1;
+                    self.retracted.extend(retracted.then_some(event.event_id));
                 }
-                Some(Outcome::Status(_)) => self.counts.known += 1,
-                Some(Outcome::Error(status)) => self.counts.tell(&self.progress, number, &status.message),
-                None => bail!("the server gave no outcome for line {number}"),
+                // The server may have another event of this id: that is not taken back.
+                Some(Outcome::Error(status)) => self.counts.tell(&self.progress, line, &status.message),
+                None => bail!("the server gave no outcome for line {line}"),
             }
             self.progress.advance(1);
         }
@@ -271,6 +284,12 @@ impl Lines {
                 most = EXPORT_VALUES;
                 while !line.ends_with("\n}") {
                     let Some((_, next)) = self.numbered()? else { break };
+                    if line.len() + next.len() >= EXPORT_BYTES {
+                        bail!(
+                            "line {number}: the export that begins here has more than {} MiB",
+                            EXPORT_BYTES >> 20
+                        );
+                    }
                     line.extend(["\n", &next]);
                 }
             }
