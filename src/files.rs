@@ -80,13 +80,29 @@ fn dangling() -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, format!("it {DANGLING}"))
 }
 
-/// Creates a private folder and those above it that are missing.
+/// Creates a private folder and those above it that are missing. Their names last a power cut.
 ///
 /// # Errors
 ///
-/// If one cannot be created.
+/// If one cannot be created or synced.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)?;
+    missing.into_iter().try_for_each(sync_folder_of)
+}
+
+/// Makes the name of a new, renamed or removed file last a power cut: syncs the folder that it is in.
+///
+/// # Errors
+///
+/// If the folder cannot be opened or synced.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?;
+    #[cfg(test)]
+    tests::SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
+    Ok(())
 }
 
 /// Takes the rights of the group and of others from a file, or from a folder and all that is in it; gives how many had any.
@@ -199,4 +215,4 @@ pub(crate) fn take_at_most(source: impl Read, most: u64) -> io::Result<Vec<u8>> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

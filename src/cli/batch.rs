@@ -31,14 +31,14 @@ use crate::config::{Config, ConfigError, ServeFlags};
 use crate::dumps::{
     Columns, DumpError, Ending, Format, Given, Limits, Moment, Role, Source, find, from_json_lines,
 };
-use crate::files::standard;
+use crate::files::{standard, sync_folder_of};
 use crate::grpc::v1::Channel;
 use crate::scoring::{Features, Scorer};
 use crate::secret_url::SecretUrl;
 use crate::text::Charset;
 use answer::{COLUMNS, SOURCE, TARGETS};
 use checkpoint::{Checkpoint, Identity, Reached};
-use files::{Files, remove_if_there, replace, sync_folder};
+use files::{Files, remove_if_there, replace};
 use record::{Recorder, Written};
 use remote::Remote;
 use show::{Show, summary};
@@ -331,7 +331,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     if ending == Ending::Parquet {
         remove_if_there(&files.growing)?;
     }
-    sync_folder(&files.out).context("cannot sync the folder of the output")?;
+    sync_folder_of(&files.out).context("cannot sync the folder of the output")?;
     args.say(|| summary(args, &files, before, reached, &progress, started.elapsed()));
     match reached.counts.rejected {
         0 => Ok(()),

@@ -3,6 +3,11 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
+thread_local! {
+    /// The folders whose names this thread synced.
+    pub(crate) static SYNCED: std::cell::RefCell<Vec<std::path::PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("it is there").mode() & 0o777
 }

@@ -14,6 +14,7 @@ mod sheet;
 mod tests;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -26,8 +27,8 @@ use super::clock::{ClockRow, ClockState, Moment, Past, Reading, StoreClock};
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, LONGEST_RUN, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_time, events_from, hash, prefix, sequence,
-    span, tile_of,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, events_from, hash, prefix,
+    sequence, span, tile_of,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -126,6 +127,8 @@ pub enum Overdue {
     Event(String),
     /// An event of a brand that is nobody's, since its customer was erased, by the row.
     Nobodys(Vec<u8>),
+    /// That somebody was erased of whom nothing was known, by the row.
+    Audit(Vec<u8>),
     /// Tiles of a key.
     Tiles(Key),
     /// That a customer was erased, by the row.
@@ -237,22 +240,42 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read or is of a newer version.
     pub fn open(storage: S, terms: Terms, salt: [u8; 32]) -> Result<Self, StorageError> {
+        if let Some((found, salt)) = begun(&storage)? {
+            migrate::up(&storage, found, &salt)?;
+            return Self::read(storage, terms, salt);
+        }
+        let version = VERSION.to_be_bytes();
+        let version = (Table::Meta, b"version".as_slice(), Some(version.as_slice()));
+        storage.commit(&[version, (Table::Meta, b"salt", Some(&salt))])?;
+        Self::read(storage, terms, salt)
+    }
+
+    /// As [`open`](Self::open), but never begins a book: it goes by the salt that the storage holds.
+    ///
+    /// # Errors
+    ///
+    /// As there, and if the storage holds no book.
+    pub fn open_existing(storage: S, terms: Terms) -> Result<Self, StorageError> {
+        let (found, salt) = begun(&storage)?.ok_or(StorageError::Empty)?;
+        migrate::up(&storage, found, &salt)?;
+        Self::read(storage, terms, salt)
+    }
+
+    /// Opens the book that a storage holds only to read it: nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is of another version.
+    pub fn look(storage: S, terms: Terms) -> Result<Self, StorageError> {
+        match begun(&storage)?.ok_or(StorageError::Empty)? {
+            (VERSION, salt) => Self::read(storage, terms, salt),
+            (found, _) => Err(StorageError::Version { found, wanted: VERSION }),
+        }
+    }
+
+    /// The book that a storage of this version holds.
+    fn read(storage: S, terms: Terms, salt: [u8; 32]) -> Result<Self, StorageError> {
         let damaged = || StorageError::Row { table: Table::Meta };
-        let salt = match storage.get(Table::Meta, b"version")? {
-            Some(version) => {
-                let found = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
-                let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
-                let salt = salt.try_into().map_err(|_| damaged())?;
-                migrate::up(&storage, found, &salt)?;
-                salt
-            }
-            None => {
-                let version = VERSION.to_be_bytes();
-                let version = (Table::Meta, b"version".as_slice(), Some(version.as_slice()));
-                storage.commit(&[version, (Table::Meta, b"salt", Some(&salt))])?;
-                salt
-            }
-        };
         let number = |row: &[u8]| match storage.get(Table::Meta, row)? {
             Some(bytes) => sequence(&bytes).ok_or_else(damaged),
             None => Ok(0),
@@ -338,6 +361,18 @@ impl<S: Storage> Book<S> {
     /// If it cannot be read.
     pub fn clock(&self, reading: Reading) -> Result<ClockState, StorageError> {
         Ok(StoreClock::start(self.past()?, reading).state())
+    }
+
+    /// Takes the system's time for right because a person says so, and writes that. For a store that is open for nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or written.
+    pub fn accept_clock(&self, reading: Reading) -> Result<ClockState, StorageError> {
+        let mut clock = StoreClock::start(self.past()?, reading);
+        clock.accept();
+        self.apply(&[Command::AcceptClock], clock.moment())?;
+        Ok(clock.state())
     }
 
     /// Does what is asked, in its order, and all of it or nothing. When it returns, it is on the disk. One thread at a
@@ -541,23 +576,25 @@ impl<S: Storage> Book<S> {
         after: Option<&[u8]>,
         most: usize,
     ) -> Result<Vec<(Vec<u8>, Held)>, StorageError> {
-        let (first, to) = span(&Key::Customer(customer.to_owned()));
-        let from = match after {
-            Some(place) => [first.as_slice(), place, &[0]].concat(),
-            None => first.clone(),
-        };
-        let rows = self.storage.scan(Table::Events, &from, &to, Order::Ascending, most)?;
-        let held = |(row, value): Row| {
+        // Those that were taken back lie apart, in the same order.
+        let mut rows = BTreeMap::new();
+        for (first, to) in event_spans(&Key::Customer(customer.to_owned())) {
+            let from = after.map_or_else(|| first.clone(), |place| [first.as_slice(), place, &[0]].concat());
+            for (row, value) in self.storage.scan(Table::Events, &from, &to, Order::Ascending, most)? {
+                let place = row.get(first.len()..).unwrap_or_default().to_vec();
+                rows.insert(place, (row, value));
+            }
+        }
+        let held = |(place, (row, value)): (Vec<u8>, Row)| {
             let damaged = || StorageError::Row { table: Table::Events };
             let felt: Felt = decode(Table::Events, &value)?;
             let contribution = contribution(&row, &felt)?;
             let own = felt.own.ok_or_else(damaged)?;
             let event =
                 Event { id: own.id, customer: Some(customer.to_owned()), brands: own.brands, contribution };
-            let place = row.get(first.len()..).ok_or_else(damaged)?.to_vec();
             Ok((place, Held { event, retracted: own.retracted }))
         };
-        rows.into_iter().map(held).collect()
+        rows.into_iter().take(most).map(held).collect()
     }
 
     /// At most so many changes after a sequence, in their order.
@@ -628,6 +665,15 @@ impl<S: Storage> Book<S> {
     }
 }
 
+/// The version and the salt of the book that a storage holds, if it holds one.
+fn begun(storage: &impl Storage) -> Result<Option<(u32, [u8; 32])>, StorageError> {
+    let damaged = || StorageError::Row { table: Table::Meta };
+    let Some(version) = storage.get(Table::Meta, b"version")? else { return Ok(None) };
+    let version = u32::from_be_bytes(version.try_into().map_err(|_| damaged())?);
+    let salt = storage.get(Table::Meta, b"salt")?.ok_or_else(damaged)?;
+    Ok(Some((version, salt.try_into().map_err(|_| damaged())?)))
+}
+
 /// About how many bytes a state takes.
 fn weigh(state: &State) -> u32 {
     let tiles = state.minutes.all().len() + state.hours.all().len() + 2 * state.days.all().len();
@@ -650,16 +696,15 @@ fn newest(
         Key::Customer(_) | Key::Brand(_) => (key.clone(), None),
         Key::Pair { customer, brand } => (Key::Customer(customer.clone()), Some(brand)),
     };
-    let (from, (_, mut to)) = (events_from(&owner, horizon), span(&owner));
+    let [(_, mut to), _] = event_spans(&owner);
+    let from = events_from(&owner, horizon);
     let (mut events, mut most) = (Vec::new(), 4);
     loop {
         let rows = scan(&from, &to, most)?;
         for (row, value) in &rows {
             let felt: Felt = decode(Table::Events, value)?;
-            let counts = felt
-                .own
-                .as_ref()
-                .is_none_or(|own| !own.retracted && of.is_none_or(|brand| own.brands.contains(brand)));
+            let counts =
+                felt.own.as_ref().is_none_or(|own| of.is_none_or(|brand| own.brands.contains(brand)));
             if !counts {
                 continue;
             }

@@ -1,5 +1,7 @@
 //! What a commit changed: which keys, which signals, who was forgotten. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,11 @@ impl Change {
     /// When.
     pub fn time(&self) -> Timestamp {
         rows::time(self.millis)
+    }
+
+    /// Whom it names.
+    pub(super) fn customers(&self) -> BTreeSet<&str> {
+        self.keys.iter().flatten().filter_map(Key::customer).collect()
     }
 
     /// Takes a customer's name out; whether it was there.

@@ -48,7 +48,7 @@ const DRIFT: i64 = 5000;
 pub struct Reading {
     /// The time of day.
     pub wall: Timestamp,
-    /// Time since some moment of this process; it never jumps.
+    /// Time since some moment before this process, also while the machine slept; nobody can set it.
     pub monotonic: Duration,
 }
 
@@ -166,7 +166,7 @@ impl Witnesses {
 }
 
 /// The clock of a store. Times are in milliseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct StoreClock {
     monotonic: i64,
     /// The last time that was used, and what the monotonic clock counted since.

@@ -6,13 +6,15 @@
 //! larger its commits.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc as std_mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::book::{Book, Command, Outcome, Prepared};
@@ -36,7 +38,7 @@ const RECENT: usize = 4096;
 const CHUNK: usize = 1024;
 
 /// Tables that hold what gets old.
-const SWEPT: [Table; 4] = [Table::Ledger, Table::Events, Table::Profiles, Table::Erased];
+const SWEPT: [Table; 5] = [Table::Ledger, Table::Events, Table::Profiles, Table::Erased, Table::Audit];
 
 /// A sweep goes on for so long each second: it reads every row, and who records must not feel it.
 const SWEEP_SLICE: Duration = Duration::from_millis(100);
@@ -71,13 +73,35 @@ struct Sweep {
     cleared: usize,
 }
 
+/// What the upkeep has done and has yet to do.
+#[derive(Debug, Default)]
+struct Duty {
+    /// When a sweep was begun last, and the one that goes on.
+    swept: Option<Instant>,
+    sweep: Option<Sweep>,
+    scrubbed: Option<Instant>,
+    ticked: Option<Instant>,
+    /// When something failed: it rests after that.
+    rested: Option<Instant>,
+    outage: Option<Outage>,
+    /// The key with raised signals that was looked at last.
+    judged: Vec<u8>,
+}
+
 /// Reads the system's clocks.
 pub type Clock = Arc<dyn Fn() -> Reading + Send + Sync>;
 
 /// The clocks of this machine.
 pub fn system_clock() -> Clock {
-    let began = Instant::now();
-    Arc::new(move || Reading { wall: Timestamp::now(), monotonic: began.elapsed() })
+    Arc::new(|| Reading { wall: Timestamp::now(), monotonic: since_boot() })
+}
+
+/// Time since the machine was started, with the time for which it slept: [`Instant`] does not count that, and each sleep would look
+/// like a clock that jumps.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 /// A clock that stands still, for tests.
@@ -117,6 +141,15 @@ struct Batch {
     base: Option<u64>,
     prepared: Arc<Prepared>,
     answers: Answers,
+    accepted: Option<Accepted>,
+}
+
+/// A clock whose time a person accepted. It counts once that is on the disk.
+#[derive(Debug)]
+struct Accepted {
+    clock: StoreClock,
+    /// Dropped when the commit is over: the next is worked out by the clock that this one leaves.
+    _settled: std_mpsc::SyncSender<()>,
 }
 
 /// For how long what changed stays known, and when the rest is cleared away.
@@ -157,6 +190,8 @@ struct Inner<S> {
     lately: Mutex<Lately>,
     sequence: watch::Sender<u64>,
     clock: Mutex<Ticking>,
+    /// A commit panicked: what is in memory may not be what is in the storage, so no other is taken.
+    broken: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -197,7 +232,8 @@ impl<S: Storage + 'static> Keeper<S> {
         let store_clock = StoreClock::start(past, clock());
         let clock = Mutex::new(Ticking { system: clock, clock: store_clock, logged: None });
         let (recent, lately) = (RwLock::default(), Mutex::default());
-        let shared = Arc::new(Inner { book, recent, lately, sequence, clock, metrics });
+        let broken = AtomicBool::new(false);
+        let shared = Arc::new(Inner { book, recent, lately, sequence, clock, broken, metrics });
         shared.look();
         let (inbox, asked) = mpsc::channel(INBOX);
         let kept = Arc::clone(&shared);
@@ -229,21 +265,9 @@ impl<S: Storage + 'static> Keeper<S> {
     ///
     /// # Errors
     ///
-    /// If it cannot be kept.
+    /// If it cannot be kept; the clock is then what it was.
     pub async fn accept_clock(&self) -> Result<ClockState, KeepError> {
-        self.shared.accept();
         self.apply(vec![Command::AcceptClock]).await?;
-        Ok(self.clock())
-    }
-
-    /// As [`accept_clock`](Self::accept_clock), for threads that may wait.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn accept_clock_blocking(&self) -> Result<ClockState, KeepError> {
-        self.shared.accept();
-        self.apply_blocking(vec![Command::AcceptClock])?;
         Ok(self.clock())
     }
 
@@ -307,9 +331,12 @@ impl<S: Storage + 'static> Keeper<S> {
         Ok(Some(seen))
     }
 
-    /// Whether it takes writes: its writer lives, and its storage refuses none.
+    /// Whether it takes writes: its threads live, and its storage refuses none.
     pub fn accepts_writes(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) && !self.book().storage().is_halted()
+        let janitor = self.janitor.as_ref().map(|(_, janitor)| janitor);
+        let lives = |thread: Option<&JoinHandle<()>>| thread.is_some_and(|thread| !thread.is_finished());
+        let is_stuck = self.shared.broken.load(Ordering::Acquire) || self.book().storage().is_halted();
+        lives(self.writer.as_ref()) && lives(janitor) && !is_stuck
     }
 }
 
@@ -376,7 +403,10 @@ impl<S: Storage> Inner<S> {
             while let Some(first) = inbox.blocking_recv() {
                 let (commands, answers) = gather(first, &mut inbox);
                 let before = last.take().filter(|(number, _)| settled.load(Ordering::Acquire) < *number);
-                let moment = self.moment(&commands);
+                let (moment, accepted) = self.moment(&commands);
+                let (settles, is_settled) = std_mpsc::sync_channel(1);
+                let waits = accepted.is_some();
+                let accepted = accepted.map(|clock| Accepted { clock, _settled: settles });
                 let prepare =
                     || self.book.prepare(&commands, moment, before.as_ref().map(|(_, before)| &**before));
                 // Only those who asked for it are told: the store serves all others.
@@ -386,8 +416,12 @@ impl<S: Storage> Inner<S> {
                         let (base, prepared) = (before.map(|(number, _)| number), Arc::new(prepared));
                         number += 1;
                         last = Some((number, Arc::clone(&prepared)));
-                        if give.send(Batch { number, base, prepared, answers }).is_err() {
+                        if give.send(Batch { number, base, prepared, answers, accepted }).is_err() {
                             return;
+                        }
+                        if waits {
+                            // Nothing is ever sent: it ends when the commit is over.
+                            is_settled.recv().unwrap_or_default();
                         }
                     }
                     Err(error) => {
@@ -403,14 +437,17 @@ impl<S: Storage> Inner<S> {
     /// Commits what was worked out, one after the other.
     fn settle(&self, batches: std_mpsc::Receiver<Batch>, settled: &AtomicU64) {
         let mut failed: Option<(u64, Arc<StorageError>)> = None;
-        for Batch { number, base, prepared, answers } in batches {
+        for Batch { number, base, prepared, answers, accepted } in batches {
             let done = match &failed {
                 // What it builds on is not there.
                 Some((lost, error)) if base == Some(*lost) => Err(Arc::clone(error)),
-                _ => self.book.commit(&prepared).map_err(Arc::new),
+                _ => self.commit(&prepared).map_err(Arc::new),
             };
             match done {
                 Ok(()) => {
+                    if let Some(Accepted { clock, .. }) = accepted {
+                        self.accept(clock);
+                    }
                     if let Some(change) = &prepared.change {
                         self.publish(Arc::clone(change));
                     }
@@ -429,6 +466,16 @@ impl<S: Storage> Inner<S> {
             }
             settled.store(number, Ordering::Release);
         }
+    }
+
+    fn commit(&self, prepared: &Prepared) -> Result<(), StorageError> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(StorageError::Broken);
+        }
+        catch_unwind(AssertUnwindSafe(|| self.book.commit(prepared))).unwrap_or_else(|_| {
+            self.broken.store(true, Ordering::Release);
+            Err(StorageError::Broken)
+        })
     }
 
     fn publish(&self, change: Arc<Change>) {
@@ -499,8 +546,8 @@ impl<S: Storage> Inner<S> {
         }
     }
 
-    /// The moment of a commit; events of now tell whether the clock is right.
-    fn moment(&self, commands: &[Command]) -> Moment {
+    /// The moment of a commit, and the clock that it is by if a person accepted that. Events of now tell whether the clock is right.
+    fn moment(&self, commands: &[Command]) -> (Moment, Option<StoreClock>) {
         self.look();
         let mut ticking = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         ticking.clock.hear(commands.iter().filter_map(|command| match command {
@@ -517,78 +564,94 @@ impl<S: Storage> Inner<S> {
             | Command::Sinks(_)
             | Command::Delivered { .. } => None,
         }));
-        ticking.clock.moment()
+        if !commands.contains(&Command::AcceptClock) {
+            return (ticking.clock.moment(), None);
+        }
+        let mut accepted = ticking.clock.clone();
+        accepted.accept();
+        (accepted.moment(), Some(accepted))
     }
 
-    fn accept(&self) {
-        self.look();
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).clock.accept();
+    fn accept(&self, accepted: StoreClock) {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).clock = accepted;
         self.look();
     }
 
     /// Clears away what is older than is kept, until it is told to stop.
     fn keep_up(&self, inbox: &mpsc::Sender<Asked>, upkeep: Upkeep, stopped: &std_mpsc::Receiver<()>) {
         const GLANCE: Duration = Duration::from_secs(1);
-        const REST: Duration = Duration::from_secs(60);
-        let (mut swept, mut sweep): (Option<Instant>, Option<Sweep>) = (None, None);
-        let (mut scrubbed, mut ticked): (Option<Instant>, Option<Instant>) = (None, None);
-        let mut judged = Vec::new();
-        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
         let goes_on = |time| stopped.recv_timeout(time) == Err(std_mpsc::RecvTimeoutError::Timeout);
-        let (mut rested, mut outage): (Option<Instant>, Option<Outage>) = (None, None);
+        let mut duty = Duty::default();
         while goes_on(GLANCE) {
-            let clock = self.look();
-            self.metrics.profile_clock(&clock);
-            // The store takes writes again as soon as it can, also where clearing it has to rest.
-            if !self.mend(&mut outage) || !due(rested, REST) {
-                continue;
-            }
-            rested = None;
-            // What is forgotten under a wrong time does not come back.
-            let may_forget = clock.distrust.is_none();
-            // One that fails keeps no other from its turn.
-            let trimmed = if may_forget { self.trim(inbox, clock.horizon, upkeep) } else { Ok(()) };
-            let cleared = self.clear_signals(inbox, clock.now, &mut judged);
-            if may_forget && sweep.is_none() && due(swept, upkeep.sweep) {
-                (swept, sweep) = (Some(Instant::now()), Some(Sweep::default()));
-            }
-            if !may_forget {
-                sweep = None;
-            }
-            let done = sweep.as_mut().map_or(Ok(true), |sweep| self.sweep(inbox, clock.horizon, sweep));
-            if !matches!(done, Ok(false)) {
-                sweep = None;
-            }
-            let mut scrub = Ok(());
-            if due(scrubbed, REST) {
-                scrub = self.scrub(inbox).map(|tried| {
-                    if tried {
-                        scrubbed = Some(Instant::now());
-                    }
-                });
-            }
-            let mut tick = Ok(());
-            if due(ticked, TICK) {
-                tick = ask(inbox, vec![Command::Tick]).map(|_| ticked = Some(Instant::now()));
-            }
-            for result in [trimmed, cleared, done.map(|_| ()), scrub, tick] {
-                match result {
-                    Ok(()) => {}
-                    Err(KeepError::WriterLost) => return,
-                    Err(error @ KeepError::Storage(_)) => {
-                        let error = telemetry::chain(&error);
-                        tracing::error!(error, "the profile store could not be cleared; it is tried again");
-                        rested = Some(Instant::now());
-                    }
+            // Without this thread nothing would have the store take writes again.
+            match catch_unwind(AssertUnwindSafe(|| self.turn(inbox, upkeep, &mut duty))) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
+                Err(_) => {
+                    tracing::error!("clearing the profile store panicked; it is tried again in a minute");
+                    duty = Duty { rested: Some(Instant::now()), outage: duty.outage, ..Duty::default() };
                 }
             }
         }
     }
 
+    /// Does of the upkeep what is due now.
+    fn turn(&self, inbox: &mpsc::Sender<Asked>, upkeep: Upkeep, duty: &mut Duty) -> ControlFlow<()> {
+        const REST: Duration = Duration::from_secs(60);
+        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| last.elapsed() >= every);
+        let clock = self.look();
+        self.metrics.profile_clock(&clock);
+        // The store takes writes again as soon as it can, also where clearing it has to rest.
+        if !self.mend(&mut duty.outage) || !due(duty.rested, REST) {
+            return ControlFlow::Continue(());
+        }
+        duty.rested = None;
+        // What is forgotten under a wrong time does not come back.
+        let may_forget = clock.distrust.is_none();
+        // One that fails keeps no other from its turn.
+        let trimmed = if may_forget { self.trim(inbox, clock.horizon, upkeep) } else { Ok(()) };
+        let cleared = self.clear_signals(inbox, clock.now, &mut duty.judged);
+        if may_forget && duty.sweep.is_none() && due(duty.swept, upkeep.sweep) {
+            (duty.swept, duty.sweep) = (Some(Instant::now()), Some(Sweep::default()));
+        }
+        if !may_forget {
+            duty.sweep = None;
+        }
+        let done = duty.sweep.as_mut().map_or(Ok(true), |sweep| self.sweep(inbox, clock.horizon, sweep));
+        if !matches!(done, Ok(false)) {
+            duty.sweep = None;
+        }
+        let mut scrub = Ok(());
+        if due(duty.scrubbed, REST) {
+            scrub = self.scrub(inbox).map(|tried| {
+                if tried {
+                    duty.scrubbed = Some(Instant::now());
+                }
+            });
+        }
+        let mut tick = Ok(());
+        if due(duty.ticked, TICK) {
+            tick = ask(inbox, vec![Command::Tick]).map(|_| duty.ticked = Some(Instant::now()));
+        }
+        for result in [trimmed, cleared, done.map(|_| ()), scrub, tick] {
+            match result {
+                Ok(()) => {}
+                Err(KeepError::WriterLost) => return ControlFlow::Break(()),
+                Err(error @ KeepError::Storage(_)) => {
+                    let error = telemetry::chain(&error);
+                    tracing::error!(error, "the profile store could not be cleared; it is tried again");
+                    duty.rested = Some(Instant::now());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Whether the storage takes writes. If it does not, it is tried now and then to have it take them.
     fn mend(&self, outage: &mut Option<Outage>) -> bool {
         let storage = self.book.storage();
-        let checked = storage.check();
+        let broken = self.broken.load(Ordering::Acquire);
+        let checked = if broken { Err(StorageError::Broken) } else { storage.check() };
         self.metrics.profile_store(checked.is_ok(), storage.space());
         let Err(error) = checked else { return true };
         let now = Instant::now();
@@ -601,7 +664,7 @@ impl<S: Storage> Inner<S> {
             self.metrics.profile_outage();
             Outage { since: now, next: now, pause: RETRY, logged }
         });
-        if now < lasting.next {
+        if broken || now < lasting.next {
             return false;
         }
         match storage.recover() {
@@ -694,3 +757,6 @@ impl<S: Storage> Inner<S> {
 fn failed(error: StorageError) -> KeepError {
     KeepError::Storage(Arc::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `clock`, `swept`, `moving` | 4, 32, 16 and 16 or no bytes, two sequences, a number, [`ClockRow`], a time in milliseconds, no bytes |
 //! | ledger | event id | [`Entry`] |
-//! | events | customer or brand, 0, 1, time, [`Rank`] | [`Felt`] |
+//! | events | customer or brand, 0, 1 (2 if it was taken back), time, [`Rank`] | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |
 //! | tiles | brand, 0, resolution, tile | [`Sums`] or [`Day`] |
 //! | changes | sequence | [`Change`](super::change::Change) |
@@ -13,6 +13,8 @@
 //! | raised | key with a raised signal | nothing |
 //! | erased | salted hash of a customer | up to when their events are refused, in milliseconds |
 //! | audit | time, salted hash of a customer | [`Audit`] |
+//! | mentions | customer, 0, sequence of a change that names them | nothing |
+//! | subjects | salted hash of a customer, time of an erasure of them | nothing |
 //!
 //! Numbers in keys are big-endian, so that rows lie in their order. Values are postcard's. A customer's tiles are few and lie in
 //! one row; a brand's are many and change all the time, so that each has its own.
@@ -36,7 +38,7 @@ use super::tiles::Resolution;
 use crate::model::Label;
 
 /// The version of all this.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 
 /// A salted hash.
 pub(super) type Hash = [u8; 16];
@@ -168,15 +170,21 @@ pub(super) struct Audit {
     pub(super) from_brands: bool,
     /// Up to when events of the customer are refused, in milliseconds.
     pub(super) through: i64,
+    /// Whether anything was known of the customer. If not, it is noted only while their events are refused: who asks for the
+    /// erasure of names that were never there must not fill the disk.
+    pub(super) was_known: bool,
 }
 
 impl Audit {
-    /// Reads one. What was written before version 5 does not say how far it reaches: to its own time.
+    /// Reads one. Before version 6 it was not said whether anything was known, before version 5 not how far it reaches: to its own
+    /// time.
     pub(super) fn decode(bytes: &[u8], millis: i64) -> Result<Self, StorageError> {
-        decode(Table::Audit, bytes).or_else(|_: StorageError| {
-            let (events, from_brands) = decode(Table::Audit, bytes)?;
-            Ok(Self { events, from_brands, through: millis })
-        })
+        let before_6 =
+            |(events, from_brands, through)| Self { events, from_brands, through, was_known: true };
+        let before_5 = |(events, from_brands)| before_6((events, from_brands, millis));
+        decode(Table::Audit, bytes)
+            .or_else(|_: StorageError| decode(Table::Audit, bytes).map(before_6))
+            .or_else(|_: StorageError| decode(Table::Audit, bytes).map(before_5))
     }
 }
 
@@ -231,8 +239,26 @@ pub(super) enum Rank<'a> {
 /// Stands before the time in a row of an event. Up to version 4 the time came first, and no time begins with this byte.
 const EVENT_MARK: u8 = 1;
 
+/// The same of an event that was taken back: however many of these there are, they do not stand in the way of the last event.
+const RETRACTED_MARK: u8 = 2;
+
 pub(super) fn event_row(key: &Key, millis: i64, rank: Rank<'_>) -> Vec<u8> {
-    let mut row = events_from(key, millis);
+    ranked(events_from(key, millis), rank)
+}
+
+/// The row of an event of a customer that was taken back.
+pub(super) fn retracted_row(key: &Key, millis: i64, id: &str) -> Vec<u8> {
+    let row = [key.name().as_bytes(), &[0, RETRACTED_MARK], &ordered(millis)].concat();
+    ranked(row, Rank::Id(id))
+}
+
+/// The rows of the events of a key that count, and of those that were taken back; in either, the same place has the same time and id.
+pub(super) fn event_spans(key: &Key) -> [(Vec<u8>, Vec<u8>); 2] {
+    let from = |mark: u8| [key.name().as_bytes(), &[0, mark]].concat();
+    [(from(EVENT_MARK), from(RETRACTED_MARK)), (from(RETRACTED_MARK), from(RETRACTED_MARK + 1))]
+}
+
+fn ranked(mut row: Vec<u8>, rank: Rank<'_>) -> Vec<u8> {
     match rank {
         Rank::Nameless(Felt { label, score, channel, .. }, hash) => {
             row.push(0);
@@ -255,10 +281,11 @@ pub(super) fn events_from(key: &Key, millis: i64) -> Vec<u8> {
 /// What follows the name and the mark in a row of an event; nothing if it is of a version before 5.
 fn event_tail(row: &[u8]) -> Option<&[u8]> {
     let end = row.iter().position(|byte| *byte == 0)?;
-    row.get(end + 1..)?.strip_prefix(&[EVENT_MARK])
+    let (mark, tail) = row.get(end + 1..)?.split_first()?;
+    [EVENT_MARK, RETRACTED_MARK].contains(mark).then_some(tail)
 }
 
-/// Whether a row of an event is one of version 5.
+/// Whether a row of an event is one of version 5 or later.
 pub(super) fn is_event_row(row: &[u8]) -> bool {
     event_tail(row).is_some()
 }
@@ -277,6 +304,38 @@ pub(super) fn event_time(row: &[u8]) -> Option<Timestamp> {
 /// When the erasure of such a row was done.
 pub(super) fn erasure_time(row: &[u8]) -> Option<Timestamp> {
     Timestamp::from_millisecond(number(row.get(..8)?)?).ok()
+}
+
+/// That a change names a customer.
+pub(super) fn mention_row(customer: &str, sequence: u64) -> Vec<u8> {
+    let (mut row, _) = span(&Key::Customer(customer.to_owned()));
+    row.extend(sequence.to_be_bytes());
+    row
+}
+
+/// The change of such a row.
+pub(super) fn mentioned(row: &[u8]) -> Option<u64> {
+    row.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// That an erasure of a customer is noted.
+pub(super) fn subject_row(subject: &Hash, millis: i64) -> Vec<u8> {
+    [subject.as_slice(), &ordered(millis)].concat()
+}
+
+/// An erasure of a customer as it is noted.
+pub(super) fn audit_row(subject: &Hash, millis: i64) -> Vec<u8> {
+    [ordered(millis).as_slice(), subject].concat()
+}
+
+/// The erasures of a customer: from the first to before the second.
+pub(super) fn subject_span(subject: &Hash) -> (Vec<u8>, Vec<u8>) {
+    (subject.to_vec(), [subject.as_slice(), &[0xFF; 9]].concat())
+}
+
+/// When the erasure of such a row was done, in milliseconds.
+pub(super) fn subject_millis(row: &[u8]) -> Option<i64> {
+    number(row.get(size_of::<Hash>()..)?)
 }
 
 /// A tile of a key.

@@ -39,11 +39,15 @@ pub enum Table {
     Erased,
     /// What was erased, when and by which request.
     Audit,
+    /// Which of the changes that are kept name a customer.
+    Mentions,
+    /// Which erasures are noted of a customer.
+    Subjects,
 }
 
 impl Table {
     /// All.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Meta,
         Self::Ledger,
         Self::Events,
@@ -55,6 +59,8 @@ impl Table {
         Self::Raised,
         Self::Erased,
         Self::Audit,
+        Self::Mentions,
+        Self::Subjects,
     ];
 
     /// Its name on disk.
@@ -71,6 +77,8 @@ impl Table {
             Self::Raised => "raised",
             Self::Erased => "erased",
             Self::Audit => "audit",
+            Self::Mentions => "mentions",
+            Self::Subjects => "subjects",
         }
     }
 }
@@ -201,7 +209,7 @@ pub enum StorageError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An earlier write failed, so that nobody knows what is on the disk.
+    /// An earlier write failed. No write is taken until the store has recovered.
     #[error("the profile store in {} takes no writes since one failed; it goes on by itself once the disk takes them", folder.display())]
     Halted {
         /// Where it is.
@@ -209,7 +217,8 @@ pub enum StorageError {
     },
     /// A file is not there any more, or another is in its place.
     #[error(
-        "{} was deleted, moved or replaced while the profile store was open; put it back, or restart the server",
+        "{} was deleted, moved or replaced while the profile store was open; stop the server and put it back: a restart without it \
+         begins a new, empty store",
         path.display()
     )]
     Gone {
@@ -222,6 +231,15 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// There is no store where one was looked for.
+    #[error("there is no profile store in {}; name the folder that the server has as profile.store", folder.display())]
+    Absent {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// No server has begun the store: it has no rows yet.
+    #[error("the profile store is empty, because no server has begun it; start the server on it first")]
+    Empty,
     /// Another process has it open.
     #[error("the profile store in {} is open in another process", folder.display())]
     Locked {
@@ -267,6 +285,11 @@ pub enum StorageError {
     /// The thread that worked out what is written panicked; nothing of it was done.
     #[error("what was asked of the profile store made it panic; nothing of it was done")]
     Panicked,
+    /// A commit panicked.
+    #[error(
+        "the profile store panicked while it wrote, and it is not known whether that was written; it takes no writes, restart the server"
+    )]
+    Broken,
     /// A brand changed each time it was read.
     #[error("the profile changes faster than it can be read; try again")]
     Busy,

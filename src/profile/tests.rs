@@ -248,10 +248,10 @@ fn scores_are_held_to_their_range() {
 
 mod books {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::Ordering;
     use std::sync::{Arc, Mutex};
 
-    use super::super::rows::{Kept, encode};
+    use super::super::rows::{Kept, encode, mention_row};
     use super::*;
     use crate::profile::storage::memory::Memory;
 
@@ -526,11 +526,20 @@ mod books {
             let rows = |book: &Book<Memory>| -> Vec<_> {
                 let rows = book.storage().rows.lock().expect("whole");
                 let same = |table: Table| {
-                    !matches!(table, Table::Meta | Table::Changes | Table::Profiles | Table::Raised)
+                    !matches!(
+                        table,
+                        Table::Meta | Table::Changes | Table::Profiles | Table::Raised | Table::Mentions
+                    )
                 };
                 rows.clone().into_iter().filter(|((table, _), _)| same(*table)).collect()
             };
             prop_assert_eq!(rows(&grouped), rows(&single));
+            for book in [&grouped, &single, &ahead] {
+                let changes = book.changes(0, usize::MAX).expect("readable");
+                let named = changes.iter().flat_map(|change| change.customers().into_iter().map(|name| mention_row(name, change.sequence)));
+                let listed = book.storage().scan(Table::Mentions, &[], &[0xFF], Order::Ascending, usize::MAX).expect("readable");
+                prop_assert_eq!(named.collect::<BTreeSet<_>>(), listed.into_iter().map(|(row, _)| row).collect::<BTreeSet<_>>());
+            }
             let mut keys: BTreeSet<Key> = plain.counts.keys().cloned().collect();
             keys.extend(["c1", "c2", "c3"].map(customer));
             for key in keys {
@@ -565,16 +574,9 @@ mod books {
         const EVENTS: usize = 400;
         let keeper =
             Keeper::start(book(), frozen_clock(now()), Upkeep::default(), Arc::default()).expect("threads");
-        let is_over = AtomicBool::new(false);
+        // The first commit begins the book. Of those that follow, every third fails.
+        *keeper.book().storage().refuses_each.lock().expect("whole") = Some(3);
         let refused: usize = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    for full in [true, false] {
-                        keeper.book().storage().full.store(full, Ordering::Relaxed);
-                        std::thread::sleep(std::time::Duration::from_micros(200));
-                    }
-                }
-            });
             let writers = ["w1", "w2", "w3", "w4"].map(|writer| {
                 let keeper = &keeper;
                 scope.spawn(move || {
@@ -593,7 +595,6 @@ mod books {
                 })
             });
             let refused = writers.map(|writer| writer.join());
-            is_over.store(true, Ordering::Relaxed);
             refused.into_iter().map(|refused| refused.expect("it wrote")).sum()
         });
         assert!(refused > 0, "the disk failed");

@@ -84,9 +84,15 @@ fn each_foreign_api_is_named_in_one_place() {
         ("nlpo3", vec!["text/words.rs"]),
         (
             "hmac",
-            vec!["conversation/signature.rs", "profile/rows.rs", "sinks/webhook.rs", "grpc/page_token.rs"],
+            vec![
+                "conversation/signature.rs",
+                "profile/rows.rs",
+                "sinks/webhook.rs",
+                "grpc/page_token.rs",
+                "grpc/profile/watch.rs",
+            ],
         ),
-        ("ring::", vec!["grpc/page_token.rs"]),
+        ("ring::", vec!["grpc/page_token.rs", "grpc/profile/watch.rs"]),
         ("ratatui", vec!["cli/profile/live.rs"]),
         ("ureq", vec!["sinks/webhook.rs"]),
         ("prost_reflect", vec!["grpc/json.rs"]),

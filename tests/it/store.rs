@@ -1,19 +1,22 @@
 //! The profile store on a disk: killed, damaged, opened twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
-use std::time::Duration;
+use std::process::{Command as Process, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use arom::model::Label;
 use arom::profile::{
     Book, Channel, Command, Contribution, Disk, Event, Key, Micros, Order, Outcome, Storage, StorageError,
     Table, Terms,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::{run, stderr, stdout};
 
 /// The present of these tests.
 fn now() -> Timestamp {
@@ -170,6 +173,120 @@ fn nothing_is_scrubbed_while_a_snapshot_shows_it() {
     book.storage().snapshot(look).expect("readable");
     assert_eq!(seen, 1);
     assert!(book.storage().scrub().expect("written anew"));
+}
+
+/// What is in a folder: of each file its mode, when it was written, and its bytes.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, SystemTime, Option<Vec<u8>>)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(path) = folders.pop() {
+        let meta = fs::symlink_metadata(&path).expect("it is there");
+        let bytes = meta.is_file().then(|| fs::read(&path).expect("readable"));
+        if meta.is_dir() {
+            folders
+                .extend(fs::read_dir(&path).expect("readable").map(|entry| entry.expect("readable").path()));
+        }
+        found.insert(path, (meta.permissions().mode(), meta.modified().expect("known"), bytes));
+    }
+    found
+}
+
+fn look_at_clock(folder: &Path, more: &[&str]) -> Output {
+    let folder = folder.display().to_string();
+    let args = [&["profile", "clock", "--profile-store", &folder], more].concat();
+    run(&args, "")
+}
+
+/// A store that a command made would have a salt that is no secret, and another one would have the same.
+#[test]
+fn a_look_at_the_clock_makes_no_store() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let (absent, empty) = (outer.path().join("absent"), outer.path().join("empty"));
+    fs::create_dir(&empty).expect("made");
+    fs::set_permissions(&empty, fs::Permissions::from_mode(0o755)).expect("its owner's");
+    let before = contents(outer.path());
+    for folder in [&absent, &empty] {
+        for more in [&[][..], &["--accept"]] {
+            let output = look_at_clock(folder, more);
+            assert!(!output.status.success());
+            assert!(stderr(&output).contains("there is no profile store in"), "{}", stderr(&output));
+            assert!(contents(outer.path()) == before, "it changed something");
+        }
+    }
+    // Half a store is none, and none is made of it.
+    for lost in ["high-water", "rows"] {
+        let half = outer.path().join(lost);
+        drop(open(&half).expect("it opens"));
+        let path = half.join(lost);
+        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.expect("removed");
+        let before = contents(&half);
+        for more in [&[][..], &["--accept"]] {
+            let output = look_at_clock(&half, more);
+            assert!(!output.status.success() && stderr(&output).contains("lacks"), "{}", stderr(&output));
+            assert!(contents(&half) == before, "it changed something");
+        }
+    }
+    // A folder in which a server was stopped before it began the book.
+    let begun = outer.path().join("begun");
+    drop(Disk::open(&begun).expect("it opens"));
+    for more in [&[][..], &["--accept"]] {
+        let output = look_at_clock(&begun, more);
+        assert!(!output.status.success() && stderr(&output).contains("is empty"), "{}", stderr(&output));
+    }
+    assert_eq!(Disk::open(&begun).expect("it opens").commits(), 0);
+}
+
+#[test]
+fn a_look_at_the_clock_changes_no_store() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let book = open(folder.path()).expect("it opens");
+    for number in 0..20 {
+        book.apply(&[event(number)], now()).expect("written");
+    }
+    drop(book);
+    // Somebody loosened it, and a refused commit is yet to be taken back.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its owner's");
+    fs::write(folder.path().join("refused"), b"").expect("written");
+    let written =
+        |name: &str| fs::metadata(folder.path().join(name)).expect("it is there").modified().expect("known");
+    let times = ["rows/0.jnl", "high-water"].map(written);
+    // The first time that it is opened, the database cuts off what it had reserved.
+    for turn in 0..2 {
+        let before = contents(folder.path());
+        let output = look_at_clock(folder.path(), &[]);
+        assert!(stdout(&output).contains("store time"), "{}", stderr(&output));
+        let after = contents(folder.path());
+        let differs = |path: &&PathBuf| before.get(*path) != after.get(*path);
+        let changed: Vec<_> = before.keys().chain(after.keys()).filter(differs).collect();
+        assert!(turn == 0 || changed.is_empty(), "{changed:?}");
+        assert_eq!(["rows/0.jnl", "high-water"].map(written), times);
+        assert_eq!(fs::metadata(folder.path()).expect("it is there").permissions().mode() & 0o777, 0o755);
+    }
+    fs::remove_file(folder.path().join("refused")).expect("removed");
+    let events = open(folder.path()).expect("it opens").storage().commits();
+    assert_eq!(events, 21, "the beginning and each event");
+}
+
+/// What accepting forgets is the server's to say, by its own settings.
+#[test]
+fn accepting_the_clock_of_a_closed_store_deletes_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let terms = || Terms { retention: SignedDuration::from_hours(24 * 3650), ..Terms::default() };
+    let reopen =
+        || Book::open(Disk::open(folder.path()).expect("it opens"), terms(), [7; 32]).expect("whole");
+    let book = reopen();
+    let old = now() - SignedDuration::from_hours(24 * 300);
+    let mut recorded = event(1);
+    if let Command::Record { event, .. } = &mut recorded {
+        event.contribution.time = old;
+    }
+    book.apply(&[recorded], old).expect("written");
+    drop(book);
+    let output = look_at_clock(folder.path(), &["--accept"]);
+    assert!(stdout(&output).contains("trusted      yes"), "{}", stderr(&output));
+    let book = reopen();
+    assert_eq!((book.held("c1").expect("readable").len(), book.trimmed()), (1, 0));
+    assert_eq!(book.changes(0, 10).expect("readable").len(), 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 use crate::files as private;
 
-use super::files::{beside, remove_if_there, sync_folder};
+use super::files::{beside, remove_if_there};
 
 /// What a run is of: another run goes on from its checkpoint only if all of it is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ impl Checkpoint {
         file.write_all(&serde_json::to_vec(&written)?)?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;
-        sync_folder(&self.path)
+        private::sync_folder_of(&self.path)
     }
 
     /// The run is whole.

@@ -1,7 +1,7 @@
 //! The files of a run: its output and what stands beside it, none of them another's or an input.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::BatchArgs;
 use crate::config::ConfigError;
 use crate::dumps::{DumpError, Ending};
-use crate::files::{DANGLING, Identity, leads_nowhere};
+use crate::files::{DANGLING, Identity, leads_nowhere, sync_folder_of};
 
 /// Where a run writes.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
 pub(super) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), DumpError>) -> Result<()> {
     let next = beside(path, NEXT);
     write(&next)?;
-    let placed = fs::rename(&next, path).and_then(|()| sync_folder(path));
+    let placed = fs::rename(&next, path).and_then(|()| sync_folder_of(path));
     placed.with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -171,9 +171,4 @@ pub(super) fn remove_if_there(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Makes a new or renamed file's name last.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
 }

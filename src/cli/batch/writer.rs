@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, is_added};
 use super::checkpoint::{Checkpoint, Reached};
-use super::files::{remove_if_there, sync_folder};
+use super::files::remove_if_there;
 use super::record::Recorder;
 use super::steps::{Content, Input, Step};
 use crate::dumps::{Cells, Compression, Ending, encode_rows};
@@ -188,7 +188,7 @@ impl Writer {
                 let output = Output::lock(&self.rejects)?;
                 output.go_on_at(rejects_bytes)?;
                 *rejects = Some(output);
-                sync_folder(&self.rejects)?;
+                private::sync_folder_of(&self.rejects)?;
             }
             if let Some(rejects) = rejects {
                 rejects.add(rejects_bytes, &refused)?;

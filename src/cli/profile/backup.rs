@@ -53,12 +53,6 @@ pub(super) struct ErasuresArgs {
     json: bool,
 }
 
-/// Has the names in a folder on the disk.
-fn settle(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
 pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()> {
     if args.file.as_os_str() == "-" {
         let mut out = io::stdout().lock();
@@ -96,7 +90,7 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
         }
     };
     fs::rename(&partial, &args.file)
-        .and_then(|()| settle(&args.file))
+        .and_then(|()| files::sync_folder_of(&args.file))
         .with_context(|| format!("cannot write {name}"))?;
     anstream::println!("{name}: {bytes} bytes");
     Ok(())
@@ -197,8 +191,7 @@ fn fill(folder: &Path, file: impl Read, erasures: &[Erasure]) -> Result<(BackedU
     let mut mark = [0; 16];
     getrandom::fill(&mut mark).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
     let done = restoration.finish(mark)?;
-    // It holds its own salt.
-    let book = Book::open(disk, Terms::default(), [0; 32])?;
+    let book = Book::open_existing(disk, Terms::default())?;
     let erased = book.erase_again(erasures)?;
     progress.finish();
     Ok((done, erased))

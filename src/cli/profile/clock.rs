@@ -1,15 +1,14 @@
 //! `arom profile clock`: which time the store goes by, of a running server or of a store that is closed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 
 use super::{Client, refused};
 use crate::grpc::v1::{AcceptProfileClockRequest, GetProfileClockRequest, ProfileClock};
-use crate::profile::{Book, ClockState, Disk, Keeper, Terms, Upkeep, system_clock};
+use crate::profile::{Book, ClockState, Disk, Terms, system_clock};
 
 #[derive(Args, Debug)]
 #[command(
@@ -45,18 +44,15 @@ impl ClockArgs {
 
 /// Of a store that is closed.
 pub(super) fn of_store(folder: &Path, args: &ClockArgs) -> Result<()> {
-    if !folder.is_dir() {
-        bail!("{}: there is no such folder", folder.display());
-    }
-    // It holds its own salt.
-    let book = Book::open(Disk::open(folder)?, Terms::default(), [0; 32])?;
-    if args.accept {
-        let keeper = Keeper::start(book, system_clock(), Upkeep::default(), Arc::default());
-        let keeper = keeper.context("cannot start the threads of the profile store")?;
-        show(&Shown::of_state(&keeper.accept_clock_blocking()?));
+    let reading = system_clock()();
+    // What is kept for how long is the server's to say; neither reading nor accepting the time asks for it.
+    let terms = Terms::default();
+    let state = if args.accept {
+        Book::open_existing(Disk::open_existing(folder)?, terms)?.accept_clock(reading)?
     } else {
-        show(&Shown::of_state(&book.clock(system_clock()())?));
-    }
+        Book::look(Disk::look(folder)?, terms)?.clock(reading)?
+    };
+    show(&Shown::of_state(&state));
     Ok(())
 }
 

@@ -6,7 +6,10 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 
 use super::super::event::Key;
-use super::super::rows::{Audit, Hash, decode, encode, erasure_time, everything, ordered, owner, time};
+use super::super::rows::{
+    Audit, Hash, audit_row, decode, encode, erasure_time, everything, owner, subject_millis, subject_row,
+    subject_span, time,
+};
 use super::super::storage::{Order, OwnWrite, Row, Storage, StorageError, Table, borrowed};
 use super::{Book, Command};
 
@@ -27,7 +30,7 @@ pub struct Erasure {
 
 impl Erasure {
     fn row(&self) -> Vec<u8> {
-        [ordered(self.time.as_millisecond()).as_slice(), &self.subject].concat()
+        audit_row(&self.subject, self.time.as_millisecond())
     }
 }
 
@@ -43,25 +46,36 @@ impl<S: Storage> Book<S> {
         customer: Option<&str>,
         most: usize,
     ) -> Result<Vec<Erasure>, StorageError> {
-        let (mut from, to) = everything();
-        if let Some(after) = after {
-            from = [after.row().as_slice(), &[0]].concat();
-        }
         let erasure = |(row, value): Row| {
             let damaged = || StorageError::Row { table: Table::Audit };
             let when = erasure_time(&row).ok_or_else(damaged)?;
             let subject = *row.last_chunk().ok_or_else(damaged)?;
-            let Audit { events, from_brands, through } = Audit::decode(&value, when.as_millisecond())?;
+            let Audit { events, from_brands, through, .. } = Audit::decode(&value, when.as_millisecond())?;
             Ok(Erasure { time: when, subject, events, from_brands, through: time(through) })
         };
-        let wanted = customer.map(|customer| self.hash(customer));
-        let read = if wanted.is_some() { usize::MAX } else { most };
-        let rows = self.storage.scan(Table::Audit, &from, &to, Order::Ascending, read)?;
-        let of = |found: &Result<Erasure, _>| match found {
-            Ok(found) => wanted.is_none_or(|wanted| wanted == found.subject),
-            Err(_) => true,
+        let Some(customer) = customer else {
+            let (mut from, to) = everything();
+            if let Some(after) = after {
+                from = [after.row().as_slice(), &[0]].concat();
+            }
+            let rows = self.storage.scan(Table::Audit, &from, &to, Order::Ascending, most)?;
+            return rows.into_iter().map(erasure).collect();
         };
-        rows.into_iter().map(erasure).filter(of).take(most).collect()
+        let subject = self.hash(customer);
+        let (mut from, to) = subject_span(&subject);
+        if let Some(after) = after {
+            from = [subject_row(&subject, after.time.as_millisecond()).as_slice(), &[0]].concat();
+        }
+        let mut found = Vec::new();
+        for (row, _) in self.storage.scan(Table::Subjects, &from, &to, Order::Ascending, most)? {
+            let millis = subject_millis(&row).ok_or(StorageError::Row { table: Table::Subjects })?;
+            let row = audit_row(&subject, millis);
+            // It may have been cleared away meanwhile.
+            if let Some(value) = self.storage.get(Table::Audit, &row)? {
+                found.push(erasure((row, value))?);
+            }
+        }
+        Ok(found)
     }
 
     /// Up to when events of a customer are refused, in milliseconds; nothing if they were not erased.
@@ -110,8 +124,11 @@ impl<S: Storage> Book<S> {
         let mut writes: Vec<OwnWrite> = Vec::new();
         for erasure in erasures {
             let Erasure { events, from_brands, through, .. } = *erasure;
-            let audit = Audit { events, from_brands, through: through.as_millisecond() };
+            // The report does not say whether anything was known of them. It stays, as proof.
+            let audit = Audit { events, from_brands, through: through.as_millisecond(), was_known: true };
+            let subject = subject_row(&erasure.subject, erasure.time.as_millisecond());
             writes.push((Table::Audit, erasure.row(), Some(encode(&audit))));
+            writes.push((Table::Subjects, subject, Some(Vec::new())));
         }
         for (subject, through) in reach {
             let through = through.as_millisecond().max(self.refused_through(&subject)?.unwrap_or(i64::MIN));

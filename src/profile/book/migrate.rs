@@ -3,6 +3,7 @@
 //!
 //! | from | what changed |
 //! | --- | --- |
+//! | 5 | events that were taken back lay among the others; it was not listed which changes name a customer, and which erasures are of one |
 //! | 4 | events of one millisecond lay in the order of a salted hash, which differs from store to store; keys with raised signals were not listed |
 //! | 3 | what is kept of the last events of a key did not say between which times a run lies; it does when the key next changes |
 //! | 2 | what is kept of a key did not say what its last events were; it does when the key next changes |
@@ -12,10 +13,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::super::change::Change;
 use super::super::event::{Channel, Key, Micros};
 use super::super::rows::{
-    Entry, Felt, Kept, Own, Rank, VERSION, decode, encode, event_row, everything, hash, is_event_row,
-    ordered, owner,
+    Entry, Felt, Kept, Own, Rank, VERSION, decode, encode, erasure_time, event_row, event_time, everything,
+    hash, is_event_row, mention_row, ordered, owner, retracted_row, sequence, subject_row,
 };
 use super::super::storage::{Order, OwnWrite, Row, Storage, StorageError, Table, borrowed};
 use crate::model::Label;
@@ -31,7 +33,7 @@ pub(super) fn up<S: Storage>(storage: &S, found: u32, salt: &[u8; 32]) -> Result
     let mut writes = match found {
         VERSION => Vec::new(),
         1 => from_1(storage)?,
-        2..=4 => Vec::new(),
+        2..=5 => Vec::new(),
         _ => return Err(StorageError::Version { found, wanted: VERSION }),
     };
     if found != VERSION {
@@ -43,9 +45,14 @@ pub(super) fn up<S: Storage>(storage: &S, found: u32, salt: &[u8; 32]) -> Result
     if storage.get(Table::Meta, MOVING)?.is_none() {
         return Ok(());
     }
-    move_events(storage, salt)?;
-    move_nameless(storage)?;
-    list_raised(storage)?;
+    if found != 5 {
+        move_events(storage, salt)?;
+        move_nameless(storage)?;
+        list_raised(storage)?;
+    }
+    move_retracted(storage)?;
+    list_mentions(storage)?;
+    list_subjects(storage)?;
     storage.commit(&[(Table::Meta, MOVING, None)])
 }
 
@@ -53,11 +60,12 @@ pub(super) fn up<S: Storage>(storage: &S, found: u32, salt: &[u8; 32]) -> Result
 fn in_chunks<S: Storage>(
     storage: &S,
     table: Table,
+    most: usize,
     mut work: impl FnMut(Row, &mut Vec<OwnWrite>) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let (mut from, to) = everything();
     loop {
-        let rows = storage.scan(table, &from, &to, Order::Ascending, CHUNK)?;
+        let rows = storage.scan(table, &from, &to, Order::Ascending, most)?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
         let mut writes = Vec::new();
@@ -72,7 +80,7 @@ fn in_chunks<S: Storage>(
 
 /// Events that the ledger knows: to where their ids put them.
 fn move_events<S: Storage>(storage: &S, salt: &[u8; 32]) -> Result<(), StorageError> {
-    in_chunks(storage, Table::Ledger, |(id, value), writes| {
+    in_chunks(storage, Table::Ledger, CHUNK, |(id, value), writes| {
         let damaged = || StorageError::Row { table: Table::Ledger };
         let Entry { millis, customer, brands, .. } = decode(Table::Ledger, &value)?;
         let hash = hash(salt, &[&id]);
@@ -90,7 +98,7 @@ fn move_events<S: Storage>(storage: &S, salt: &[u8; 32]) -> Result<(), StorageEr
 
 /// The events that are left are those of erased customers.
 fn move_nameless<S: Storage>(storage: &S) -> Result<(), StorageError> {
-    in_chunks(storage, Table::Events, |(row, value), writes| {
+    in_chunks(storage, Table::Events, CHUNK, |(row, value), writes| {
         if is_event_row(&row) {
             return Ok(());
         }
@@ -108,10 +116,46 @@ fn move_nameless<S: Storage>(storage: &S) -> Result<(), StorageError> {
 }
 
 fn list_raised<S: Storage>(storage: &S) -> Result<(), StorageError> {
-    in_chunks(storage, Table::Profiles, |(name, value), writes| {
+    in_chunks(storage, Table::Profiles, CHUNK, |(name, value), writes| {
         if Kept::decode(&value)?.has_raised() {
             writes.push((Table::Raised, name, Some(Vec::new())));
         }
+        Ok(())
+    })
+}
+
+fn move_retracted<S: Storage>(storage: &S) -> Result<(), StorageError> {
+    in_chunks(storage, Table::Events, CHUNK, |(row, value), writes| {
+        let damaged = || StorageError::Row { table: Table::Events };
+        let felt: Felt = decode(Table::Events, &value)?;
+        let Some(own) = felt.own.filter(|own| own.retracted) else { return Ok(()) };
+        let (key, time) = (owner(&row).ok_or_else(damaged)?, event_time(&row).ok_or_else(damaged)?);
+        let moved = retracted_row(&key, time.as_millisecond(), &own.id);
+        if moved != row {
+            writes.push((Table::Events, row, None));
+            writes.push((Table::Events, moved, Some(value)));
+        }
+        Ok(())
+    })
+}
+
+fn list_mentions<S: Storage>(storage: &S) -> Result<(), StorageError> {
+    // A change may name thousands.
+    in_chunks(storage, Table::Changes, 16, |(row, value), writes| {
+        let sequence = sequence(&row).ok_or(StorageError::Row { table: Table::Changes })?;
+        let change: Change = decode(Table::Changes, &value)?;
+        let mention = |customer| (Table::Mentions, mention_row(customer, sequence), Some(Vec::new()));
+        writes.extend(change.customers().into_iter().map(mention));
+        Ok(())
+    })
+}
+
+fn list_subjects<S: Storage>(storage: &S) -> Result<(), StorageError> {
+    in_chunks(storage, Table::Audit, CHUNK, |(row, _), writes| {
+        let damaged = || StorageError::Row { table: Table::Audit };
+        let millis = erasure_time(&row).ok_or_else(damaged)?.as_millisecond();
+        let subject = row.last_chunk().ok_or_else(damaged)?;
+        writes.push((Table::Subjects, subject_row(subject, millis), Some(Vec::new())));
         Ok(())
     })
 }

@@ -12,8 +12,9 @@ use super::super::clock::{ClockRow, Moment};
 use super::super::event::{Contribution, Event, Key};
 use super::super::features::{State, Tail};
 use super::super::rows::{
-    Audit, Entry, Felt, Hash, Kept, Own, Rank, decode, encode, event_row, everything, hash, ordered, owner,
-    prefix, sequence, span, tile_row, time,
+    Audit, Entry, Felt, Hash, Kept, Own, Rank, audit_row, decode, encode, erasure_time, event_row,
+    everything, hash, mention_row, mentioned, owner, prefix, retracted_row, sequence, span, subject_millis,
+    subject_row, subject_span, tile_row, time,
 };
 use super::super::series::Series;
 use super::super::signals::Case;
@@ -328,7 +329,14 @@ impl<'a, S: Storage> Page<'a, S> {
             self.put(Table::Events, row, (!retracted).then(|| encode(&felt)));
         }
         if let Some(customer) = &entry.customer {
-            let row = event_row(&Key::Customer(customer.clone()), entry.millis, Rank::Id(id));
+            let key = Key::Customer(customer.clone());
+            let counts = event_row(&key, entry.millis, Rank::Id(id));
+            let row = if retracted {
+                self.put(Table::Events, counts, None);
+                retracted_row(&key, entry.millis, id)
+            } else {
+                counts
+            };
             let own = Own { id: id.to_owned(), brands: entry.brands.clone(), retracted };
             self.put(Table::Events, row, Some(encode(&Felt { own: Some(own), ..felt })));
         }
@@ -367,23 +375,62 @@ impl<'a, S: Storage> Page<'a, S> {
             keys.extend(String::from_utf8(row).ok().as_deref().and_then(Key::parse));
         }
         keys.insert(key);
+        let was_mentioned = self.forget_changes(customer)?;
+        let mut was_known = count > 0 || was_mentioned;
         for key in keys {
             let loaded = self.key(&key)?;
+            was_known |= loaded.is.state != State::default();
             *loaded = Loaded { is: Arc::default(), ..Loaded::new(Arc::clone(&loaded.was)) };
-        }
-        for (row, value) in self.all(Table::Changes, &everything())? {
-            let mut change: Change = decode(Table::Changes, &value)?;
-            if change.forget(customer) {
-                self.put(Table::Changes, row, Some(encode(&change)));
-            }
         }
         let refused = self.refused_through(&subject)?.map_or(through, |before| before.max(through));
         self.put(Table::Erased, subject.to_vec(), Some(encode(&refused)));
-        let audit = Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands, through };
-        self.put(Table::Audit, [ordered(now).as_slice(), &subject].concat(), Some(encode(&audit)));
-        self.mark_unscrubbed();
+        let audit =
+            Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands, through, was_known };
+        self.note_erasure(&subject, now, &audit)?;
+        if was_known {
+            self.mark_unscrubbed();
+        }
+        // Also of whom nothing is known here: a receiver may know them, as where this store came out of an older backup.
         self.erased.push(customer.to_owned());
         Ok(Outcome::Forgotten(count))
+    }
+
+    /// Takes a customer's name out of the changes that are kept; whether it was in any.
+    fn forget_changes(&mut self, customer: &str) -> Result<bool, StorageError> {
+        let mentions = self.all(Table::Mentions, &span(&Key::Customer(customer.to_owned())))?;
+        let was_known = !mentions.is_empty();
+        for (row, _) in mentions {
+            let sequence = mentioned(&row).ok_or(StorageError::Row { table: Table::Mentions })?;
+            let place = sequence.to_be_bytes();
+            if let Some(value) = self.get(Table::Changes, &place)? {
+                let mut change: Change = decode(Table::Changes, &value)?;
+                change.forget(customer);
+                self.put(Table::Changes, place.to_vec(), Some(encode(&change)));
+            }
+            self.put(Table::Mentions, row, None);
+        }
+        Ok(was_known)
+    }
+
+    /// Notes an erasure. Of a customer of whom nothing was known only the last is noted.
+    fn note_erasure(&mut self, subject: &Hash, now: i64, audit: &Audit) -> Result<(), StorageError> {
+        let (from, to) = subject_span(subject);
+        if let Some((row, _)) = self.scan(Table::Subjects, &from, &to, Order::Descending, 1)?.pop() {
+            let millis = subject_millis(&row).ok_or(StorageError::Row { table: Table::Subjects })?;
+            let before = self.get(Table::Audit, &audit_row(subject, millis))?;
+            let before = before.map(|bytes| Audit::decode(&bytes, millis)).transpose()?;
+            match before {
+                Some(before) if before.was_known && millis == now && !audit.was_known => return Ok(()),
+                Some(before) if before.was_known => {}
+                Some(_) | None => {
+                    self.put(Table::Audit, audit_row(subject, millis), None);
+                    self.put(Table::Subjects, row, None);
+                }
+            }
+        }
+        self.put(Table::Audit, audit_row(subject, now), Some(encode(audit)));
+        self.put(Table::Subjects, subject_row(subject, now), Some(Vec::new()));
+        Ok(())
     }
 
     /// Takes an event from those of a brand, or leaves it there as nobody's: its id may be given to another.
@@ -436,6 +483,9 @@ impl<'a, S: Storage> Page<'a, S> {
                     let owners = entry.customer.iter().cloned().map(Key::Customer);
                     for owner in owners.chain(entry.brands.iter().cloned().map(Key::Brand)) {
                         self.put(Table::Events, event_row(&owner, entry.millis, Rank::Id(id)), None);
+                        if entry.retracted {
+                            self.put(Table::Events, retracted_row(&owner, entry.millis, id), None);
+                        }
                     }
                     self.put(Table::Ledger, id.as_bytes().to_vec(), None);
                     count += 1;
@@ -452,6 +502,13 @@ impl<'a, S: Storage> Page<'a, S> {
                 Overdue::Tiles(key) => {
                     let horizon = self.horizon;
                     self.key(key)?.change().state.prune(horizon);
+                }
+                Overdue::Audit(row) => {
+                    let millis = erasure_time(row).map(Timestamp::as_millisecond);
+                    if let (Some(millis), Some(subject)) = (millis, row.last_chunk()) {
+                        self.put(Table::Subjects, subject_row(subject, millis), None);
+                    }
+                    self.put(Table::Audit, row.clone(), None);
                 }
                 Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
             }
@@ -485,6 +542,11 @@ impl<'a, S: Storage> Page<'a, S> {
 
     /// The last events of a key, out of those that are kept.
     fn look(&self, key: &Key) -> Result<Tail, StorageError> {
+        let load = self.keys.get(key);
+        if load.is_some_and(|loaded| loaded.is.state == State::default()) {
+            // Nothing of it counts: a pair's would be looked for among all events of its customer.
+            return Ok(Tail::default());
+        }
         let scan = |from: &[u8], to: &[u8], most| self.scan(Table::Events, from, to, Order::Descending, most);
         Ok(Tail::of(newest(key, self.book.horizon(self.now), scan)?))
     }
@@ -500,8 +562,14 @@ impl<'a, S: Storage> Page<'a, S> {
 
     fn trim(&mut self, through: u64) -> Result<Outcome, StorageError> {
         let through = through.min(self.sequence());
-        for sequence in self.trimmed() + 1..=through {
-            self.put(Table::Changes, sequence.to_be_bytes().to_vec(), None);
+        let (from, to) = ((self.trimmed() + 1).to_be_bytes(), (through + 1).to_be_bytes());
+        for (row, value) in self.scan(Table::Changes, &from, &to, Order::Ascending, usize::MAX)? {
+            let sequence = sequence(&row).ok_or(StorageError::Row { table: Table::Changes })?;
+            let change: Change = decode(Table::Changes, &value)?;
+            for customer in change.customers() {
+                self.put(Table::Mentions, mention_row(customer, sequence), None);
+            }
+            self.put(Table::Changes, row, None);
         }
         self.trimmed = Some(through);
         self.put(Table::Meta, TRIMMED.to_vec(), Some(through.to_be_bytes().to_vec()));
@@ -609,6 +677,9 @@ impl<'a, S: Storage> Page<'a, S> {
                 .collect(),
         });
         if let Some(change) = &change {
+            for customer in change.customers() {
+                self.put(Table::Mentions, mention_row(customer, sequence), Some(Vec::new()));
+            }
             let row = sequence.to_be_bytes().to_vec();
             self.put(Table::Changes, row.clone(), Some(encode(change)));
             self.put(Table::Meta, SEQUENCE.to_vec(), Some(row.clone()));

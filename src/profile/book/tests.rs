@@ -1,15 +1,16 @@
 //! What a book refuses, forgets and counts: erasure, conflicts, corrections, ties, and features that no sweep changes.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::event::{Channel, Contribution, Event, Key, Micros};
 use super::super::features::{Features, Known};
-use super::super::rows::everything;
+use super::super::rows::{Audit, encode, everything, owner};
 use super::super::storage::Table;
 use super::super::storage::memory::Memory;
-use super::{Book, Command, Outcome, Terms};
+use super::{Book, Command, Erasure, Held, Outcome, Terms};
 use crate::model::Label;
 
 /// The present of these tests: 2026-11-23 04:30 UTC.
@@ -86,7 +87,7 @@ fn reopened(book: &Book<Memory>) -> Book<Memory> {
 
 /// Clears away what is old, as upkeep does.
 fn sweep(book: &Book<Memory>, millis: i64) {
-    for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased] {
+    for table in [Table::Ledger, Table::Events, Table::Profiles, Table::Erased, Table::Audit] {
         let (overdue, _) = book.overdue(table, &[], usize::MAX, after(millis)).expect("readable");
         if !overdue.is_empty() {
             at(book, millis, Command::Expire(overdue));
@@ -356,6 +357,106 @@ fn ties_of_time_are_decided_by_id_in_every_store() {
     }
 }
 
+/// Rows that scans found while something was done.
+fn scanned<T>(book: &Book<Memory>, work: impl FnOnce() -> T) -> usize {
+    let scanned = || book.storage().scanned.load(std::sync::atomic::Ordering::Relaxed);
+    let before = scanned();
+    work();
+    scanned() - before
+}
+
+fn rows_of(book: &Book<Memory>, table: Table) -> Vec<Vec<u8>> {
+    book.all(table, &everything()).expect("readable").into_iter().map(|(row, _)| row).collect()
+}
+
+/// Who asks for the erasure of names that were never there holds up nobody, and fills no disk.
+#[test]
+fn erasing_a_stranger_costs_little_and_leaves_nothing_for_ever() {
+    let book = book();
+    for number in 0..300 {
+        let id = format!("e{number}");
+        at(&book, 0, scored(event(&id, &format!("c{}", number % 40), &["b"], -MINUTE, 0.5)));
+    }
+    for stranger in ["s1", "s2", "s1", "s1"] {
+        let cost = scanned(&book, || at(&book, 0, erase(stranger)));
+        assert!(cost < 10, "{cost} rows");
+    }
+    at(&book, MINUTE, erase("s1"));
+    assert_eq!(book.unscrubbed().expect("readable"), None, "nothing was there to be wiped");
+    assert_eq!(rows_of(&book, Table::Audit).len(), 2);
+    let listed = book.erasures(None, Some("s1"), 10).expect("readable");
+    assert_eq!(listed.iter().map(|erasure| erasure.events).collect::<Vec<_>>(), [0], "the last of them");
+    // What is late of them is refused, as of whoever was erased.
+    let late = scored(event("late", "s1", &["b"], 0, 0.5));
+    assert_eq!(at(&book, MINUTE, late), Outcome::Erased);
+    // Who was known stays noted, also as somebody who is asked for once more.
+    at(&book, MINUTE, erase("c1"));
+    at(&book, 2 * MINUTE, erase("c1"));
+    sweep(&book, 91 * DAY);
+    let listed = book.erasures(None, None, 10).expect("readable");
+    assert_eq!(listed.iter().map(|erasure| erasure.events).collect::<Vec<_>>(), [8]);
+    assert_eq!((rows_of(&book, Table::Erased).len(), rows_of(&book, Table::Subjects).len()), (0, 1));
+}
+
+#[test]
+fn the_erasures_of_a_customer_are_found_by_their_name() {
+    let book = book();
+    for number in 0..60 {
+        let (id, who) = (format!("e{number}"), format!("c{}", number % 20));
+        at(&book, number * MINUTE, scored(event(&id, &who, &["b"], number * MINUTE, 0.5)));
+        at(&book, number * MINUTE, erase(&who));
+    }
+    let mut found = Vec::new();
+    let cost = scanned(&book, || {
+        while let page = book.erasures(found.last(), Some("c7"), 2).expect("readable")
+            && !page.is_empty()
+        {
+            found.extend(page);
+        }
+    });
+    assert!(cost < 10, "{cost} rows");
+    let all = book.erasures(None, None, 100).expect("readable");
+    let wanted: Vec<Erasure> = all.into_iter().filter(|one| one.subject == book.hash("c7")).collect();
+    assert_eq!((found.len(), &found), (3, &wanted));
+}
+
+/// However many events were taken back, the last one that counts is found at once, and all are exported, the oldest first.
+#[test]
+fn what_was_taken_back_does_not_stand_in_the_way() {
+    let book = book();
+    at(&book, 0, scored(event("first", "c", &["b"], -90 * MINUTE, 0.5)));
+    for number in 0..400 {
+        let id = format!("e{number:03}");
+        at(&book, 0, scored(event(&id, "c", &["b"], number - 80 * MINUTE, -0.5)));
+        at(&book, 0, Command::Retract(id));
+    }
+    at(&book, 0, scored(event("last", "c", &["b2"], -MINUTE, 0.5)));
+    let cost = scanned(&book, || at(&book, 0, Command::Retract("last".to_owned())));
+    assert!(cost < 20, "{cost} rows");
+    let Known::Present(last) = features(&book, &customer("c"), 0).last else { panic!("there is one") };
+    assert_eq!(last.score, Micros::of(0.5));
+    let mut places: Vec<(Vec<u8>, Held)> = Vec::new();
+    loop {
+        let after = places.last().map(|(place, _)| place.as_slice());
+        let page = book.held_after("c", after, 7).expect("readable");
+        if page.is_empty() {
+            break;
+        }
+        places.extend(page);
+    }
+    let ids: Vec<&str> = places.iter().map(|(_, held)| held.event.id.as_str()).collect();
+    let wanted: Vec<String> = (0..400).map(|number| format!("e{number:03}")).collect();
+    assert_eq!(ids.first(), Some(&"first"));
+    assert_eq!(ids.get(1..401), Some(wanted.iter().map(String::as_str).collect::<Vec<_>>().as_slice()));
+    assert_eq!(ids.get(401..), Some(["last"].as_slice()));
+    at(&book, 0, erase("c"));
+    assert_eq!(rows_of(&book, Table::Mentions), Vec::<Vec<u8>>::new());
+    assert!(rows_of(&book, Table::Events).iter().all(|row| owner(row) == Some(brand("b"))));
+    assert!(
+        book.changes(0, usize::MAX).expect("readable").iter().all(|change| change.customers().is_empty())
+    );
+}
+
 /// As version 4 had it: a salted hash in the place of the id, and no list of what is raised.
 fn as_version_4(book: &Book<Memory>) -> Memory {
     let mut rows = book.storage().rows.lock().expect("whole").clone();
@@ -375,14 +476,43 @@ fn as_version_4(book: &Book<Memory>) -> Memory {
         };
         rows.insert((Table::Events, [name, &[0], time, &hash].concat()), value);
     }
-    rows.retain(|(table, _), _| *table != Table::Raised);
+    rows.retain(|(table, _), _| ![Table::Raised, Table::Mentions, Table::Subjects].contains(table));
     rows.insert((Table::Meta, b"version".to_vec()), 4_u32.to_be_bytes().to_vec());
     Memory { rows: Mutex::new(rows), ..Memory::default() }
 }
 
-/// Brought up, a book of version 4 has the very rows that this version writes; a crash after any commit of it changes nothing.
+/// As version 5 had it: what was taken back lay among the others, and nothing was listed.
+fn as_version_5(book: &Book<Memory>) -> Memory {
+    let mut rows = BTreeMap::new();
+    for ((table, mut row), value) in book.storage().rows.lock().expect("whole").clone() {
+        if [Table::Mentions, Table::Subjects].contains(&table) {
+            continue;
+        }
+        if table == Table::Events {
+            let mark = row.iter().position(|byte| *byte == 0).expect("a name") + 1;
+            *row.get_mut(mark).expect("a mark") = 1;
+        }
+        rows.insert((table, row), value);
+    }
+    rows.insert((Table::Meta, b"version".to_vec()), 5_u32.to_be_bytes().to_vec());
+    Memory { rows: Mutex::new(rows), ..Memory::default() }
+}
+
 #[test]
-fn a_book_of_version_4_is_brought_up_even_if_it_crashes_on_the_way() {
+fn what_older_versions_noted_of_erasures_is_read() {
+    let noted = |events, through| Audit { events, from_brands: true, through, was_known: true };
+    for (bytes, wanted) in [
+        (encode(&(3_u64, true)), noted(3, 77)),
+        (encode(&(3_u64, true, 5_i64)), noted(3, 5)),
+        (encode(&noted(3, 5)), noted(3, 5)),
+    ] {
+        assert_eq!(Audit::decode(&bytes, 77).expect("readable"), wanted);
+    }
+}
+
+/// Brought up, a book of version 4 or 5 has the very rows that this version writes; a crash after any commit of it changes nothing.
+#[test]
+fn a_book_of_an_older_version_is_brought_up_even_if_it_crashes_on_the_way() {
     let book = book();
     for number in 0..60_i64 {
         let (id, of) = (format!("e{number}"), format!("c{}", number % 4));
@@ -393,16 +523,22 @@ fn a_book_of_version_4_is_brought_up_even_if_it_crashes_on_the_way() {
     at(&book, 0, erase("c2"));
     assert!(!book.all(Table::Raised, &everything()).expect("readable").is_empty(), "runs are raised");
     let wanted = book.storage().rows.lock().expect("whole").clone();
-    let crashes = (0..20).take_while(|commits| {
-        let old = as_version_4(&book);
-        *old.commits_left.lock().expect("whole") = Some(*commits);
-        let crashed = super::migrate::up(&old, 4, &book.salt).is_err();
-        *old.commits_left.lock().expect("whole") = None;
-        let opened = Book::open(old, Terms::default(), [0; 32]).expect("it opens");
-        assert_eq!(*opened.storage().rows.lock().expect("whole"), wanted, "after {commits} commits");
-        crashed
-    });
-    assert_eq!(crashes.count(), 5, "the version, three steps, the end");
+    type Before = fn(&Book<Memory>) -> Memory;
+    // The version, the steps of 4, what was taken back, four chunks of changes, the erasures, the end.
+    for (version, before, steps) in
+        [(4, as_version_4 as Before, 1 + 3 + 1 + 4 + 1 + 1), (5, as_version_5, 1 + 1 + 4 + 1 + 1)]
+    {
+        let crashes = (0..20).take_while(|commits| {
+            let old = before(&book);
+            *old.commits_left.lock().expect("whole") = Some(*commits);
+            let crashed = super::migrate::up(&old, version, &book.salt).is_err();
+            *old.commits_left.lock().expect("whole") = None;
+            let opened = Book::open(old, Terms::default(), [0; 32]).expect("it opens");
+            assert_eq!(*opened.storage().rows.lock().expect("whole"), wanted, "after {commits} commits");
+            crashed
+        });
+        assert_eq!(crashes.count(), steps, "{version}");
+    }
 }
 
 /// Time passes without events: what was raised is over, is said to be, and is another revision.

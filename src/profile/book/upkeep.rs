@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::event::Key;
-use super::super::rows::{Entry, Felt, Kept, decode, event_time, everything, sequence};
+use super::super::rows::{Audit, Entry, Felt, Kept, decode, erasure_time, event_time, everything, sequence};
 use super::super::signals::Case;
 use super::super::storage::{Order, Storage, StorageError, Table};
 use super::{Book, Overdue, UNSCRUBBED, weigh};
@@ -37,10 +37,13 @@ impl<S: Storage> Book<S> {
             said = said.min(sequence(&bytes).unwrap_or(0));
         }
         let far = last.saturating_sub(count);
-        let old = self
-            .changes(trimmed, most)?
-            .into_iter()
-            .take_while(|change| change.sequence <= far || now.duration_since(change.time()) > age);
+        // Each customer whom a change names is a row more.
+        let mut names = 0;
+        let old = self.changes(trimmed, most)?.into_iter().take_while(|change| {
+            let is_first = names == 0;
+            names += change.keys.len();
+            (is_first || names <= most) && (change.sequence <= far || now.duration_since(change.time()) > age)
+        });
         Ok(old.last().map_or(trimmed, |change| change.sequence).min(said))
     }
 
@@ -120,6 +123,11 @@ impl<S: Storage> Book<S> {
                 kept.state.prune(now);
                 (weigh(&kept.state) != before).then_some(Overdue::Tiles(key))
             }
+            Table::Audit => {
+                let millis = erasure_time(&row).ok_or(StorageError::Row { table })?.as_millisecond();
+                let Audit { through, was_known, .. } = Audit::decode(value, millis)?;
+                (!was_known && old(through)).then_some(Overdue::Audit(row))
+            }
             Table::Erased => old(decode(table, value)?).then_some(Overdue::Tombstone(row)),
             Table::Events => {
                 let time = event_time(&row).ok_or(StorageError::Row { table })?;
@@ -132,7 +140,8 @@ impl<S: Storage> Book<S> {
             | Table::Cursors
             | Table::Notices
             | Table::Raised
-            | Table::Audit => None,
+            | Table::Mentions
+            | Table::Subjects => None,
         })
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! | what failed | what becomes of the commit | what recovering does |
 //! | --- | --- | --- |
-//! | the write or the sync of the journal | refused | the database is opened again, and the commit is taken back if it is there: see [`Undo`] |
+//! | the write or the sync of the journal | refused | the database is opened again, and the commit is taken back if it is there: see [`Undo`]; after a sync that failed, in a new journal |
 //! | the mark, after the journal was synced | done: it is on the disk | the mark is written |
 //! | the folder is gone or another one | refused | nothing, until the folder is back |
 
@@ -21,6 +21,7 @@ mod undo;
 
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -29,12 +30,12 @@ use std::time::Duration;
 use fjall::{Guard, KeyspaceCreateOptions, Readable as _};
 use jiff::Timestamp;
 
-use super::{DiskSpace, Order, OwnWrite, Row, See, Storage, StorageError, Table, Write};
+use super::{DiskSpace, Order, Row, See, Storage, StorageError, Table, Write};
 use crate::files;
 use mark::Mark;
-use open::{COMMITS, Open, PADDING, failure};
+use open::{COMMITS, Open, PADDING, Unread, failure, find_absent};
 use place::Place;
-use undo::Undo;
+use undo::{Undo, UndoFile};
 
 /// A journal that has more is closed.
 const JOURNAL_BYTES: usize = 64_000_000;
@@ -66,7 +67,7 @@ pub struct Disk {
     /// When the newest file was written, as of when it was opened.
     newest: Option<Timestamp>,
     #[cfg(test)]
-    pub(crate) fails_at: Mutex<Option<Step>>,
+    pub(crate) fails_at: Mutex<Vec<Step>>,
 }
 
 /// What can fail. Tests make it fail.
@@ -78,6 +79,13 @@ pub(crate) enum Step {
     Sync,
     /// After it is on the disk.
     Mark,
+    /// The same, by a panic.
+    #[cfg(test)]
+    Panic,
+    /// When the rows as they were before a refused commit are read.
+    Read,
+    /// When these are kept.
+    Keep,
     /// When it is tried whether the disk takes writes.
     Probe,
     /// After the database was closed and before it is open again.
@@ -89,7 +97,6 @@ pub(crate) enum Step {
 }
 
 /// How far it was written.
-#[derive(Debug)]
 struct Written {
     mark: Mark,
     /// The last commit that was acknowledged: the mark may be one behind.
@@ -98,7 +105,26 @@ struct Written {
     /// Whether the database must be opened again.
     is_broken: bool,
     /// The commit that was refused last, if it may be in the journal.
-    refused: Option<Undo>,
+    refused: Option<Refused>,
+    /// Where it is kept how that is taken back; nothing in a store that is only looked at.
+    undo: Option<UndoFile>,
+}
+
+/// A commit that was refused and may be in the journal.
+enum Refused {
+    /// The rows as they were before it are yet to be read.
+    Unread(Unread),
+    /// They are known.
+    Read(Undo),
+}
+
+impl Refused {
+    fn undo(&self) -> Option<&Undo> {
+        match self {
+            Self::Unread(_) => None,
+            Self::Read(undo) => Some(undo),
+        }
+    }
 }
 
 /// That a snapshot is being shown, for as long as it lives.
@@ -131,9 +157,64 @@ impl Disk {
     /// If it is open elsewhere, damaged, or the system refuses.
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
         files::create_folder(folder).map_err(|cause| refused(folder, cause))?;
+        Self::open_for_work(folder)
+    }
+
+    /// Opens the store in a folder, and never makes one there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if no store is there.
+    pub fn open_existing(folder: &Path) -> Result<Self, StorageError> {
+        find_absent(folder)?;
+        Self::open_for_work(folder)
+    }
+
+    /// Opens the store in a folder to read it: neither its rows nor the rights and times of its files change. The database may
+    /// take away what it does not need any more. It takes no writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_existing`](Self::open_existing).
+    pub fn look(folder: &Path) -> Result<Self, StorageError> {
+        find_absent(folder)?;
+        let newest = newest_file(folder);
+        let times =
+            journals(folder).into_iter().map(|path| (path.metadata().and_then(|meta| meta.modified()), path));
+        let times: Vec<_> = times.collect();
+        let open = Open::to_look(folder)?;
+        for (time, path) in times {
+            // The database cuts off what it had reserved. The store's clock is judged by these times.
+            let restored = time.and_then(|time| File::options().write(true).open(&path)?.set_modified(time));
+            restored.map_err(|cause| refused(&path, cause))?;
+        }
+        let (mark, commits) = Self::marked(&open, folder)?;
+        Self::assemble(folder, open, mark, None, commits, newest)
+    }
+
+    fn open_for_work(folder: &Path) -> Result<Self, StorageError> {
         let newest = newest_file(folder);
         private::close_to_others(folder);
+        let failed = |cause| refused(&UndoFile::path(folder), cause);
+        let mut file = UndoFile::open(folder).map_err(failed)?;
+        let undo = file.kept().map_err(failed)?;
+        if undo.as_ref().is_some_and(|undo| undo.is_unsynced) {
+            open::begin_journal(folder)?;
+        }
         let open = Open::at(folder)?;
+        let (mark, _) = Self::marked(&open, folder)?;
+        if let Some(undo) = undo.filter(|undo| undo.commits > mark.commits()) {
+            open.take_back(undo, folder)?;
+        }
+        file.forget().map_err(failed)?;
+        // Before anything is acknowledged: else a power cut could take a file of the store by its name.
+        files::sync_folder_of(&folder.join(MARK)).map_err(|cause| refused(folder, cause))?;
+        let commits = open.commits(folder)?;
+        Self::assemble(folder, open, mark, Some(file), commits, newest)
+    }
+
+    /// The high-water mark, and the number of the last commit, which is not before it.
+    fn marked(open: &Open, folder: &Path) -> Result<(Mark, u64), StorageError> {
         let found = open.commits(folder)?;
         let path = folder.join(MARK);
         if found > 0 && !path.exists() {
@@ -144,24 +225,30 @@ impl Disk {
         if wanted > found {
             return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });
         }
-        let undo = Undo::kept(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
-        if let Some(undo) = undo.filter(|undo| undo.commits > wanted) {
-            open.take_back(undo, folder)?;
-        }
-        Undo::forget(folder).map_err(|cause| refused(&Undo::path(folder), cause))?;
+        Ok((mark, found))
+    }
+
+    fn assemble(
+        folder: &Path,
+        open: Open,
+        mark: Mark,
+        undo: Option<UndoFile>,
+        commits: u64,
+        newest: Option<Timestamp>,
+    ) -> Result<Self, StorageError> {
         let place = Self::place(folder)?;
-        let commits = open.commits(folder)?;
-        let written = Written { mark, commits, place, is_broken: false, refused: None };
+        let halted = undo.is_none();
+        let written = Written { mark, undo, commits, place, is_broken: false, refused: None };
         Ok(Self {
             folder: folder.to_owned(),
             open: RwLock::new(Some(open)),
             written: Mutex::new(written),
-            halted: AtomicBool::new(false),
+            halted: AtomicBool::new(halted),
             shown: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             newest,
             #[cfg(test)]
-            fails_at: Mutex::new(None),
+            fails_at: Mutex::default(),
         })
     }
 
@@ -213,8 +300,17 @@ impl Disk {
 
     #[cfg(test)]
     fn step(&self, step: Step) -> io::Result<()> {
-        let fails_at = *self.fails_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if fails_at == Some(step) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let fails_at = self.fails_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert!(step != Step::Write || !fails_at.contains(&Step::Panic), "the database panics");
+        if !fails_at.contains(&step) {
+            return Ok(());
+        }
+        let is_sync = step == Step::Sync;
+        Err(if is_sync {
+            io::Error::other("the device is broken")
+        } else {
+            io::ErrorKind::StorageFull.into()
+        })
     }
 
     #[cfg(not(test))]
@@ -236,10 +332,13 @@ impl Disk {
         commits: u64,
     ) -> Result<(), StorageError> {
         let before = open.database.snapshot();
-        let done = self
-            .step(Step::Write)
-            .map_err(|cause| refused(&self.folder, cause))
-            .and_then(|()| open.write(writes, commits, &self.folder))
+        let write = || {
+            self.step(Step::Write).map_err(|cause| refused(&self.folder, cause))?;
+            open.write(writes, commits, &self.folder)
+        };
+        // One that panics halts the store, and is taken back as any that fails.
+        let done = catch_unwind(AssertUnwindSafe(write))
+            .unwrap_or(Err(StorageError::Panicked))
             .and_then(|()| self.step(Step::Sync).map_err(|cause| refused(&self.folder, cause)))
             // Nothing is acknowledged that went into a folder that is gone.
             .and_then(|()| self.check_place(written));
@@ -247,21 +346,14 @@ impl Disk {
         written.is_broken = true;
         // One that was broken before has nothing of this commit.
         if !matches!(error, StorageError::Halted { .. }) {
-            let old = |(table, key, _): &Write<'_>| -> Result<OwnWrite, StorageError> {
-                let value =
-                    before.get(open.table(*table)?, key).map_err(|cause| failure(&self.folder, cause))?;
-                Ok((*table, key.to_vec(), value.map(|value| value.to_vec())))
-            };
-            let rows = writes.iter().map(old).collect::<Result<Vec<_>, _>>()?;
-            let undo = Undo::new(commits, rows);
+            written.refused = Some(Refused::Unread(Unread::new(before, commits, writes, &error)));
             // At once: what was not synced may be there after a restart, and the process may be killed before it recovers.
-            if self.check_place(written).is_ok()
-                && let Err(error) = undo.keep(&self.folder)
-            {
-                let path = Undo::path(&self.folder);
-                tracing::warn!(%error, path = %path.display(), "how to take back the refused commit could not be written; it is tried again");
+            if let Err(error) = self.note(Some(open), written) {
+                tracing::warn!(
+                    error = crate::telemetry::chain(&error),
+                    "how to take back the refused commit could not be written; it is tried again"
+                );
             }
-            written.refused = Some(undo);
         }
         Err(error)
     }
@@ -269,11 +361,16 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if written.refused.is_some() {
-            // Closing it would write what was refused; the process ends without.
-            std::mem::forget(self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        let mut written = self.written();
+        if written.refused.is_none() {
+            return;
         }
+        if let Err(error) = self.note(self.reading().as_ref(), &mut written) {
+            let error = crate::telemetry::chain(&error);
+            tracing::error!(error, "a refused commit may be in the profile store after the restart");
+        }
+        // Closing it would write what was refused; the process ends without.
+        std::mem::forget(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -281,10 +378,15 @@ fn refused(path: &Path, cause: io::Error) -> StorageError {
     StorageError::Io { folder: path.to_owned(), cause: Box::new(cause) }
 }
 
+/// The files beside the tables; most are journals.
+fn journals(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_file()).collect()
+}
+
 /// When the newest of a store's own files was written: its journals and its high-water mark.
 fn newest_file(folder: &Path) -> Option<Timestamp> {
-    let journals = fs::read_dir(folder.join(ROWS)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = journals.chain([folder.join(MARK)]);
+    let files = journals(folder).into_iter().chain([folder.join(MARK)]);
     let written = files.filter_map(|path| Timestamp::try_from(path.metadata().ok()?.modified().ok()?).ok());
     written.max()
 }
@@ -377,6 +479,10 @@ impl Storage for Disk {
             return Ok(());
         }
         self.check_place(&mut written)?;
+        if written.undo.is_none() {
+            // It is only looked at.
+            return Err(self.halted());
+        }
         if written.is_broken {
             self.reopen(&mut written)?;
             self.closing.store(false, Ordering::SeqCst);

@@ -1,15 +1,20 @@
 //! The database and its tables: what is written in one commit, and its number.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::thread;
 
-use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{
+    AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot,
+};
 
-use super::super::{StorageError, Table, Write, borrowed};
+use super::super::{OwnWrite, StorageError, Table, Write, borrowed};
 use super::undo::Undo;
-use super::{GLANCE, MARK, ROWS};
+use super::{GLANCE, MARK, ROWS, place, refused};
 use crate::descriptors::Shares;
+use crate::files;
 
 /// Memory for what was read.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -32,14 +37,7 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn at(folder: &Path) -> Result<Self, StorageError> {
         let failed = |cause: fjall::Error| failure(folder, cause);
-        let rows = folder.join(ROWS);
-        find_missing(folder, &rows)?;
-        let database = Database::builder(&rows)
-            .cache_size(CACHE_BYTES)
-            .worker_threads(1)
-            .max_cached_files(Some(Shares::now().store_files))
-            .open()
-            .map_err(failed)?;
+        let database = database(folder, 1)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let table = |table: Table| database.keyspace(table.name(), options).map_err(failed);
         let tables = Table::ALL.into_iter().map(|kind| Ok((kind, table(kind)?)));
@@ -49,6 +47,19 @@ impl Open {
             let padding = database.keyspace(PADDING, KeyspaceCreateOptions::default).map_err(failed)?;
             database.delete_keyspace(padding).map_err(failed)?;
         }
+        Ok(Self { database, tables })
+    }
+
+    /// Opens it to read: nothing is written out or compacted, and no table is made.
+    pub(super) fn to_look(folder: &Path) -> Result<Self, StorageError> {
+        let database = database(folder, 0)?;
+        let is_there = |table: &Table| database.keyspace_exists(table.name());
+        let table = |kind: Table| {
+            let table = database.keyspace(kind.name(), KeyspaceCreateOptions::default);
+            Ok((kind, table.map_err(|cause| failure(folder, cause))?))
+        };
+        let tables =
+            Table::ALL.into_iter().filter(is_there).map(table).collect::<Result<_, StorageError>>()?;
         Ok(Self { database, tables })
     }
 
@@ -109,6 +120,82 @@ impl Open {
         }
         Ok(())
     }
+}
+
+fn database(folder: &Path, workers: usize) -> Result<Database, StorageError> {
+    let rows = folder.join(ROWS);
+    find_missing(folder, &rows)?;
+    Database::builder(&rows)
+        .cache_size(CACHE_BYTES)
+        .worker_threads_unchecked(workers)
+        .max_cached_files(Some(Shares::now().store_files))
+        .open()
+        .map_err(|cause| failure(folder, cause))
+}
+
+/// Has the next commits go to a journal of their own; nobody has the store open.
+///
+/// After a sync that failed, the system may hold for written what never reached the disk. Reading the journal shows it, but
+/// after a power cut the database ends where it is missing, and so would lack all that came behind it.
+pub(super) fn begin_journal(folder: &Path) -> Result<(), StorageError> {
+    let rows = folder.join(ROWS);
+    let failed = |cause: io::Error| refused(&rows, cause);
+    let lock = File::open(rows.join("lock")).map_err(failed)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StorageError::Locked { folder: folder.to_owned() },
+        TryLockError::Error(cause) => failed(cause),
+    })?;
+    let (number, path) = place::journal(&rows).map_err(failed)?;
+    if path.metadata().map_err(failed)?.len() == 0 {
+        return Ok(());
+    }
+    let path = rows.join(format!("{}.jnl", number + 1));
+    let begun =
+        files::create(&path).and_then(|file| file.sync_all()).and_then(|()| files::sync_folder_of(&path));
+    begun.map_err(failed)
+}
+
+/// Refuses a folder without a store, or with a part of one: opening it would make one.
+pub(super) fn find_absent(folder: &Path) -> Result<(), StorageError> {
+    let needed = [folder.join(ROWS).join("version"), folder.join(MARK)];
+    let (there, missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|path| path.exists());
+    match missing.into_iter().next() {
+        None => Ok(()),
+        Some(_) if there.is_empty() => Err(StorageError::Absent { folder: folder.to_owned() }),
+        Some(path) => Err(StorageError::Missing { path }),
+    }
+}
+
+/// The rows of a commit that was refused, and the moment before it.
+pub(super) struct Unread {
+    commits: u64,
+    is_unsynced: bool,
+    rows: Vec<(Table, Vec<u8>)>,
+    before: Snapshot,
+}
+
+impl Unread {
+    pub(super) fn new(before: Snapshot, commits: u64, writes: &[Write<'_>], error: &StorageError) -> Self {
+        let rows = writes.iter().map(|(table, row, _)| (*table, row.to_vec())).collect();
+        Self { commits, is_unsynced: is_unsynced(error), rows, before }
+    }
+
+    /// Reads the rows as they were.
+    pub(super) fn read(&self, open: &Open, folder: &Path) -> Result<Undo, StorageError> {
+        let old = |(table, row): &(Table, Vec<u8>)| -> Result<OwnWrite, StorageError> {
+            let value = self.before.get(open.table(*table)?, row).map_err(|cause| failure(folder, cause))?;
+            Ok((*table, row.clone(), value.map(|value| value.to_vec())))
+        };
+        let rows = self.rows.iter().map(old).collect::<Result<_, _>>()?;
+        Ok(Undo::new(self.commits, self.is_unsynced, rows))
+    }
+}
+
+/// Whether bytes that the system took may not have reached the disk. A full disk refuses to take them.
+fn is_unsynced(error: &StorageError) -> bool {
+    let StorageError::Io { cause, .. } = error else { return false };
+    let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    !matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// Which file is missing of a store that is there, where the system would only say that some file is.

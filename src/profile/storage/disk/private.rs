@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use super::recovery::PROBE;
+use super::undo::UNDO;
 use super::{MARK, ROWS};
 use crate::files;
 
-/// How the names of what lies in the folder of a store begin.
-const OWN: [&str; 6] = [ROWS, MARK, "restoring", "webhook-dead-letters", "refused", "probe"];
+/// What a store has in its folder. Somebody else's files may lie beside it.
+const OWN: [&str; 7] =
+    [ROWS, MARK, UNDO, PROBE, "restoring", "webhook-dead-letters.jsonl", "webhook-dead-letters.jsonl.lock"];
 
 /// Takes the rights of others from a store that an older version made, or somebody loosened. The store opens also where
 /// only another user could do that, as with a volume that belongs to root: then the log says so.
@@ -32,7 +35,7 @@ fn tighten(folder: &Path) -> std::io::Result<usize> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let is_own = OWN.iter().any(|own| name.as_encoded_bytes().starts_with(own.as_bytes()));
+        let is_own = OWN.iter().any(|own| name == *own);
         tightened += if is_own { files::tighten(&entry.path())? } else { 0 };
         shared |= !is_own && name != "lost+found";
     }

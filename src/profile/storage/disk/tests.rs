@@ -1,8 +1,11 @@
 #![allow(clippy::indexing_slicing, reason = "an index that is wrong fails the test")]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use fjall::AbstractTree as _;
 
 use super::*;
 
@@ -22,12 +25,28 @@ fn values(values: [&[u8]; 3]) -> Vec<Option<Vec<u8>>> {
     values.map(|value| (!value.is_empty()).then(|| value.to_vec())).to_vec()
 }
 
-fn fail(disk: &Disk, step: Option<Step>) {
-    *disk.fails_at.lock().expect("whole") = step;
+fn fail(disk: &Disk, steps: impl IntoIterator<Item = Step>) {
+    *disk.fails_at.lock().expect("whole") = steps.into_iter().collect();
+}
+
+/// Waits until the database writes nothing in the background.
+fn quiet(disk: &Disk) {
+    let open = disk.reading();
+    let Some(open) = open.as_ref() else { return };
+    let waits = || open.tables.values().any(|table| table.tree.sealed_memtable_count() > 0);
+    while open.database.outstanding_flushes() > 0 || waits() {
+        std::thread::sleep(GLANCE);
+    }
 }
 
 /// The files as a process that is killed now leaves them.
-fn killed(folder: &Path) -> tempfile::TempDir {
+fn killed(disk: &Disk, folder: &Path) -> tempfile::TempDir {
+    quiet(disk);
+    left(folder)
+}
+
+/// The files of a store that nobody has open, or that writes nothing now.
+fn left(folder: &Path) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         fs::create_dir_all(to).expect("a folder");
         for entry in fs::read_dir(from).expect("readable") {
@@ -36,7 +55,11 @@ fn killed(folder: &Path) -> tempfile::TempDir {
             if path.is_dir() {
                 copy(&path, &to);
             } else {
-                fs::copy(&path, &to).expect("copied");
+                match fs::copy(&path, &to) {
+                    // A journal goes once its rows are in the tables.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
+                    copied => drop(copied.expect("copied")),
+                }
             }
         }
     }
@@ -50,31 +73,31 @@ fn killed(folder: &Path) -> tempfile::TempDir {
 #[test]
 fn every_step_that_fails_heals() {
     let (before, after) = (values([b"1", b"1", b""]), values([b"2", b"1", b"2"]));
-    for first in [Step::Write, Step::Sync, Step::Mark] {
+    for first in [Step::Write, Step::Sync, Step::Mark, Step::Panic] {
         for second in [Step::Probe, Step::Reopen, Step::TakeBack, Step::Forget, Step::Mark] {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let disk = Disk::open(folder.path()).expect("it opens");
             commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
-            fail(&disk, Some(first));
+            fail(&disk, [first]);
             let done = commit(&disk, &[(b"a", b"2"), (b"c", b"2")]);
             // Once it is on the disk it is acknowledged.
             assert_eq!(done.is_ok(), first == Step::Mark);
             let wanted = if done.is_ok() { &after } else { &before };
             assert!(disk.is_halted());
             assert!(matches!(commit(&disk, &[(b"b", b"9")]), Err(StorageError::Halted { .. })));
-            fail(&disk, Some(second));
+            fail(&disk, [second]);
             let healed = disk.recover().is_ok();
             // A mark needs no more than to be written.
             let is_visited = second == Step::Mark || first != Step::Mark;
             assert_eq!(healed, !is_visited, "{first:?} {second:?}");
-            let killed = killed(folder.path());
+            let killed = killed(&disk, folder.path());
             let again = Disk::open(killed.path()).expect("it opens");
             assert_eq!(&rows(&again), wanted, "killed: {first:?} {second:?}");
             commit(&again, &[(b"b", b"3")]).expect("it takes writes");
             drop(again);
             let again = Disk::open(killed.path()).expect("it opens");
             assert_eq!(rows(&again)[1], Some(b"3".to_vec()), "what came after is not taken back");
-            fail(&disk, None);
+            fail(&disk, []);
             disk.recover().expect("it heals");
             assert!(!disk.is_halted());
             assert_eq!(&rows(&disk), wanted, "{first:?} {second:?}");
@@ -95,9 +118,9 @@ fn a_snapshot_ends_when_the_store_is_mended() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let disk = Disk::open(folder.path()).expect("it opens");
     commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
-    fail(&disk, Some(Step::Write));
+    fail(&disk, [Step::Write]);
     commit(&disk, &[(b"a", b"2")]).expect_err("it fails");
-    fail(&disk, None);
+    fail(&disk, []);
     let mut tried = false;
     let shown = disk.snapshot(&mut |_, _, _| {
         if !std::mem::replace(&mut tried, true) {
@@ -192,9 +215,142 @@ fn a_store_that_fails_while_it_is_cleared_heals_as_soon_as_it_can() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let disk = Disk::open(folder.path()).expect("it opens");
     let book = Book::open(disk, Terms::default(), [7; 32]).expect("a new book");
-    fail(book.storage(), Some(Step::Write));
+    fail(book.storage(), [Step::Write]);
     let keeper = Keeper::start(book, system_clock(), Upkeep::default(), Arc::default()).expect("threads");
     assert!(within(30, || !keeper.accepts_writes()), "the clock is written soon after the start");
-    fail(keeper.book().storage(), None);
+    fail(keeper.book().storage(), []);
     assert!(within(30, || keeper.accepts_writes()));
+}
+
+/// A second fault keeps from the disk how the refused commit is taken back. It is tried again at each attempt to recover, and when the
+/// store is closed; nothing goes on before.
+#[test]
+fn what_must_be_taken_back_is_never_given_up() {
+    for second in [Step::Read, Step::Keep] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path()).expect("it opens");
+        commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
+        fail(&disk, [Step::Sync, second]);
+        commit(&disk, &[(b"a", b"2"), (b"c", b"2")]).expect_err("it fails");
+        for _ in 0..2 {
+            disk.recover().expect_err("the second fault lasts");
+            assert!(disk.is_halted(), "{second:?}");
+        }
+        // The second fault is over; the disk is as full as it was, and the server is restarted.
+        fail(&disk, [Step::Sync, Step::Probe]);
+        quiet(&disk);
+        drop(disk);
+        let left = left(folder.path());
+        let again = Disk::open(left.path()).expect("it opens");
+        assert_eq!(rows(&again), values([b"1", b"1", b""]), "{second:?}");
+        assert_eq!(again.commits(), 1);
+    }
+    for second in [Step::Read, Step::Keep] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let disk = Disk::open(folder.path()).expect("it opens");
+        commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
+        fail(&disk, [Step::Sync, second]);
+        commit(&disk, &[(b"a", b"2"), (b"c", b"2")]).expect_err("it fails");
+        fail(&disk, []);
+        disk.recover().expect("both faults are over");
+        assert_eq!((rows(&disk), disk.commits()), (values([b"1", b"1", b""]), 1), "{second:?}");
+    }
+}
+
+/// The file system is full to the last byte: what takes back a refused commit has its room already.
+#[test]
+fn what_takes_back_a_commit_needs_no_room() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    let blocks = || fs::metadata(folder.path().join("refused")).expect("it is there").blocks();
+    // Rows of random bytes, as values that cannot be compressed.
+    let mut value = vec![0; 1 << 20];
+    getrandom::fill(&mut value).expect("random");
+    commit(&disk, &[(b"a", &value)]).expect("written");
+    let before = blocks();
+    assert!(before * 512 >= 4 << 20, "{before}");
+    fail(&disk, [Step::Sync, Step::Probe]);
+    commit(&disk, &[(b"a", b"2")]).expect_err("it fails");
+    assert_eq!(blocks(), before);
+    let left = killed(&disk, folder.path());
+    let again = Disk::open(left.path()).expect("it opens");
+    assert_eq!(rows(&again)[0].as_ref(), Some(&value));
+}
+
+fn journals(folder: &Path) -> Vec<PathBuf> {
+    let files = super::journals(folder).into_iter();
+    files.filter(|path| path.extension().is_some_and(|kind| kind == "jnl")).collect()
+}
+
+/// Where a sync failed, the journal may lack on the disk what reading it shows. What is acknowledged later lies in another.
+#[test]
+fn nothing_is_written_behind_what_was_not_synced() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    commit(&disk, &[(b"a", b"1"), (b"b", b"1")]).expect("written");
+    let first = journals(folder.path());
+    // Of a full disk nothing is lost, and a new journal would need room.
+    fail(&disk, [Step::Write]);
+    commit(&disk, &[(b"a", b"2")]).expect_err("it fails");
+    fail(&disk, []);
+    disk.recover().expect("it heals");
+    assert_eq!(journals(folder.path()), first);
+    fail(&disk, [Step::Sync]);
+    commit(&disk, &[(b"a", b"2"), (b"c", b"2")]).expect_err("it fails");
+    let killed_early = killed(&disk, folder.path());
+    let length = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+    fail(&disk, []);
+    disk.recover().expect("it heals");
+    let old = length(&first[0]);
+    for number in [b"3", b"4"] {
+        commit(&disk, &[(b"b", number)]).expect("written");
+    }
+    assert!([0, old].contains(&length(&first[0])), "it was written on");
+    assert_eq!(rows(&disk), values([b"1", b"4", b""]));
+    // The old one is cut off where the sync failed, as after a power cut; and once more, after it was killed before it recovered.
+    for left in [killed(&disk, folder.path()), killed_early] {
+        let again = Disk::open(left.path()).expect("it opens");
+        commit(&again, &[(b"b", b"5")]).expect("written");
+        drop(again);
+        let newest = journals(left.path()).into_iter().max().expect("one");
+        assert_ne!(newest.file_name(), first[0].file_name());
+        let again = Disk::open(left.path()).expect("it opens");
+        assert_eq!(rows(&again), values([b"1", b"5", b""]));
+    }
+}
+
+/// A power cut takes files whose names are not on the disk, however often the files themselves were synced.
+#[test]
+fn the_names_of_a_new_store_are_synced_before_it_takes_anything() {
+    let outer = tempfile::tempdir().expect("a temporary folder");
+    let folder = outer.path().join("a/store");
+    drop(Disk::open(&folder).expect("it opens"));
+    let synced = crate::files::tests::SYNCED.with_borrow(Clone::clone);
+    for named in [outer.path().to_owned(), outer.path().join("a"), folder] {
+        assert!(synced.contains(&named), "{}: {synced:?}", named.display());
+    }
+}
+
+/// A store may lie beside somebody else's files, whatever these are called.
+#[test]
+fn files_beside_a_store_keep_their_rights_and_their_bytes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let others =
+        ["rows-of-seats", "probe", "refused-claims", "restoring.md", "high-water-marks.csv", "rows2"];
+    for name in others {
+        let path = folder.path().join(name);
+        fs::write(&path, name).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("its owner's");
+    }
+    let disk = Disk::open(folder.path()).expect("it opens");
+    fail(&disk, [Step::Write]);
+    commit(&disk, &[(b"a", b"1")]).expect_err("it fails");
+    fail(&disk, []);
+    disk.recover().expect("it heals");
+    for name in others {
+        let path = folder.path().join(name);
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((fs::read_to_string(&path).expect("readable").as_str(), mode), (name, 0o644));
+    }
 }
