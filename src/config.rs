@@ -121,6 +121,17 @@ impl Config {
             faults
                 .push(format!("{message}: {message_bytes} leaves no room for a text of {text_bytes} bytes"));
         }
+        let (requests, of_peer) = ("server.max_request_bytes", "server.max_peer_request_bytes");
+        if faults.is_empty() {
+            // One call with the largest message must have room.
+            let least = values.get::<u64>(message) + values.get::<u64>("server.max_answer_bytes");
+            let too_small = [(of_peer, least), (requests, values.get::<u64>(of_peer))];
+            let too_small = too_small.into_iter().filter(|(name, least)| values.get::<u64>(name) < *least);
+            faults.extend(too_small.map(|(name, least)| {
+                let given = values.get::<u64>(name);
+                format!("{name}: {given} is less than {least}, which a largest message and answer, or one peer, may hold")
+            }));
+        }
         let sound = faults.is_empty();
         for (clear, raise) in
             [("signal.share_clear", "signal.share_raise"), ("signal.mood_clear", "signal.mood_raise")]
@@ -185,6 +196,8 @@ impl Config {
                 max_conversation_messages: values.get("server.max_conversation_messages"),
                 max_message_bytes: values.get(message),
                 max_answer_bytes: values.get("server.max_answer_bytes"),
+                max_request_bytes: values.get(requests),
+                max_peer_request_bytes: values.get(of_peer),
                 max_header_bytes: values.get("server.max_header_bytes"),
                 max_calls: values.get("server.max_calls"),
                 max_peer_calls: values.get("server.max_peer_calls"),

@@ -267,6 +267,20 @@ pub(super) const KEYS: &[Key] = &[
         "Most bytes in one answer; clients take 4 MiB unless told otherwise",
     ),
     key(
+        "server.max_request_bytes",
+        ("max-request-bytes", "AROM_MAX_REQUEST_BYTES"),
+        count(65_536, 1 << 40, "BYTES"),
+        "268435456",
+        "Most bytes that requests and answers hold at once, with 16 KiB for each call; beyond that callers are told to retry",
+    ),
+    key(
+        "server.max_peer_request_bytes",
+        ("max-peer-request-bytes", "AROM_MAX_PEER_REQUEST_BYTES"),
+        count(65_536, 1 << 40, "BYTES"),
+        "67108864",
+        "Most of these bytes of one IP address; behind a proxy set it to max_request_bytes",
+    ),
+    key(
         "server.max_header_bytes",
         ("max-header-bytes", "AROM_MAX_HEADER_BYTES"),
         count(1024, 1 << 20, "BYTES"),

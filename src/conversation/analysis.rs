@@ -106,7 +106,7 @@ pub async fn analyze(
     roles: &[Role],
     mut done: impl FnMut(),
 ) -> Result<Analysis, ScoreError> {
-    let heard = hear(scorer, messages, roles, &mut done).await?;
+    let heard = hear(&scorer.caller(), messages, roles, &mut done).await?;
     Ok(Analysis::of(messages, roles, heard))
 }
 
@@ -116,14 +116,13 @@ pub async fn analyze(
 ///
 /// As [`Caller::score`], for the first message that could not be scored.
 pub async fn hear(
-    scorer: &Scorer,
+    caller: &Caller,
     messages: &[Message],
     roles: &[Role],
     mut done: impl FnMut(),
 ) -> Result<Vec<Heard>, ScoreError> {
-    let caller = scorer.caller();
     let asked = Asking { context: Context::default(), rest: messages.iter().zip(roles) };
-    let heard = stream::iter(asked).map(|asked| asked.hear(&caller)).buffered(AT_ONCE).inspect(|_| done());
+    let heard = stream::iter(asked).map(|asked| asked.hear(caller)).buffered(AT_ONCE).inspect(|_| done());
     heard.try_collect().await
 }
 

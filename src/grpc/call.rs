@@ -7,19 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use tokio::sync::watch;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span};
 
+use super::budget::Charge;
 use super::shares::{Kind, Shares, UsedUp};
 use super::status::{CANCELLED, Failure, OK, is_server_fault, name, number};
 use super::{ServerConfig, Shared};
-use crate::scoring::{Refused, RetryLine, chance};
+use crate::scoring::{Client, Refused, RetryLine, chance};
 use crate::telemetry;
-
-/// How long a connection may linger after the last call was answered, for the answer to reach its caller.
-const LINGER: Duration = Duration::from_secs(2);
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -122,15 +121,6 @@ impl InFlight {
     pub(super) fn count(&self) -> usize {
         *self.count.borrow()
     }
-
-    /// Completes when there has been no call for [`LINGER`]. A peer that holds its connection open without asking
-    /// anything would otherwise hold up the end.
-    pub(super) async fn idle(&self) {
-        let mut calls = self.count.subscribe();
-        while calls.wait_for(|calls| *calls == 0).await.is_ok()
-            && tokio::time::timeout(LINGER, calls.wait_for(|calls| *calls > 0)).await.is_ok()
-        {}
-    }
 }
 
 /// A call that was admitted. Counted until it is dropped; one that is dropped before its end was cancelled.
@@ -147,14 +137,21 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Admits a call of one answer, unless too many are being answered.
-    pub(super) fn enter<T>(
+    /// Admits a call of one request and answer, unless too many are being answered or its message is too large for now.
+    pub(super) fn enter<T: Message>(
         shared: &Arc<Shared>,
         service: &'static str,
         method: &'static str,
         request: &Request<T>,
     ) -> Result<Self, Status> {
-        Self::of(Kind::Short, shared, service, method, request)
+        let mut call = Self::of(Kind::Short, shared, service, method, request)?;
+        let charge = request.extensions().get::<Arc<Charge>>();
+        if let Some(Err(used_up)) = charge.map(|charge| charge.inflated(|| request.get_ref().encoded_len())) {
+            let refused = Status::from(shared.refused(used_up));
+            call.end(name(&refused));
+            return Err(refused);
+        }
+        Ok(call)
     }
 
     /// Admits a stream, unless too many are open.
@@ -185,12 +182,9 @@ impl Call {
         let admitted = shared.in_flight.admit(peer, kind);
         if let Err(used_up) = admitted {
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let retry_after = shared.in_flight.retry_after(patience);
-            shared.metrics.told_to_retry(retry_after);
-            let refused = Status::from(Failure::TooManyCalls { used_up, retry_after });
+            let refused = Status::from(shared.refused_for(used_up, patience));
             end_span(&span, name(&refused));
             shared.metrics.request_done(method, name(&refused), Duration::ZERO);
-            shared.metrics.call_refused(used_up.name());
             return Err(refused);
         }
         shared.in_flight.moved();
@@ -229,6 +223,11 @@ impl Call {
         }
     }
 
+    /// The client of the call, as the queue of texts knows it.
+    pub(super) fn client(&self) -> Client {
+        Client { address: self.peer, deadline: self.deadline }
+    }
+
     /// Says how the call ended.
     pub(super) fn end(&mut self, status: &'static str) {
         self.status = status;
@@ -247,6 +246,20 @@ impl Call {
         {
             metadata.insert(TRACEPARENT, value);
         }
+    }
+}
+
+impl Shared {
+    /// The refusal of a caller who found something used up, which is counted.
+    pub(super) fn refused(&self, used_up: UsedUp) -> Failure {
+        self.refused_for(used_up, None)
+    }
+
+    fn refused_for(&self, used_up: UsedUp, patience: Option<Duration>) -> Failure {
+        let retry_after = self.in_flight.retry_after(patience);
+        self.metrics.told_to_retry(retry_after);
+        self.metrics.call_refused(used_up.name());
+        Failure::TooManyCalls { used_up, retry_after }
     }
 }
 
@@ -284,10 +297,8 @@ pub(super) async fn within<T>(
     }
 }
 
-/// When the caller stops waiting, from the header `grpc-timeout`: up to eight digits and a unit.
+/// When the caller stops waiting, from the header `grpc-timeout`: up to eight digits and a unit. Nothing else ends a late call.
 fn deadline(metadata: &MetadataMap) -> Option<Instant> {
-    // tonic ends a late call itself, but as CANCELLED and without details; this answers just before it.
-    const HEAD_START: Duration = Duration::from_millis(2);
     let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok()?;
@@ -300,5 +311,5 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     };
-    Instant::now().checked_add(timeout.saturating_sub(HEAD_START))
+    Instant::now().checked_add(timeout)
 }

@@ -21,6 +21,7 @@ use super::v1::{
     StreamConversationResponse,
 };
 use crate::conversation::{Analysis, Body, Disguise, Heard, Live, Message, Roles, Sender, Trajectory, hear};
+use crate::scoring::Client;
 use convert::{Asked, Limits};
 
 const SERVICE: &str = "arom.v1.ConversationService";
@@ -39,6 +40,7 @@ impl Conversations {
     async fn analyze(
         &self,
         request: AnalyzeConversationRequest,
+        client: Client,
         done: impl Fn(&'static str),
     ) -> Result<AnalyzeConversationResponse, Failure> {
         let scorer = self.shared.scorer()?;
@@ -50,15 +52,19 @@ impl Conversations {
             let bytes = asked.answer_bytes(&roles, most);
             Ok((asked, roles, bytes))
         };
-        let (asked, roles, bytes) = self.shared.heavy.run(read).await??;
+        let place = self.shared.place(&self.shared.heavy)?;
+        let (asked, roles, bytes) = place.run(read).await??;
+        drop(place);
         let instead = "ask without include_texts, send fewer messages at once, or use StreamConversation";
         fits("messages", bytes, &self.shared.config, instead)?;
-        let heard = hear(&scorer, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
+        let caller = scorer.caller_for(client);
+        let heard = hear(&caller, &asked.messages, &roles.of, || done(OK)).await.map_err(Failure::Score)?;
         let fingerprint = scorer.fingerprint().to_owned();
         let answer = move || {
             let analysis = Analysis::of(&asked.messages, &roles.of, heard);
             asked.answer(&roles, &analysis, &fingerprint)
         };
+        // No place: what is nearly done is not refused.
         self.shared.heavy.run(answer).await
     }
 }
@@ -70,8 +76,8 @@ impl ConversationService for Conversations {
         request: Request<AnalyzeConversationRequest>,
     ) -> Result<Response<AnalyzeConversationResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "AnalyzeConversation", &request)?;
-        let item = call.items();
-        call.answer(self.analyze(request.into_inner(), item)).await
+        let (item, client) = (call.items(), call.client());
+        call.answer(self.analyze(request.into_inner(), client, item)).await
     }
 
     type StreamConversationStream =

@@ -1,6 +1,7 @@
 //! What a request meets before its method: who may ask from a browser, the content type, and whether there is such a method.
 
 mod checks;
+mod metered;
 mod methods;
 mod origins;
 mod patience;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use hyper::header::{HeaderName, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as TowerService;
 use tonic::service::Routes;
@@ -21,9 +23,11 @@ use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::Layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
-use super::status;
+use super::budget::Budget;
+use super::{Shared, status};
 use crate::net::{Ends, Received};
 use checks::Refusal;
+use metered::Metered;
 use methods::Methods;
 pub(super) use methods::Missing;
 pub use origins::{Origins, OriginsError};
@@ -44,6 +48,12 @@ const EXPOSED: [HeaderName; 5] = [
     HeaderName::from_static("traceparent"),
 ];
 
+/// What calls of the health service may hold. It is apart from what other calls hold, so that health is answered whatever these do.
+const PROBE_BYTES: usize = 256 << 20;
+
+/// The path of the health service.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// The services of the gRPC port.
@@ -56,8 +66,12 @@ pub(super) struct Front {
 }
 
 /// Services for clients of gRPC and, if there are origins, for pages of these by gRPC-Web.
-pub(super) fn service(routes: Routes, origins: Origins) -> Front {
-    let native = Known { routes: routes.prepare(), methods: Arc::new(Methods::all()) };
+pub(super) fn service(routes: Routes, origins: Origins, shared: Arc<Shared>) -> Front {
+    let config = &shared.config;
+    let budget = Budget::new(config.max_request_bytes, config.max_peer_request_bytes);
+    let probes = Budget::new(PROBE_BYTES, PROBE_BYTES / 4);
+    let methods = Arc::new(Methods::all());
+    let native = Known { routes: routes.prepare(), methods, shared, budget, probes };
     let web = (!origins.is_empty()).then(|| {
         let allowed = origins.clone();
         let cors = CorsLayer::new()
@@ -113,6 +127,9 @@ fn refusal_response(refusal: &Refusal) -> Response<Body> {
 struct Known {
     routes: Routes,
     methods: Arc<Methods>,
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    probes: Arc<Budget>,
 }
 
 impl TowerService<Request<Body>> for Known {
@@ -129,18 +146,34 @@ impl TowerService<Request<Body>> for Known {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let client_streams = match self.methods.find(request.uri().path()) {
-            Ok(method) => method.client_streams,
+        let methods::Method { client_streams, server_streams } = match self.methods.find(request.uri().path())
+        {
+            Ok(method) => method,
             Err(missing) => {
                 let response = status::not_here(missing).into_http();
                 return Box::pin(std::future::ready(Ok(response)));
             }
         };
-        let request = if client_streams {
-            request
-        } else {
-            request.map(|body| Body::new(InTime::new(body, MESSAGE_TIMEOUT)))
+        let peer = request.extensions().get::<TcpConnectInfo>().and_then(|info| info.remote_addr);
+        let budget = if request.uri().path().starts_with(HEALTH) { &self.probes } else { &self.budget };
+        let charge = match budget.enter(peer.map(|peer| peer.ip())) {
+            Ok(charge) => charge,
+            Err(used_up) => {
+                let refused = Status::from(self.shared.refused(used_up));
+                return Box::pin(std::future::ready(Ok(refused.into_http())));
+            }
         };
-        Box::pin(self.routes.call(request))
+        let (shared, of_body) = (Arc::clone(&self.shared), Arc::clone(&charge));
+        let mut request =
+            request.map(|body| Body::new(Metered::new(body, Arc::clone(&shared), of_body, client_streams)));
+        request.extensions_mut().insert(Arc::clone(&charge));
+        if !client_streams {
+            request = request.map(|body| Body::new(InTime::new(body, MESSAGE_TIMEOUT)));
+        }
+        let answered = self.routes.call(request);
+        Box::pin(async move {
+            let response = answered.await?;
+            Ok(metered::answer(response, &shared, charge, server_streams).await)
+        })
     }
 }

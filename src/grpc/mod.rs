@@ -1,6 +1,7 @@
 //! The server: services, health, reflection, metrics, and the order in which it starts, changes its model and stops.
 
 mod answer_size;
+mod budget;
 mod call;
 pub(crate) mod codec;
 mod conversation;
@@ -16,6 +17,7 @@ mod page_token;
 mod phase;
 mod profile;
 mod recording;
+mod reflection;
 pub(crate) mod sealed;
 mod sentiment;
 mod shares;
@@ -33,7 +35,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
-use tonic::service::Routes;
 
 use crate::descriptors::Shares;
 use crate::http::{self, StoreNote};
@@ -52,7 +53,7 @@ use heavy::Heavy;
 pub(crate) use json::{from_json, to_json};
 use offload::Offload;
 use phase::Phase;
-use profile::{Profiles, Watched};
+use profile::{Backups, Profiles, Watched};
 pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
 use status::Failure;
@@ -91,6 +92,10 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     /// Most bytes in one answer.
     pub max_answer_bytes: usize,
+    /// Most bytes that requests and answers hold at once.
+    pub max_request_bytes: usize,
+    /// Most bytes that requests and answers of one peer hold at once.
+    pub max_peer_request_bytes: usize,
     /// Most bytes in the headers of one call.
     pub max_header_bytes: u32,
     /// Most calls that are answered at once.
@@ -149,6 +154,8 @@ impl Default for ServerConfig {
             max_conversation_messages: 5000,
             max_message_bytes: 4 << 20,
             max_answer_bytes: 7 << 19,
+            max_request_bytes: 256 << 20,
+            max_peer_request_bytes: 64 << 20,
             max_header_bytes: 16_384,
             max_calls: 4096,
             max_peer_calls: 3072,
@@ -247,7 +254,14 @@ struct Shared {
     /// What is kept of customers and brands, if anything is.
     profiles: Option<Arc<Keeper<Disk>>>,
     in_flight: InFlight,
+    /// What is made of conversations.
     heavy: Heavy,
+    /// Short reads of the profile store.
+    reads: Heavy,
+    /// Long reads of the profile store.
+    scans: Heavy,
+    /// Backups that may be read at once.
+    backups: Backups,
     /// Where the server is reached, for traces.
     address: ServerAddress,
     phase: watch::Receiver<Phase>,
@@ -345,7 +359,10 @@ where
         scorer: ArcSwapOption::empty(),
         profiles,
         in_flight: InFlight::new(config),
-        heavy: Heavy::default(),
+        heavy: Heavy::conversations(),
+        reads: Heavy::reads(),
+        scans: Heavy::scans(),
+        backups: Backups::default(),
         address: ServerAddress::of(listeners.grpc.address().unwrap_or(config.listen)),
         phase: phases.clone(),
         config: config.clone(),
@@ -362,13 +379,13 @@ where
     let texts = Offload::new(guarded(&shared, texts), calls.clone());
     let conversations = Offload::new(guarded(&shared, conversations), calls.clone());
     let profiles = Offload::new(guarded(&shared, watched), calls.clone());
-    let routes = reflection(&calls).add_service(health_service);
+    let routes = reflection::routes(&shared, calls.as_ref()).add_service(health_service);
     let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
     let drain = Drain::default();
     let shares = Shares::now();
     let most = config.max_connections.min(shares.grpc);
     let settings = transport(config, "grpc", protocol(&config.web_origins), most);
-    let service = front::service(routes, config.web_origins.clone());
+    let service = front::service(routes, config.web_origins.clone(), Arc::clone(&shared));
     let http_address = listeners.http.as_ref().and_then(|http| http.local_addr().ok());
     let (ready, warm) = oneshot::channel::<()>();
     let (open, opened) = oneshot::channel::<()>();
@@ -462,20 +479,9 @@ where
         phase::draining(phases.clone()).await;
         tokio::time::sleep(config.shutdown_grace).await;
     };
-    let quiet = async {
-        phase::draining(phases.clone()).await;
-        shared.in_flight.idle().await;
-    };
-    // Answered is done: connections that are still open then are closed.
-    let answering = async {
-        tokio::select! {
-            served = serving => served,
-            () = quiet => Ok(()),
-        }
-    };
     let serving = async {
         let outcome = tokio::select! {
-            outcome = async { tokio::try_join!(answering, ending) } => outcome.map(|_| ()),
+            outcome = async { tokio::try_join!(serving, ending) } => outcome.map(|_| ()),
             () = limit => Err(ServeError::GraceExceeded(config.shutdown_grace)),
         };
         drain.cut();
@@ -532,17 +538,6 @@ fn protocol(origins: &Origins) -> Protocol {
         Origins::None => Protocol::Http2,
         Origins::Of(_) | Origins::Any => Protocol::Both,
     }
-}
-
-fn reflection(calls: &Option<Handle>) -> Routes {
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(v1::DESCRIPTOR_SET)
-    };
-    let built = "the descriptor sets are constants of this build";
-    let latest = Offload::new(reflection().build_v1().expect(built), calls.clone());
-    let alpha = Offload::new(reflection().build_v1alpha().expect(built), calls.clone());
-    Routes::new(latest).add_service(alpha)
 }
 
 /// A scorer, and how many seconds that took.

@@ -25,7 +25,8 @@ use super::v1::profile_service_server::ProfileService;
 use super::v1::{self, batch_get_profiles_result, record_event_result};
 use super::violations::Violations;
 use crate::profile::{Command, Disk, Keeper, Key, Outcome, Profile};
-use crate::scoring::{Features as Asked, ScoreError};
+use crate::scoring::{Client, Features as Asked, ScoreError};
+pub(super) use backup::Backups;
 use convert::Felt;
 use message::Message;
 pub(super) use message::Watched;
@@ -62,6 +63,7 @@ impl Profiles {
     async fn record(
         &self,
         events: Vec<v1::ProfileEvent>,
+        client: Client,
         done: impl Fn(&'static str),
     ) -> Result<v1::RecordEventsResponse, Failure> {
         let keeper = self.keeper()?;
@@ -74,7 +76,8 @@ impl Profiles {
         let mut scores = Vec::new();
         if !texts.is_empty() {
             let scorer = self.shared.scorer()?;
-            scores = scorer.score_all(texts.into_iter().map(|text| (text, Asked::default()))).collect().await;
+            let caller = scorer.caller_for(client);
+            scores = caller.score_all(texts.into_iter().map(|text| (text, Asked::default()))).collect().await;
         }
         let mut scores = scores.into_iter();
         let mut command = |item: Result<convert::Checked, Failure>| {
@@ -126,7 +129,7 @@ impl Profiles {
         let keeper = self.keeper()?;
         let read =
             move || keys.iter().map(|key| keeper.book().profile(key, now)).collect::<Result<Vec<_>, _>>();
-        tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)
+        self.shared.place(&self.shared.reads)?.run(read).await?.map_err(Failure::Storage)
     }
 
     async fn profiles(
@@ -197,8 +200,8 @@ impl ProfileService for Profiles {
         request: Request<v1::RecordEventsRequest>,
     ) -> Result<Response<v1::RecordEventsResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "RecordEvents", &request)?;
-        let item = call.items();
-        call.answer(self.record(request.into_inner().events, item)).await
+        let (item, client) = (call.items(), call.client());
+        call.answer(self.record(request.into_inner().events, client, item)).await
     }
 
     async fn retract_events(
@@ -292,7 +295,7 @@ impl ProfileService for Profiles {
         let call = Call::enter_stream(&self.shared, SERVICE, "BackUpProfiles", &request)?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
-        let pieces = backup::pieces(&self.shared, self.keeper()?, call);
+        let pieces = backup::pieces(&self.shared, self.keeper()?, call)?;
         Ok(response.map(|()| pieces))
     }
 }

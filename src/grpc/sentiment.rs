@@ -110,11 +110,6 @@ impl Sentiment {
     }
 }
 
-/// The client of a call, as the queue knows it.
-fn client<T>(call: &Call, request: &Request<T>) -> Client {
-    Client { address: request.remote_addr().map(|address| address.ip()), deadline: call.deadline }
-}
-
 #[tonic::async_trait]
 impl SentimentService for Sentiment {
     async fn analyze_sentiment(
@@ -123,7 +118,7 @@ impl SentimentService for Sentiment {
     ) -> Result<Response<AnalyzeSentimentResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "AnalyzeSentiment", &request)?;
         let item = call.items();
-        let client = client(&call, &request);
+        let client = call.client();
         let answer = call.answer(self.analyze(request.into_inner(), client)).await;
         item(answer.as_ref().map_or_else(name, |_| OK));
         answer
@@ -135,7 +130,7 @@ impl SentimentService for Sentiment {
     ) -> Result<Response<BatchAnalyzeSentimentResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "BatchAnalyzeSentiment", &request)?;
         let item = call.items();
-        let client = client(&call, &request);
+        let client = call.client();
         call.answer(self.batch(request.into_inner().requests, client, item)).await
     }
 

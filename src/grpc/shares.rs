@@ -27,6 +27,18 @@ pub(super) enum UsedUp {
     PeerCalls,
     /// The streams of its peer.
     PeerStreams,
+    /// The bytes of all requests and answers.
+    Bytes,
+    /// The bytes of the requests and answers of its peer.
+    PeerBytes,
+    /// The places of those who wait for work on conversations.
+    Work,
+    /// The places of those who wait to read profiles.
+    Reads,
+    /// The places of those who wait to look through the profile store.
+    Scans,
+    /// The backups.
+    Backups,
 }
 
 impl UsedUp {
@@ -37,6 +49,21 @@ impl UsedUp {
             Self::Streams => "streams",
             Self::PeerCalls => "peer_calls",
             Self::PeerStreams => "peer_streams",
+            Self::Bytes => "bytes",
+            Self::PeerBytes => "peer_bytes",
+            Self::Work => "work",
+            Self::Reads => "reads",
+            Self::Scans => "scans",
+            Self::Backups => "backups",
+        }
+    }
+
+    /// The reason in its `ErrorInfo`.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Calls | Self::Streams | Self::PeerCalls | Self::PeerStreams => "TOO_MANY_CALLS",
+            Self::Bytes | Self::PeerBytes => "TOO_MANY_BYTES",
+            Self::Work | Self::Reads | Self::Scans | Self::Backups => "TOO_MUCH_WORK",
         }
     }
 
@@ -56,6 +83,20 @@ impl UsedUp {
                 "your address has as many streams open as one may have beside short calls (three quarters of \
                  server.max_peer_calls); retry after the delay given"
             }
+            Self::Bytes => {
+                "requests and answers hold as many bytes as they may (server.max_request_bytes); retry after the \
+                 delay given"
+            }
+            Self::PeerBytes => {
+                "requests and answers of your address hold as many bytes as they may \
+                 (server.max_peer_request_bytes); retry after the delay given"
+            }
+            Self::Work => "too many conversations wait to be analyzed; retry after the delay given",
+            Self::Reads => "too many calls wait to read profiles; retry after the delay given",
+            Self::Scans => {
+                "too many calls wait to look through the profile store; retry after the delay given"
+            }
+            Self::Backups => "as many backups are being read as may be at once; retry after the delay given",
         }
     }
 }
@@ -135,7 +176,8 @@ impl Shares {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// What stands for an address: in IPv6 a machine has as many as it likes.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::front::Missing;
 use super::shares::UsedUp;
-use super::violations::{Violations, cut};
+use super::violations::{Violations, cut, shown};
 use crate::profile::{KeepError, Outcome, StorageError};
 use crate::scoring::ScoreError;
 use crate::telemetry;
@@ -51,7 +51,7 @@ pub(super) enum Failure {
     },
     /// The model is not loaded yet.
     NotReady,
-    /// More calls are being answered than the server takes.
+    /// More is asked for at once than the server takes.
     TooManyCalls {
         /// What is used up.
         used_up: UsedUp,
@@ -82,6 +82,10 @@ pub(super) enum Failure {
     Keep(KeepError),
     /// The profiles were not read.
     Storage(StorageError),
+    /// The profile store must be opened anew.
+    StoreAway,
+    /// The caller took a backup too slowly.
+    BackupTooSlow,
     /// The thread that worked for the call died.
     Died,
     /// The scorer gave no score.
@@ -109,7 +113,7 @@ impl From<Failure> for Status {
                 LOADING,
             ),
             Failure::TooManyCalls { used_up, retry_after } => {
-                later(Code::ResourceExhausted, "TOO_MANY_CALLS", used_up.message(), retry_after)
+                later(Code::ResourceExhausted, used_up.reason(), used_up.message(), retry_after)
             }
             Failure::Stopping => later(
                 Code::Unavailable,
@@ -123,7 +127,7 @@ impl From<Failure> for Status {
             Failure::ClockMoved => plain(
                 Code::FailedPrecondition,
                 "CLOCK_MOVED",
-                "system_time is not the server's time of the last hour; look at GetProfileClock again",
+                "system_time is older than one hour, or ahead of the server's clock; call GetProfileClock again and send the system_time that it gives",
             ),
             Failure::ProfilesOff => plain(
                 Code::FailedPrecondition,
@@ -135,7 +139,7 @@ impl From<Failure> for Status {
                 plain(Code::NotFound, "SERVICE_UNKNOWN", &message)
             }
             Failure::ProfileNotFound(key) => {
-                plain(Code::NotFound, "PROFILE_NOT_FOUND", &format!("nothing is known of {key}"))
+                plain(Code::NotFound, "PROFILE_NOT_FOUND", &format!("nothing is known of {}", shown(&key)))
             }
             Failure::ChangesForgotten => plain(
                 Code::OutOfRange,
@@ -154,6 +158,12 @@ impl From<Failure> for Status {
                 Failure::Died.into()
             }
             Failure::Storage(error) => store_unavailable(&error),
+            Failure::StoreAway => store_away(),
+            Failure::BackupTooSlow => plain(
+                Code::DeadlineExceeded,
+                "BACKUP_TOO_SLOW",
+                "the backup was not taken fast enough: 256 KiB a second are needed after the first minute; begin another",
+            ),
             Failure::Died => {
                 plain(Code::Internal, "WORK_FAILED", "the server failed to do this; its log says why")
             }
@@ -237,7 +247,7 @@ fn encoded_len(text: &str) -> usize {
 }
 
 /// A status of the transport with no more of a message than clients take.
-fn bounded(status: Status) -> Status {
+pub(super) fn bounded(status: Status) -> Status {
     if encoded_len(status.message()) <= MESSAGE_BYTES {
         return status;
     }
@@ -464,6 +474,10 @@ fn not_recorded(outcome: Outcome) -> Status {
 fn store_unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
     // The store itself says at error when it begins to refuse; this is each call.
     tracing::debug!(error = telemetry::chain(error), "the profile store refuses");
+    store_away()
+}
+
+fn store_away() -> Status {
     later(
         Code::Unavailable,
         "STORE_UNAVAILABLE",

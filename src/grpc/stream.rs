@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, Stream, StreamExt};
+use prost::Message as _;
 use tonic::{Status, Streaming};
 use tracing::Instrument;
 
@@ -24,7 +25,11 @@ use crate::scoring::{Caller, Scorer};
 pub(super) type Answers =
     Pin<Box<dyn Stream<Item = Result<StreamAnalyzeSentimentResponse, Status>> + Send + 'static>>;
 
-type Item = BoxFuture<'static, StreamAnalyzeSentimentResponse>;
+/// An answer, and how many bytes its request had.
+type Item = BoxFuture<'static, (usize, StreamAnalyzeSentimentResponse)>;
+
+/// A stream is not read while the requests on their way have so many bytes: enough for hundreds of texts of the usual length.
+const WINDOW_BYTES: usize = 256 << 10;
 
 /// A stream that is being answered. Dropping it, as tonic does when the caller cancels, drops the texts on their way,
 /// and with them their work.
@@ -36,6 +41,8 @@ struct Conversation {
     /// Who scores the texts on their way; nobody while there are none, so that a silent stream keeps no old model.
     serving: Option<(Arc<Scorer>, Arc<Caller>)>,
     flying: Flying,
+    /// The bytes of their requests.
+    bytes: usize,
     received: i64,
     open: bool,
     failure: Option<Failure>,
@@ -62,7 +69,7 @@ impl Flying {
         }
     }
 
-    async fn next(&mut self) -> Option<StreamAnalyzeSentimentResponse> {
+    async fn next(&mut self) -> Option<(usize, StreamAnalyzeSentimentResponse)> {
         match self {
             Self::AsDone(items) => items.next().await,
             Self::InOrder(items) => items.next().await,
@@ -80,6 +87,7 @@ pub(super) fn answers(
     let halt = Halt::new(&shared, call.deadline);
     let conversation = Conversation {
         flying: Flying::AsDone(FuturesUnordered::new()),
+        bytes: 0,
         received: 0,
         open: true,
         failure: None,
@@ -101,9 +109,11 @@ impl Conversation {
     async fn next(&mut self) -> Option<Result<StreamAnalyzeSentimentResponse, Status>> {
         let (window, idle) = (self.shared.config.stream_window, self.shared.config.stream_idle);
         loop {
-            let (waiting, room) = (self.flying.len() > 0, self.flying.len() < window);
+            let (waiting, room) =
+                (self.flying.len() > 0, self.flying.len() < window && self.bytes < WINDOW_BYTES);
             tokio::select! {
-                Some(answer) = self.flying.next(), if waiting => {
+                Some((bytes, answer)) = self.flying.next(), if waiting => {
+                    self.bytes -= bytes;
                     if self.flying.len() == 0 {
                         self.serving = None;
                     }
@@ -112,6 +122,7 @@ impl Conversation {
                 failure = self.halt.reached(), if self.open => {
                     if matches!(failure, Failure::DeadlineExceeded) {
                         self.flying = Flying::AsDone(FuturesUnordered::new());
+                        self.bytes = 0;
                     }
                     self.close(Some(failure));
                 }
@@ -144,6 +155,8 @@ impl Conversation {
         self.halt.heard();
         let index = self.received;
         self.received += 1;
+        let bytes = message.encoded_len();
+        self.bytes += bytes;
         // One that is too long is not given back; the index tells which it was.
         let id = message.request.as_ref().map(|request| &request.message_id);
         let message_id = id.filter(|id| id.len() <= MAX_MESSAGE_ID_BYTES).cloned();
@@ -159,7 +172,7 @@ impl Conversation {
                 Outcome::Error(status) => item_name(status),
             });
             let message_id = message_id.unwrap_or_default();
-            StreamAnalyzeSentimentResponse { index, message_id, outcome: Some(outcome) }
+            (bytes, StreamAnalyzeSentimentResponse { index, message_id, outcome: Some(outcome) })
         };
         self.flying.push(answered.instrument(self.call.span.clone()).boxed());
     }

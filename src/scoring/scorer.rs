@@ -95,7 +95,7 @@ struct Engine {
     metrics: Arc<Metrics>,
     config: ScoringConfig,
     callers: AtomicU64,
-    /// Texts that are prepared off the threads that serve sockets, at once: one for each CPU.
+    /// Texts that are prepared off the threads that serve sockets, at once: one for each worker.
     preparing: Semaphore,
 }
 

@@ -9,14 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::watch_profiles_response::Event;
-use arom::grpc::v1::{ExportSubjectRequest, ListProfilesRequest, RecordStatus, WatchProfilesRequest};
+use arom::grpc::v1::{
+    BackUpProfilesRequest, ExportSubjectRequest, GetProfileRequest, ListProfilesRequest, ProfileKey,
+};
+use arom::grpc::v1::{RecordStatus, WatchProfilesRequest};
 use prost_types::Timestamp;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use crate::profile::{erase, event, record};
-use crate::support::{Server, run, stderr, stdout};
+use crate::support::{Server, eventually, run, stderr, stdout};
 
 type Client = ProfileServiceClient<Channel>;
 
@@ -244,5 +247,53 @@ async fn a_backup_is_restored_whole_or_not_at_all() {
     assert_eq!(names, ["high-water", "rows"].map(Into::into).into());
     let server = Server::keeping(&path("restored")).await;
     assert_eq!(counted(&mut Client::new(server.ready().await), "brand/").await, 2000);
+    server.stop().await.expect("a clean stop");
+}
+
+/// A client that takes no more than a byte of each answer until it reads it.
+async fn unread(server: &Server) -> Client {
+    let endpoint = Channel::from_shared(server.address.clone()).expect("an address");
+    Client::new(endpoint.initial_stream_window_size(1).connect().await.expect("it listens"))
+}
+
+#[tokio::test]
+async fn backups_that_nobody_reads_hold_up_nobody_but_other_backups() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let mut client = Client::new(server.ready().await);
+    record(&mut client, vec![event("e", "c", &["b"], 60, -0.5)]).await;
+    // A backup of more than the server hands over before its caller takes any: names that do not compress.
+    let mut random = 1_u64;
+    let mut name = || {
+        let hex = (0..7).map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:016x}", random ^ random >> 29)
+        });
+        hex.collect::<String>()
+    };
+    for _ in 0..4 {
+        let events = (0..250).map(|_| event(&name(), &name(), &["b"], 60, -0.5));
+        record(&mut client, events.collect()).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut caller = unread(&server).await;
+        let begun = caller.back_up_profiles(BackUpProfilesRequest {}).await;
+        held.push((caller, begun.expect("it begins").into_inner()));
+    }
+    for _ in 0..20 {
+        let refused = unread(&server).await.back_up_profiles(BackUpProfilesRequest {}).await;
+        let refused = refused.expect_err("two are open");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let details = refused.get_error_details();
+        assert_eq!(details.error_info().expect("a reason").reason, "TOO_MUCH_WORK");
+        assert!(details.retry_info().is_some());
+    }
+    let key = ProfileKey { customer_id: "c".to_owned(), ..ProfileKey::default() };
+    client.get_profile(GetProfileRequest { key: Some(key) }).await.expect("profiles are read meanwhile");
+    held.pop();
+    // Its end reaches the server after the client.
+    eventually(async || client.back_up_profiles(BackUpProfilesRequest {}).await.is_ok()).await;
+    drop(held);
     server.stop().await.expect("a clean stop");
 }

@@ -9,10 +9,14 @@ use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::*;
 use arom::profile::{Disk, Order, Storage, StorageError, Table};
+use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tonic::codegen::http::HeaderMap;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 use tonic_types::StatusExt;
 
 use crate::profile::{event, record};
@@ -373,5 +377,59 @@ async fn idle_streams_end_with_a_reason() {
     let ended = answers.message().await.expect_err("it ends by itself");
     assert_eq!(reason(ended), "STREAM_IDLE");
     drop(send);
+    server.stop().await.expect("a clean stop");
+}
+
+/// A stream of reflection that asks for these symbols and stays open.
+async fn reflected(
+    channel: &Channel,
+    symbols: Vec<String>,
+) -> Result<Streaming<ServerReflectionResponse>, Status> {
+    let requests = symbols.into_iter().map(|symbol| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+    });
+    let requests = futures_util::stream::iter(requests).chain(futures_util::stream::pending());
+    let answers = ServerReflectionClient::new(channel.clone()).server_reflection_info(requests).await?;
+    Ok(answers.into_inner())
+}
+
+#[tokio::test]
+async fn reflection_has_the_limits_of_other_services() {
+    let config = ServerConfig { max_calls: 8, max_peer_calls: 8, ..server_config() };
+    let server = Server::with(config, |_| Ok(scorer())).await;
+    let channel = server.ready().await;
+    for symbol in ["ก".repeat(1_300), "x".repeat(4_000)] {
+        let mut answers = reflected(&channel, vec![symbol]).await.expect("open");
+        let status = answers.message().await.expect_err("there is no such symbol");
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(header_bytes(&status) < METADATA_BYTES, "{} bytes", header_bytes(&status));
+    }
+    for bytes in [5_000, 3_000_000] {
+        // tonic-reflection ends the stream without a word.
+        let mut answers = reflected(&channel, vec!["x".repeat(bytes)]).await.expect("open");
+        assert_eq!(answers.message().await.expect("a short end"), None);
+    }
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let mut answers =
+            reflected(&channel, vec!["arom.v1.SentimentService".to_owned()]).await.expect("open");
+        answers.message().await.expect("answered").expect("a file");
+        held.push(answers);
+    }
+    let refused = reflected(&channel, Vec::new()).await.expect_err("they are streams, and counted");
+    assert_eq!(refused.get_error_details().error_info().expect("a reason").reason, "TOO_MANY_CALLS");
+    drop(held);
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn an_idle_stream_of_reflection_ends() {
+    let config = ServerConfig { stream_idle: Duration::from_millis(100), ..server_config() };
+    let server = Server::with(config, |_| Ok(scorer())).await;
+    let channel = server.ready().await;
+    let mut answers = reflected(&channel, Vec::new()).await.expect("open");
+    let ended = answers.message().await.expect_err("it ends by itself");
+    assert_eq!(ended.get_error_details().error_info().expect("a reason").reason, "STREAM_IDLE");
     server.stop().await.expect("a clean stop");
 }

@@ -7,12 +7,15 @@ use arom::grpc::ServerConfig;
 use arom::grpc::v1::AnalyzeSentimentRequest;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::scoring::ScoringConfig;
+use futures_util::StreamExt as _;
+use tonic::codec::CompressionEncoding;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::scripted::{Script, Turn};
-use crate::support::{Server, count, metric, server_config, uncached, until};
+use crate::support::{Raw, Server, count, eventually, metric, server_config, uncached, until};
 
 type Client = SentimentServiceClient<Channel>;
 
@@ -181,5 +184,63 @@ async fn headers_over_the_limit_are_refused() {
     // Without details: HTTP says it.
     assert!(status.code() == Code::Unknown && status.message().contains("431"), "{status}");
     Client::new(server.channel().await).analyze_sentiment(text("ดี")).await.expect("others are served");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn what_requests_hold_is_bounded_as_it_is_inflated() {
+    /// Room for two long texts of a peer, with what each call counts beside its message.
+    const ROOM: usize = 2 * (60_000 + 20_000);
+    let config = ServerConfig { max_peer_request_bytes: ROOM, ..server_config() };
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(config, &scripted(), &script).await;
+    let channel = server.ready().await;
+    let long = text(&"x".repeat(60_000));
+    let mut held = Vec::new();
+    for encoding in [None, Some(CompressionEncoding::Gzip)] {
+        let mut client = Client::new(channel.clone());
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding);
+        }
+        let long = long.clone();
+        held.push(tokio::spawn(async move { client.analyze_sentiment(long).await }));
+        until(|| count(&metrics, "arom_calls_in_flight") == held.len()).await;
+    }
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = Client::new(channel.clone()).send_compressed(encoding);
+        let status = client.analyze_sentiment(long.clone()).await.expect_err("no room once it is inflated");
+        assert_eq!(refusal(&status).0, "TOO_MANY_BYTES");
+    }
+    let status = Client::new(channel.clone()).analyze_sentiment(long.clone()).await.expect_err("no room");
+    assert_eq!(refusal(&status).0, "TOO_MANY_BYTES");
+    assert!(metric(&metrics, "arom_calls_refused_total{outcome=\"peer_bytes\"}") >= 3.0);
+    script.all(Turn::Answer);
+    for call in held {
+        call.await.expect("no panic").expect("what was accepted is answered");
+    }
+    // An answer may reach its caller before its bytes are given back.
+    let again = async || Client::new(channel.clone()).analyze_sentiment(long.clone()).await.is_ok();
+    eventually(again).await;
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_whole_counts_as_it_arrives() {
+    let config = ServerConfig { max_peer_request_bytes: 100_000, ..server_config() };
+    let (server, metrics) = Server::measured(config, &uncached()).await;
+    let channel = server.ready().await;
+    // Of a stream, too, which is read as it comes: this is one message.
+    let endless = futures_util::stream::iter([vec![0; 200_000]]).chain(futures_util::stream::pending());
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("the connection is open");
+    let path = PathAndQuery::from_static("/arom.v1.SentimentService/StreamAnalyzeSentiment");
+    let answers = client.streaming(Request::new(endless), path, Raw).await;
+    let status = match answers {
+        Ok(answers) => answers.into_inner().message().await.expect_err("it does not fit"),
+        Err(status) => status,
+    };
+    assert_eq!(refusal(&status).0, "TOO_MANY_BYTES");
+    assert!(metric(&metrics, "arom_calls_refused_total{outcome=\"peer_bytes\"}") >= 1.0);
+    Client::new(channel).analyze_sentiment(text("ดี")).await.expect("there is room for others");
     server.stop().await.expect("a clean stop");
 }

@@ -19,6 +19,8 @@ pub(super) struct Methods(BTreeMap<String, BTreeMap<String, Method>>);
 pub(super) struct Method {
     /// Whether its request is a stream.
     pub(super) client_streams: bool,
+    /// Whether its answer is a stream.
+    pub(super) server_streams: bool,
 }
 
 /// What a path names that is not there.
@@ -46,7 +48,8 @@ impl Methods {
                 for service in &file.service {
                     let methods = service.method.iter().map(|method| {
                         let client_streams = method.client_streaming();
-                        (method.name().to_owned(), Method { client_streams })
+                        let server_streams = method.server_streaming();
+                        (method.name().to_owned(), Method { client_streams, server_streams })
                     });
                     services.insert(format!("{package}.{}", service.name()), methods.collect());
                 }
@@ -112,7 +115,7 @@ mod tests {
             ("/grpc.health.v1.Health/Watch", false),
             ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
         ] {
-            assert_eq!(methods.find(path), Ok(Method { client_streams }), "{path}");
+            assert_eq!(methods.find(path).map(|method| method.client_streams), Ok(client_streams), "{path}");
         }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::Status;
 
 use super::super::call::Call;
 use super::super::phase::Halt;
+use super::super::shares::UsedUp;
 use super::super::status::{Failure, OK, name};
 use super::super::{Shared, v1};
 use crate::profile::{Disk, Keeper};
@@ -26,8 +29,61 @@ const AHEAD: usize = 4;
 /// Most bytes of one piece: clients take 4 MiB in a message, and a row of the store may be longer.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Who takes no piece for so long is not waited for: what they are shown cannot leave the disk meanwhile.
+/// Backups that may be read at once.
+const MOST: usize = 2;
+
+/// How long the first pieces may take. What a backup shows cannot leave the disk meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// After that, the caller must have taken so much of the backup for each second that it is open.
+const LEAST_BYTES_A_SECOND: u64 = 256 << 10;
+
+/// How often a backup that waits for its caller looks whether it must end.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// While bytes of erased customers wait to be wiped off the disk, no backup begins for so long after the last one: the store
+/// tries each minute, and cannot while a backup is open.
+const WIPING: Duration = Duration::from_secs(90);
+
+/// The backups that are being read.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Backups {
+    open: Arc<Semaphore>,
+    /// When the last one ended.
+    ended: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Default for Backups {
+    fn default() -> Self {
+        Self { open: Arc::new(Semaphore::new(MOST)), ended: Arc::default() }
+    }
+}
+
+/// One backup, from its call to its last piece.
+#[derive(Debug)]
+struct Open {
+    backups: Backups,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Backups {
+    /// Begins one, unless too many are open, or what was erased must be wiped first.
+    fn begin(&self, is_wiping: bool, now: Instant) -> Option<Open> {
+        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = self.open.available_permits() < MOST;
+        if is_wiping && (is_open || ended.is_some_and(|ended| now < ended + WIPING)) {
+            return None;
+        }
+        let permit = Arc::clone(&self.open).try_acquire_owned().ok()?;
+        Some(Open { backups: self.clone(), _permit: permit })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *self.backups.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
 
 /// What comes out of the store: its bytes, then that they were all.
 enum Piece {
@@ -35,38 +91,114 @@ enum Piece {
     End,
 }
 
-/// Reads the store as fast as the caller takes it.
-pub(super) fn pieces(shared: &Arc<Shared>, keeper: Arc<Keeper<Disk>>, mut call: Call) -> Pieces {
-    let (give, mut taken) = mpsc::channel::<Result<Piece, Failure>>(AHEAD);
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let send = |piece| runtime.block_on(give.send_timeout(piece, PATIENCE));
-        // Whoever goes away closes the channel, and with it ends the work.
+/// Hands pieces to a caller, for as long as it takes them fast enough.
+struct Pace {
+    begun: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// When the next piece must have been taken.
+    fn until(&self) -> Instant {
+        self.begun + PATIENCE + Duration::from_secs(self.bytes / LEAST_BYTES_A_SECOND)
+    }
+}
+
+/// Reads the store on a thread of its own, as fast as the caller takes it.
+struct Reader {
+    keeper: Arc<Keeper<Disk>>,
+    runtime: Handle,
+    give: mpsc::Sender<Piece>,
+    pace: Pace,
+    /// Why it ended before the last piece. Nothing if the caller went away.
+    failure: Option<Failure>,
+}
+
+impl Reader {
+    fn read(mut self, failed: oneshot::Sender<Failure>) {
+        let keeper = Arc::clone(&self.keeper);
         let sent = keeper.book().back_up(keeper.now(), &mut |data| {
-            let mut pieces = data.chunks(PIECE_BYTES).map(|piece| send(Ok(Piece::Data(piece.to_vec()))));
-            if pieces.all(|sent| sent.is_ok()) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            let mut pieces = data.chunks(PIECE_BYTES);
+            let sent = pieces.all(|piece| self.send(Piece::Data(piece.to_vec()), piece.len()));
+            if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        let last = match sent {
-            Ok(Some(done)) => {
-                tracing::info!(rows = done.rows, "the profile store was backed up");
-                Ok(Piece::End)
+        let rows = match sent {
+            Ok(done) => done.map(|done| done.rows),
+            Err(error) => {
+                self.failure = Some(Failure::Storage(error));
+                None
             }
-            Ok(None) => {
-                return tracing::info!("whoever backed up the profile store went away or took nothing");
-            }
-            Err(error) => Err(Failure::Storage(error)),
         };
-        drop(send(last));
+        if let Some(rows) = rows.filter(|_| self.send(Piece::End, 0)) {
+            return tracing::info!(rows, "the profile store was backed up");
+        }
+        tracing::info!(reason = ?self.failure, "a backup of the profile store ended before its last piece");
+        // A caller that went away does not need the reason.
+        drop(self.failure.map(|failure| failed.send(failure)));
+    }
+
+    /// Waits until there is room for a piece; whether it was taken.
+    fn send(&mut self, mut piece: Piece, bytes: usize) -> bool {
+        loop {
+            match self.runtime.block_on(self.give.send_timeout(piece, GLANCE)) {
+                Ok(()) => {
+                    self.pace.bytes += bytes as u64;
+                    return true;
+                }
+                Err(SendTimeoutError::Closed(_)) => return false,
+                Err(SendTimeoutError::Timeout(_)) if Instant::now() >= self.pace.until() => {
+                    self.failure = Some(Failure::BackupTooSlow);
+                    return false;
+                }
+                // The store must be opened anew, which waits for its readers.
+                Err(SendTimeoutError::Timeout(_)) if !self.keeper.accepts_writes() => {
+                    self.failure = Some(Failure::StoreAway);
+                    return false;
+                }
+                Err(SendTimeoutError::Timeout(again)) => piece = again,
+            }
+        }
+    }
+}
+
+/// Begins a backup.
+pub(super) fn pieces(
+    shared: &Arc<Shared>,
+    keeper: Arc<Keeper<Disk>>,
+    mut call: Call,
+) -> Result<Pieces, Status> {
+    let is_wiping = keeper.book().unscrubbed().map_err(Failure::Storage)?.is_some();
+    let Some(open) = shared.backups.begin(is_wiping, Instant::now()) else {
+        let refused = Status::from(shared.refused(UsedUp::Backups));
+        call.end(name(&refused));
+        return Err(refused);
+    };
+    let open = Arc::new(open);
+    let (give, mut taken) = mpsc::channel::<Piece>(AHEAD);
+    let (failed, mut failure) = oneshot::channel();
+    let pace = Pace { begun: Instant::now(), bytes: 0 };
+    let reader = Reader { keeper, runtime: Handle::current(), give, pace, failure: None };
+    let reading = Arc::clone(&open);
+    let thread = thread::Builder::new().name("arom-backup".to_owned()).spawn(move || {
+        reader.read(failed);
+        drop(reading);
     });
+    if let Err(error) = thread {
+        tracing::error!(%error, "no thread for a backup could be started");
+        call.end(name(&Failure::Died.into()));
+        return Err(Failure::Died.into());
+    }
     let mut halt = Halt::new(shared, call.deadline);
     let next = async move || {
+        // The pieces that wait are in memory as long as this stream is.
+        let _open = &open;
         // A backup is in use as long as pieces are taken.
         halt.heard();
         let piece = tokio::select! {
             biased;
             failure = halt.reached() => Err(failure),
             // Without an end it was not all.
-            piece = taken.recv() => piece.unwrap_or(Err(Failure::Died)),
+            piece = taken.recv() => piece.ok_or_else(|| failure.try_recv().unwrap_or(Failure::Died)),
         };
         match piece {
             Ok(Piece::Data(data)) => Some(Ok(v1::BackUpProfilesResponse { data })),
@@ -82,10 +214,38 @@ pub(super) fn pieces(shared: &Arc<Shared>, keeper: Arc<Keeper<Disk>>, mut call: 
         }
     };
     // Nothing comes after an error.
-    Box::pin(stream::unfold(Some(next), async |state| {
+    Ok(Box::pin(stream::unfold(Some(next), async |state| {
         let mut next = state?;
         let piece = next().await?;
         let state = piece.is_ok().then_some(next);
         Some((piece, state))
-    }))
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_are_open_at_once_and_what_was_erased_is_wiped_between() {
+        let (backups, now) = (Backups::default(), Instant::now());
+        let first = backups.begin(false, now).expect("none is open");
+        assert!(backups.begin(true, now).is_none(), "the first must end for the bytes to be wiped");
+        let second = backups.begin(false, now).expect("one is open");
+        assert!(backups.begin(false, now).is_none(), "two are open");
+        drop((first, second));
+        let now = Instant::now();
+        assert!(backups.begin(true, now).is_none(), "the store has not tried yet");
+        assert!(backups.begin(true, now + WIPING).is_some(), "it has, and the disk may be too full to");
+        assert!(backups.begin(false, now).is_some());
+    }
+
+    #[test]
+    fn a_caller_that_takes_nothing_has_a_minute_and_a_fast_one_as_long_as_it_needs() {
+        let begun = Instant::now();
+        let until = |bytes| Pace { begun, bytes }.until() - begun;
+        assert_eq!(until(0), PATIENCE);
+        assert_eq!(until(LEAST_BYTES_A_SECOND - 1), PATIENCE);
+        assert_eq!(until(3600 * LEAST_BYTES_A_SECOND), PATIENCE + Duration::from_secs(3600));
+    }
 }

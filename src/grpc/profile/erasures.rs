@@ -37,8 +37,8 @@ impl Profiles {
             customer => Some(convert::customer(customer, &self.shared.config)?),
         };
         let read = move || keeper.book().erasures(after.as_ref(), customer.as_deref(), size + 1);
-        let read = tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?;
-        let mut found = read.map_err(Failure::Storage)?;
+        let waiting = self.shared.place(&self.shared.scans)?;
+        let mut found = waiting.run(read).await?.map_err(Failure::Storage)?;
         let more = found.len() > size;
         found.truncate(size);
         Ok(v1::ListErasuresResponse {

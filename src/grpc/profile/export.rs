@@ -47,9 +47,9 @@ impl Profiles {
         let customer = convert::customer(request.customer_id, &self.shared.config)?;
         let bytes = self.shared.config.max_answer_bytes;
         let now = keeper.now();
-        let read =
-            tokio::task::spawn_blocking(move || Page::of(keeper.book(), customer, place, size, bytes, now));
-        let (mut answer, next) = read.await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
+        let read = move || Page::of(keeper.book(), customer, place, size, bytes, now);
+        let waiting = self.shared.place(&self.shared.scans)?;
+        let (mut answer, next) = waiting.run(read).await?.map_err(Failure::Storage)?;
         answer.next_page_token = next.map(|place| tokens.seal(&place.to_bytes())).unwrap_or_default();
         Ok(answer)
     }

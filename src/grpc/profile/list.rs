@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::super::answer_size::{Item, most_of};
+use super::super::heavy::Place;
 use super::super::page_token::{self, PageTokens, page_size};
 use super::super::status::Failure;
 use super::super::v1::{self, ProfileOrder};
@@ -42,13 +43,9 @@ impl Profiles {
         let most = most_of(Item::Profile, &self.shared.config);
         let (asked, tokens) = asked(request, &keeper.book().key_for(page_token::PURPOSE), most)?;
         let now = keeper.now();
-        // Whoever does not wait any more drops this, and with it the work.
-        let caller = Arc::new(());
-        let waits = Arc::downgrade(&caller);
-        let read = move || page(&keeper, &asked, now, &|| waits.strong_count() > 0);
-        let (profiles, next) =
-            tokio::task::spawn_blocking(read).await.map_err(|_| Failure::Died)?.map_err(Failure::Storage)?;
-        drop(caller);
+        let by_name = asked.order == ProfileOrder::Unspecified;
+        let waiting = self.shared.place(if by_name { &self.shared.reads } else { &self.shared.scans })?;
+        let (profiles, next) = page(&waiting, &keeper, &Arc::new(asked), now).await?;
         Ok(v1::ListProfilesResponse {
             profiles: profiles.iter().map(|profile| convert::profile(profile, now)).collect(),
             next_page_token: next.map(|rank| tokens.seal(&place(&rank))).unwrap_or_default(),
@@ -103,46 +100,59 @@ fn asked(
     }
 }
 
-fn page(
+async fn page(
+    place: &Place,
     keeper: &Arc<Keeper<Disk>>,
-    asked: &Asked,
+    asked: &Arc<Asked>,
     now: Timestamp,
-    waits: &impl Fn() -> bool,
-) -> Result<(Vec<Profile>, Option<Rank>), StorageError> {
-    let book = keeper.book();
+) -> Result<(Vec<Profile>, Option<Rank>), Failure> {
     let (ranks, more) = match asked.order {
         ProfileOrder::Unspecified => {
-            let after = asked.after.as_ref().map(|(_, _, key)| key);
-            let mut keys = book.names(&asked.start, after, asked.size + 1)?;
-            let more = keys.len() > asked.size;
-            keys.truncate(asked.size);
-            (keys.into_iter().map(|key| (0, 0, key)).collect(), more)
+            let (keeper, asked) = (Arc::clone(keeper), Arc::clone(asked));
+            place.run(move || named(&keeper, &asked)).await?.map_err(Failure::Storage)?
         }
-        ProfileOrder::NegativeShare | ProfileOrder::Trend => ranked(keeper, asked, now, waits)?,
+        ProfileOrder::NegativeShare | ProfileOrder::Trend => ranked(place, keeper, asked, now).await?,
     };
-    let mut profiles = Vec::with_capacity(ranks.len());
-    for (_, _, key) in &ranks {
-        profiles.extend(book.profile(key, now)?);
-    }
-    Ok((profiles, ranks.into_iter().next_back().filter(|_| more)))
+    let keeper = Arc::clone(keeper);
+    let read = move || -> Result<_, StorageError> {
+        let mut profiles = Vec::with_capacity(ranks.len());
+        for (_, _, key) in &ranks {
+            profiles.extend(keeper.book().profile(key, now)?);
+        }
+        Ok((profiles, ranks.into_iter().next_back().filter(|_| more)))
+    };
+    place.run(read).await?.map_err(Failure::Storage)
 }
 
-/// The first ranks after that of the page before, and whether there are more.
-fn ranked(
+/// The first keys by name after that of the page before, and whether there are more.
+fn named(keeper: &Keeper<Disk>, asked: &Asked) -> Result<(Vec<Rank>, bool), StorageError> {
+    let after = asked.after.as_ref().map(|(_, _, key)| key);
+    let mut keys = keeper.book().names(&asked.start, after, asked.size + 1)?;
+    let more = keys.len() > asked.size;
+    keys.truncate(asked.size);
+    Ok((keys.into_iter().map(|key| (0, 0, key)).collect(), more))
+}
+
+/// The first ranks after that of the page before, and whether there are more. Each chunk takes a turn of its own, so that a
+/// large store does not hold up others, and a caller who goes away ends the work.
+async fn ranked(
+    place: &Place,
     keeper: &Arc<Keeper<Disk>>,
-    asked: &Asked,
+    asked: &Arc<Asked>,
     now: Timestamp,
-    waits: &impl Fn() -> bool,
-) -> Result<(Vec<Rank>, bool), StorageError> {
+) -> Result<(Vec<Rank>, bool), Failure> {
     let mut first: BTreeSet<Rank> = BTreeSet::new();
     let mut after: Option<Key> = None;
     loop {
-        let found = keeper.book().survey(&asked.start, after.as_ref(), CHUNK, now)?;
-        let whole = found.len() < CHUNK;
-        after = found.last().map(|(key, _)| key.clone());
-        for (key, features) in found {
-            let Some((value, count)) = value(&features, asked) else { continue };
-            let rank = (value, count, key);
+        let (keeper, asking) = (Arc::clone(keeper), Arc::clone(asked));
+        let chunk = move || -> Result<_, StorageError> {
+            let found = keeper.book().survey(&asking.start, after.as_ref(), CHUNK, now)?;
+            let (last, whole) = (found.last().map(|(key, _)| key.clone()), found.len() < CHUNK);
+            let rank = |(key, features)| value(&features, &asking).map(|(value, count)| (value, count, key));
+            Ok((found.into_iter().filter_map(rank).collect::<Vec<Rank>>(), last, whole))
+        };
+        let (ranks, last, whole) = place.run(chunk).await?.map_err(Failure::Storage)?;
+        for rank in ranks {
             if asked.after.as_ref().is_none_or(|after| rank > *after) {
                 first.insert(rank);
                 if first.len() > asked.size + 1 {
@@ -150,7 +160,8 @@ fn ranked(
                 }
             }
         }
-        if whole || !waits() {
+        after = last;
+        if whole {
             let more = first.len() > asked.size;
             return Ok((first.into_iter().take(asked.size).collect(), more));
         }
