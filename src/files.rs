@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 /// Read and write, for the owner alone.
 const PRIVATE_FILE: u32 = 0o600;
@@ -30,9 +30,9 @@ pub(crate) fn options() -> OpenOptions {
     options
 }
 
-/// Creates a private file, in place of one that is there.
+/// Creates a private file in a folder that only Arom writes to, in place of one that is there.
 ///
-/// It never writes through a link: who can write to the folder may have put one there.
+/// It never writes through a link. Where users have files of their own, [`create_new`] is right.
 ///
 /// # Errors
 ///
@@ -43,6 +43,70 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
         _ => {}
     }
     options().write(true).create_new(true).open(path)
+}
+
+/// Creates a private file where there is nothing yet, not even a link.
+///
+/// # Errors
+///
+/// If something is there, or the file cannot be created.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    options().write(true).create_new(true).open(path).map_err(|error| {
+        let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+        if is_taken { io::Error::new(io::ErrorKind::AlreadyExists, IN_THE_WAY) } else { error }
+    })
+}
+
+/// What is said of a file that is where Arom makes one of its own.
+pub(crate) const IN_THE_WAY: &str =
+    "it is there already, and Arom makes a file of that name; move it away, or name another output";
+
+/// Whether a file of Arom's own may be made at a path: there is nothing, or what an earlier run of Arom left.
+///
+/// Left are plain files with one name that are empty or that `is_left` knows by their first bytes. A link never is.
+///
+/// # Errors
+///
+/// If something else is there, or cannot be looked at.
+pub(crate) fn is_left_or_free(path: &Path, is_left: impl FnOnce(&[u8]) -> bool) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta?,
+    };
+    let mut head = Vec::new();
+    if is_own(&meta) {
+        File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+        if head.is_empty() || is_left(&head) {
+            return Ok(());
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, IN_THE_WAY))
+}
+
+/// So many bytes tell what a file is.
+const HEAD_BYTES: u64 = 64;
+
+/// Whether it is a plain file that has one name.
+fn is_own(meta: &Metadata) -> bool {
+    meta.is_file() && meta.nlink() == 1
+}
+
+/// Opens a file that Arom made, to write to it, or creates it. A link is not followed, and a file with two names is refused.
+///
+/// # Errors
+///
+/// If it is such, or cannot be opened or created.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    match create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        created => return created,
+    }
+    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
+    let way = |_| io::Error::new(io::ErrorKind::AlreadyExists, IN_THE_WAY);
+    let is_link = path.is_symlink();
+    let file = options().write(true).custom_flags(no_follow).open(path);
+    let file = if is_link { file.map_err(way)? } else { file? };
+    if is_own(&file.metadata()?) { Ok(file) } else { Err(way(io::Error::other(""))) }
 }
 
 /// Opens a file that is there, or creates it; nothing in it changes yet, but others may no longer read it.
@@ -172,6 +236,16 @@ impl Identity {
 /// What a standard stream is, if the system says so.
 pub(crate) fn standard(stream: impl AsFd) -> Option<Metadata> {
     File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()
+}
+
+/// The standard streams that are files, by their names.
+pub(crate) fn standard_files() -> impl Iterator<Item = (&'static str, Metadata)> {
+    let streams = [
+        ("stdin", standard(io::stdin())),
+        ("stdout", standard(io::stdout())),
+        ("stderr", standard(io::stderr())),
+    ];
+    streams.into_iter().filter_map(|(name, meta)| Some((name, meta.filter(Metadata::is_file)?)))
 }
 
 /// Whether what is read is the file that stdout goes to: it would be read for ever, or is empty already.

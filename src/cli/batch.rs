@@ -112,6 +112,9 @@ pub(super) struct BatchArgs {
     /// How many times as large as its file a compressed dump may be, from 64 MiB on.
     #[arg(long, value_name = "TIMES", default_value_t = Limits::default().inflation)]
     max_inflation: u64,
+    /// Most bytes that come through stdin or a named pipe, which are copied beside the output while they are used.
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
+    max_piped_bytes: u64,
     /// Stop when more rows than so many are refused.
     #[arg(long, value_name = "N")]
     max_errors: Option<u64>,
@@ -267,6 +270,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     }
     let files = Files::of(args, ending)?;
     files.are_not(config.named_files())?;
+    files.own_are_free()?;
     if !args.overwrite {
         files.are_free()?;
     }
@@ -277,7 +281,17 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     let model = engine.fingerprint();
     let identity = identity(args, config, &files, &inputs, model.clone());
     // From here on things change: all that could be refused was.
-    let output = Output::lock(&files.growing)?;
+    let output = if ending == Ending::Parquet {
+        Output::lock_own(&files.growing)
+    } else {
+        Output::lock(&files.growing)
+    }?;
+    // Looking through the dumps took its time, and stdin may have waited for hours.
+    files.own_are_free()?;
+    if !args.overwrite {
+        files.are_free()?;
+    }
+    files.clear()?;
     if args.overwrite {
         for path in [&files.checkpoint, &files.rejects] {
             remove_if_there(path)?;
@@ -395,6 +409,7 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
             let pipe: Box<dyn Read> = if is_stdin {
                 Box::new(io::stdin().lock())
             } else {
+                spools::refuse_device(input)?;
                 Box::new(File::open(input).with_context(|| format!("cannot read {name}"))?)
             };
             pipes.push((named.len(), pipe));
@@ -421,7 +436,7 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
     files.are_not(named.iter().map(|(path, _)| path))?;
     for (number, pipe) in pipes {
         if let Some((path, name)) = named.get_mut(number) {
-            *path = spools.keep(files, name, pipe)?;
+            *path = spools.keep(files, name, args.max_piped_bytes, pipe)?;
         }
     }
     let many = named.len() > 1;

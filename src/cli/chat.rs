@@ -24,7 +24,8 @@ use crate::conversation::{
     read,
 };
 use crate::files::{
-    self as private, DANGLING, Identity, leads_nowhere, read_at_most, read_text_at_most, take_at_most,
+    self as private, DANGLING, Identity, is_stdout, leads_nowhere, read_at_most, read_text_at_most, standard,
+    standard_files, take_at_most,
 };
 use crate::scoring::Scorer;
 
@@ -82,6 +83,9 @@ pub(super) struct ChatArgs {
     /// Write the conversation as one page that needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the page over a file that is there.
+    #[arg(long, requires = "html")]
+    overwrite: bool,
     /// Refuse a webhook call unless this, its header x-line-signature, is by the owner of the channel's secret.
     #[arg(long, value_name = "BASE64", requires = "line_secret_file")]
     line_signature: Option<String>,
@@ -206,6 +210,10 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
         let settings = config.named_files();
         let read = files.iter().chain(&args.roles).chain(&args.line_secret_file).chain(&settings);
         refuse_input(page, read.map(PathBuf::as_path))?;
+        if !args.overwrite && fs::metadata(page).is_ok_and(|meta| meta.is_file() && meta.len() > 0) {
+            let problem = "is there already; name another file, or replace it with --overwrite";
+            bail!("--html: {} {problem}", page.display());
+        }
     }
     let scorer = open_scorer(config, Arc::default())?;
     let mut out: Box<dyn Write> = if args.json {
@@ -268,6 +276,9 @@ fn refuse_input<'a>(page: &Path, mut read: impl Iterator<Item = &'a Path>) -> Re
     if let Some(input) = read.find(|input| identity.is_some() && Identity::at(input) == identity) {
         bail!("--html: {} is the file that {} is; name another", page.display(), input.display());
     }
+    if let Some((name, _)) = standard_files().find(|(_, stream)| Some(Identity::of(stream)) == identity) {
+        bail!("--html: {} is the file that {name} is; name another", page.display());
+    }
     Ok(())
 }
 
@@ -280,8 +291,9 @@ fn write_page(page: &Path, text: &str) -> io::Result<()> {
         return file.write_all(text.as_bytes());
     }
     let next = page.with_added_extension("next");
-    let write = || {
-        let mut file = private::create(&next)?;
+    let mut file = private::create_new(&next)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", next.display())))?;
+    let mut write = || {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&next, page)
@@ -300,11 +312,17 @@ fn heard(
 ) -> Result<Chat> {
     let name = file_name(file);
     let bytes = if file == Path::new("-") {
+        if standard(io::stdin()).is_some_and(|stdin| is_stdout(&stdin)) {
+            bail!("stdin is the file that the output goes to; send that elsewhere");
+        }
         if io::stdin().is_terminal() {
             bail!("no conversation on stdin; name a file, or pipe one in");
         }
         take_at_most(io::stdin().lock(), MAX_BYTES).context("cannot read stdin")?
     } else {
+        if fs::metadata(file).is_ok_and(|read| is_stdout(&read)) {
+            bail!("{name} is the file that the output goes to; send that elsewhere");
+        }
         read_at_most(file, MAX_BYTES).with_context(|| format!("cannot open {name}"))?
     };
     if let (Some(signature), Some(secret)) = (&args.line_signature, &args.line_secret_file) {

@@ -291,7 +291,7 @@ pub fn from_json_lines(
             .map_err(|limit| DumpError::Limit { name: name(), problem: limit.to_string() })
     })?;
     let failed = failed(to);
-    let file = files::create(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
+    let file = files::create_new(to).map_err(|cause| DumpError::File { path: to.to_owned(), cause })?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(concat!("arom ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -61,7 +61,7 @@ fn the_page_needs_no_network_and_every_link_leads_somewhere() {
     let evil = write(folder.path(), "evil.csv", evil.as_bytes());
     for (chat, least) in [(parcel(), 2), (evil, 0)] {
         let page = folder.path().join("report.html");
-        stdout(&run(&["chat", "--html", &page.display().to_string(), &chat], ""));
+        stdout(&run(&["chat", "--overwrite", "--html", &page.display().to_string(), &chat], ""));
         let page = fs::read_to_string(page).expect("written");
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
         for foreign in ["http://", "https://", "<script", "<img", "<link", "@import", "url(", "มะลิ"]

@@ -112,6 +112,148 @@ fn no_output_is_a_file_that_the_settings_name() {
 }
 
 #[test]
+fn what_a_run_makes_for_itself_is_never_somebody_elses_file() {
+    let chat = repository().join("examples/chats/parcel.txt").display().to_string();
+    let parquet: &[&str] = &["batch", "dump.csv", "--out", "out.parquet", "--report", "page.html"];
+    let jsonl: &[&str] = &["batch", "dump.csv", "--out", "out.jsonl", "--report-json", "page.json"];
+    let stdin: &[&str] = &["batch", "-", "--out", "out.csv"];
+    let rows: [(&str, &[&str]); 10] = [
+        ("out.csv.stdin", stdin),
+        ("out.csv.stdin", &["batch", "-", "--out", "out.csv", "--overwrite"]),
+        ("out.parquet.partial.jsonl", parquet),
+        ("out.parquet.next", parquet),
+        ("page.html.next", parquet),
+        ("out.jsonl.checkpoint", jsonl),
+        ("out.jsonl.checkpoint.next", jsonl),
+        ("page.json.next", jsonl),
+        ("page.html.next", &["chat", &chat, "--html", "page.html"]),
+        ("kept.backup.partial", &["profile", "backup", "kept.backup", "--server", "127.0.0.1:1"]),
+    ];
+    for (name, arguments) in rows {
+        for (kind, link) in [("plain", None), ("hard", Some(true)), ("symbolic", Some(false))] {
+            for overwrite in [false, true] {
+                let folder = tempfile::tempdir().expect("a folder");
+                let at = |name: &str| folder.path().join(name);
+                fs::write(at("dump.csv"), DUMP).expect("written");
+                fs::write(at("precious"), "precious").expect("written");
+                match link {
+                    None => fs::copy(at("precious"), at(name)).map(drop),
+                    Some(true) => fs::hard_link(at("precious"), at(name)),
+                    Some(false) => symlink(at("precious"), at(name)),
+                }
+                .expect("made");
+                let flag = if arguments[0] == "profile" { "--force" } else { "--overwrite" };
+                let more: &[&str] = if overwrite && !arguments.contains(&flag) { &[flag] } else { &[] };
+                let ran = within(folder.path(), &[arguments, more].concat(), DUMP);
+                let about = format!("{name}, {kind}, {arguments:?}, {more:?}: {}", stderr(&ran));
+                assert!(!ran.status.success(), "{about}");
+                for kept in ["precious", name] {
+                    assert_eq!(fs::read_to_string(at(kept)).expect("there"), "precious", "{about}");
+                }
+                let is_server = arguments[0] == "profile";
+                assert!(is_server || stderr(&ran).contains(name), "{about}");
+                assert!(is_server || stderr(&ran).contains("move it away"), "{about}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_run_left_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("dump.csv"), DUMP).expect("written");
+    fs::write(at("out.csv.stdin"), "").expect("written");
+    fs::write(at("out.csv.checkpoint.next"), "{\"identity\":{\"version\":\"0.").expect("written");
+    stdout(&within(folder.path(), &["batch", "-", "--out", "out.csv"], DUMP));
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .expect("there")
+        .map(|entry| entry.expect("there").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["dump.csv", "out.csv"]);
+}
+
+#[test]
+fn no_page_of_a_chat_destroys_what_is_there() {
+    let chat = "{\"text\":\"ดี\",\"sender\":\"a\"}\n{\"text\":\"แย่\",\"sender\":\"b\"}\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("chat"), chat).expect("written");
+    symlink(at("chat"), at("link")).expect("linked");
+    fs::hard_link(at("chat"), at("hard")).expect("linked");
+    for (page, redirect) in ["chat", "link", "hard"].into_iter().flat_map(|page| {
+        ["- <chat", "/dev/stdin <chat", "/proc/self/fd/0 <chat", "other >>chat", "other 2>>chat"]
+            .map(|redirect| (page, redirect))
+    }) {
+        fs::write(at("other"), chat).expect("written");
+        let script = format!("exec \"$0\" chat --overwrite --html {page} {redirect}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_arom")]).current_dir(folder.path());
+        let refused = run_command(&mut command, "");
+        assert!(!refused.status.success(), "{page} {redirect}");
+        assert!(fs::read_to_string(at("chat")).expect("there").starts_with(chat), "{page} {redirect}");
+        fs::write(at("chat"), chat).expect("written");
+    }
+    // A page that is there, and a chat that is written while it is read.
+    fs::write(at("page.html"), "mine").expect("written");
+    let refused = within(folder.path(), &["chat", "chat", "--html", "page.html"], "");
+    assert!(stderr(&refused).contains("page.html is there already"), "{}", stderr(&refused));
+    assert_eq!(fs::read_to_string(at("page.html")).expect("there"), "mine");
+    stdout(&within(folder.path(), &["chat", "chat", "--html", "page.html", "--overwrite"], ""));
+    assert!(fs::read_to_string(at("page.html")).expect("there").starts_with("<!DOCTYPE html>"));
+    for input in ["chat", "- <chat"] {
+        let script = format!("exec \"$0\" chat --json {input} >>chat");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_arom")]).current_dir(folder.path());
+        let refused = run_command(&mut command, "");
+        assert!(stderr(&refused).contains("the file that the output goes to"), "{}", stderr(&refused));
+        assert_eq!(fs::read_to_string(at("chat")).expect("there"), chat);
+    }
+}
+
+#[test]
+fn no_output_is_a_standard_stream_or_a_device() {
+    for (redirect, more) in [
+        ("<out.csv", "dump.csv --out out.csv"),
+        ("2>>out.csv", "dump.csv --out out.csv"),
+        (">>out.csv", "dump.csv --out out.csv"),
+        ("<out.csv", "dump.csv --out other.csv --rejects out.csv"),
+        ("", "dump.csv --out other.csv --report /dev/null"),
+        ("", "dump.csv --out other.csv --rejects /dev/full"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("dump.csv"), DUMP).expect("written");
+        fs::write(folder.path().join("out.csv"), "mine\n").expect("written");
+        let script = format!("exec \"$0\" batch --overwrite {more} {redirect}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_arom")]).current_dir(folder.path());
+        let refused = run_command(&mut command, "");
+        assert_eq!(refused.status.code(), Some(2), "{script}");
+        assert!(fs::read_to_string(folder.path().join("out.csv")).expect("there").starts_with("mine\n"));
+    }
+}
+
+#[test]
+fn an_endless_input_is_refused_before_the_disk_is_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused =
+        within(folder.path(), &["batch", "/dev/zero", "--format", "text", "--out", "out.jsonl"], "");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("/dev/zero is a device"), "{}", stderr(&refused));
+    let arguments = ["batch", "-", "--out", "out.jsonl", "--max-piped-bytes", "1000000"];
+    let refused = arom()
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdin(File::open("/dev/zero").expect("there"))
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("stdin has more than 1000000 bytes"), "{}", stderr(&refused));
+    assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 0, "nothing is left");
+}
+
+#[test]
 fn two_outputs_are_not_one_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);

@@ -184,7 +184,7 @@ mod traced {
             (&["evaluate", "labelled.jsonl"], &[]),
             (&["evaluate", "--drift", "labelled.jsonl"], &[]),
             (&["evaluate", "--behaviour", &behaviour], &[]),
-            (&["chat", &chat, "--html", "page.html"], &["page.html"]),
+            (&["chat", &chat, "--html", "page.html"], &["page.html", "page.html.next"]),
             (
                 &[
                     "batch",
@@ -437,7 +437,7 @@ fn what_commands_write_is_for_their_user_alone() {
         fs::set_permissions(made.join(name), fs::Permissions::from_mode(0o666)).expect("loosened");
     }
     ran(&["batch", &dump, "--out", "a.jsonl", "--overwrite"], "", 0);
-    ran(&["chat", chat.to_str().expect("UTF-8"), "--html", "page.html"], "", 0);
+    ran(&["chat", chat.to_str().expect("UTF-8"), "--html", "page.html", "--overwrite"], "", 0);
     assert_private(&made, &[]);
 }
 

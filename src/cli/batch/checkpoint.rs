@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
-use crate::files as private;
+use crate::files::{self as private, read_at_most};
 
 use super::files::{beside, remove_if_there};
 
@@ -59,6 +59,14 @@ pub(super) struct Counts {
     pub(super) damaged: u64,
 }
 
+/// A checkpoint that is larger is none: it has a line for each dump.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Whether a file that begins so is a checkpoint, of this version or of another.
+pub(super) fn is_checkpoint(head: &[u8]) -> bool {
+    head.starts_with(br#"{"identity":{"#)
+}
+
 /// A file beside the output that holds both.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
@@ -75,7 +83,7 @@ struct Written {
 impl Checkpoint {
     /// The checkpoint of an output, and how far an earlier run of the same came.
     pub(super) fn open(path: PathBuf, identity: Identity) -> Result<(Self, Option<Reached>)> {
-        let reached = match fs::read(&path) {
+        let reached = match read_at_most(&path, MOST_BYTES) {
             Ok(bytes) => {
                 let written: Written = serde_json::from_slice(&bytes).with_context(|| {
                     format!("{} is no checkpoint; to begin anew, add --overwrite", path.display())
@@ -99,10 +107,14 @@ impl Checkpoint {
     pub(super) fn note(&self, reached: Reached) -> io::Result<()> {
         let written = Written { identity: self.identity.clone(), reached };
         let next = beside(&self.path, ".next");
-        let mut file = private::create(&next)?;
-        file.write_all(&serde_json::to_vec(&written)?)?;
-        file.sync_all()?;
-        fs::rename(&next, &self.path)?;
+        let mut file = private::create_new(&next)?;
+        let written = serde_json::to_vec(&written).map_err(io::Error::from);
+        let placed = written
+            .and_then(|bytes| file.write_all(&bytes))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&next, &self.path));
+        // What is left of it is of no use; that it could not be written is what is told.
+        placed.inspect_err(|_| fs::remove_file(&next).unwrap_or_default())?;
         private::sync_folder_of(&self.path)
     }
 

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::BatchArgs;
+use super::checkpoint::is_checkpoint;
 use crate::config::ConfigError;
 use crate::dumps::{DumpError, Ending};
-use crate::files::{DANGLING, Identity, leads_nowhere, sync_folder_of};
+use crate::files::{self as private, DANGLING, Identity, leads_nowhere, standard_files, sync_folder_of};
 
 /// Where a run writes.
 #[derive(Clone, Debug)]
@@ -43,6 +44,10 @@ impl Files {
             if leads_nowhere(path) {
                 return Err(ConfigError::invalid(format!("{} {DANGLING}", path.display())).into());
             }
+            if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+                let problem = format!("{} is no plain file; name another", path.display());
+                return Err(ConfigError::invalid(problem).into());
+            }
             let (whole, identity) = (whole(path), Identity::at(path));
             let same = |other: &Option<Identity>| identity.is_some() && identity == *other;
             if let Some((.., other)) = seen.iter().find(|(known, other, _)| *known == whole || same(other)) {
@@ -52,7 +57,45 @@ impl Files {
             }
             seen.push((whole, identity, path));
         }
+        for (name, stream) in standard_files() {
+            files.are_not_open(&stream, name)?;
+        }
         Ok(files)
+    }
+
+    /// The files that are made and gone again within a run, those that keep pipes not counted.
+    fn passing(&self) -> impl Iterator<Item = PathBuf> {
+        let out = Some(&self.out).filter(|out| **out != self.growing);
+        out.into_iter().chain(&self.reports).chain([&self.checkpoint]).map(|path| beside(path, NEXT))
+    }
+
+    /// Whether an earlier run of Arom left its checkpoint; a file of that name which is none is refused.
+    fn are_of_a_run(&self) -> Result<bool> {
+        private::is_left_or_free(&self.checkpoint, is_checkpoint)
+            .with_context(|| self.checkpoint.display().to_string())
+            .map_err(|error| ConfigError::invalid(format!("{error:#}")))?;
+        Ok(fs::metadata(&self.checkpoint).is_ok_and(|meta| meta.len() > 0))
+    }
+
+    /// Refuses a run where somebody's file is in the place of one that it makes for itself, whatever `--overwrite` says.
+    ///
+    /// # Errors
+    ///
+    /// Names the file.
+    pub(super) fn own_are_free(&self) -> Result<()> {
+        let is_of_a_run = self.are_of_a_run()?;
+        let rows = Some(self.growing.clone()).filter(|growing| *growing != self.out);
+        for path in self.passing().chain(rows) {
+            private::is_left_or_free(&path, |head| is_of_a_run || is_checkpoint(head))
+                .with_context(|| path.display().to_string())
+                .map_err(|error| ConfigError::invalid(format!("{error:#}")))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a run that was killed left of files that are made anew. [`own_are_free`](Self::own_are_free) comes first.
+    pub(super) fn clear(&self) -> Result<()> {
+        self.passing().try_for_each(|path| remove_if_there(&path))
     }
 
     fn all(&self) -> impl Iterator<Item = &Path> {
@@ -96,8 +139,9 @@ impl Files {
         let own = self.all().map(Path::to_owned).chain(beside);
         let same = own.into_iter().find(|own| identity.is_some() && Identity::at(own) == identity);
         same.map_or(Ok(()), |own| {
+            let act = if ["stdout", "stderr"].contains(&name) { "written" } else { "read" };
             let problem =
-                format!("{} is the same file as {name}, which is read; name another", own.display());
+                format!("{} is the same file as {name}, which is {act}; name another", own.display());
             Err(ConfigError::invalid(problem).into())
         })
     }
@@ -112,7 +156,7 @@ impl Files {
 
     /// Refuses to write over what no run of this command left; a file without bytes is as good as none.
     pub(super) fn are_free(&self) -> Result<()> {
-        if self.checkpoint.exists() {
+        if self.are_of_a_run()? {
             return Ok(());
         }
         for path in [&self.out, &self.rejects].into_iter().chain(&self.reports) {
@@ -159,7 +203,14 @@ pub(super) fn beside(path: &Path, more: &str) -> PathBuf {
 /// Puts a file where it belongs at once: `write` makes it beside its place.
 pub(super) fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), DumpError>) -> Result<()> {
     let next = beside(path, NEXT);
-    write(&next)?;
+    write(&next).inspect_err(|error| {
+        let is_anothers =
+            matches!(error, DumpError::File { cause, .. } if cause.kind() == io::ErrorKind::AlreadyExists);
+        if !is_anothers {
+            // What is left of it is of no use; that it could not be written is what is told.
+            fs::remove_file(&next).unwrap_or_default();
+        }
+    })?;
     let placed = fs::rename(&next, path).and_then(|()| sync_folder_of(path));
     placed.with_context(|| format!("cannot write {}", path.display()))
 }

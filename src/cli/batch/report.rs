@@ -65,7 +65,7 @@ pub(super) fn write(
 
 /// A report is there whole or not at all.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = |next: &Path| private::create(next)?.write_all(bytes);
+    let write = |next: &Path| private::create_new(next)?.write_all(bytes);
     replace(path, |next| write(next).map_err(|cause| DumpError::File { path: path.to_owned(), cause }))
 }
 

@@ -65,9 +65,22 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens a file, or makes it; nothing of it changes yet.
+    /// Opens the output that the user named, or makes it; nothing of it changes yet. A link to a file is followed.
     pub(super) fn lock(path: &Path) -> Result<Self> {
-        let file = private::open(path, private::options().write(true));
+        Self::locked(path, private::open(path, private::options().write(true)))
+    }
+
+    /// As [`lock`](Self::lock), of a file that Arom made itself: no link is followed.
+    pub(super) fn lock_own(path: &Path) -> Result<Self> {
+        Self::locked(path, private::open_own(path))
+    }
+
+    /// As [`lock`](Self::lock), of a file that is not there yet.
+    fn lock_new(path: &Path) -> Result<Self> {
+        Self::locked(path, private::create_new(path))
+    }
+
+    fn locked(path: &Path, file: io::Result<File>) -> Result<Self> {
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), file }),
@@ -88,11 +101,6 @@ impl Output {
             );
         }
         self.cut(bytes).with_context(|| self.name())
-    }
-
-    /// Adds bytes.
-    pub(super) fn append(&self, bytes: &[u8]) -> Result<()> {
-        (&self.file).write_all(bytes).with_context(|| self.name())
     }
 
     fn name(&self) -> String {
@@ -185,7 +193,11 @@ impl Writer {
         self.output.add(output_bytes, &bytes)?;
         if !refused.is_empty() {
             if rejects.is_none() {
-                let output = Output::lock(&self.rejects)?;
+                let output = if rejects_bytes == 0 {
+                    Output::lock_new(&self.rejects)?
+                } else {
+                    Output::lock_own(&self.rejects)?
+                };
                 output.go_on_at(rejects_bytes)?;
                 *rejects = Some(output);
                 private::sync_folder_of(&self.rejects)?;
@@ -234,7 +246,7 @@ impl Writer {
         if bytes == 0 {
             return remove_if_there(path);
         }
-        Output::lock(path)?.go_on_at(bytes)
+        Output::lock_own(path)?.go_on_at(bytes)
     }
 
     /// The run is whole: there is no more to go on from.

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::super::progress::Progress;
 use super::{Client, print_json, refused};
-use crate::files;
+use crate::files::{self, Identity};
 use crate::grpc::v1::{self, BackUpProfilesRequest, ListErasuresRequest};
 use crate::grpc::{sealed, to_json};
 use crate::profile::{BackedUp, BackupError, Book, Disk, Erasure, LONGEST_PART, MAGIC, Restoration, Terms};
@@ -70,12 +70,22 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
     if !args.force && args.file.exists() {
         bail!("{name} is there; name another file, or say --force");
     }
+    if fs::metadata(&args.file).is_ok_and(|meta| !meta.is_file()) {
+        bail!("{name} is no plain file; name another");
+    }
+    let identity = Identity::at(&args.file);
+    if let Some((stream, _)) = files::standard_files().find(|(_, meta)| Some(Identity::of(meta)) == identity)
+    {
+        bail!("{name} is the file that {stream} is; name another");
+    }
     // Under its name there is a whole backup or none.
     let Some(file_name) = args.file.file_name() else { bail!("{name} is no name of a file") };
     let mut partial = file_name.to_owned();
     partial.push(".partial");
     let partial = args.file.with_file_name(partial);
     let cannot = || format!("cannot write {}", partial.display());
+    // A backup that was killed left its own; what is of somebody else stays.
+    files::is_left_or_free(&partial, |head| head.starts_with(MAGIC)).with_context(cannot)?;
     let mut file = files::create(&partial).with_context(cannot)?;
     let received = receive(client, &mut file, &partial.display().to_string()).await;
     let written = match received {
