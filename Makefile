@@ -38,7 +38,7 @@ check-proxies: ## rolling restarts behind nginx, HAProxy and balancing clients; 
 check-prometheus: ## alerts and dashboard against a real Prometheus; needs Debian or Ubuntu (apt-get download, dpkg-deb)
 	cargo test --release --test it -- --ignored prometheus::
 
-check-flaky: ## the suite ten times idle, ten times under load, and with 1, 2 and 8 test threads; hours
+check-flaky: ## the suite ten times idle, ten times under load, with 1, 2 and 8 test threads, and on one core; hours
 	tests/repeat.sh
 
 check-page: ## the pages of `arom chat --html` and `arom batch` in headless Chromium; needs npm and Chromium

@@ -90,12 +90,13 @@ fn compile_protos() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("arom_descriptor.bin"), descriptors.encode_to_vec())?;
-    let mut names = tonic_prost_build::Config::new();
-    names.enable_type_names();
+    let mut config = tonic_prost_build::Config::new();
+    // By its name the codec finds out which lists a request has.
+    config.enable_type_names();
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
-        .codec_path("crate::grpc::codec::Counted")
-        .compile_fds_with_config(descriptors, names)?;
+        .codec_path("crate::grpc::bounded::BoundedCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }
 

@@ -39,7 +39,7 @@
 //! - Nothing leaves the machine that no setting asks for: ONNX Runtime is not loaded while its telemetry is on.
 //! - `text`, `conversation`, `report`, `profile` (but for its store and writer), the queue, the windows and the calibration name no tokio, no tonic, no clock and no file.
 //!   `model/session.rs` alone names `ort`, `model/tokenizer.rs` alone `tokenizers`,
-//!   `text/words.rs` alone nlpO3, `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` and `report/page.rs` alone maud, `grpc/status.rs` alone tonic's codes.
+//!   `text/phrases.rs` alone `aho_corasick`, `profile/storage/disk.rs` alone fjall, `profile/book.rs` and `scoring/cache.rs` alone moka, `sinks/webhook.rs` alone ureq, `cli/chat/html.rs` and `report/page.rs` alone maud, `grpc/status.rs` alone tonic's codes.
 //!   `tests/it/layering.rs` checks this.
 
 pub mod cli;
@@ -59,3 +59,5 @@ pub mod secret_url;
 pub mod sinks;
 pub mod telemetry;
 pub mod text;
+#[cfg(test)]
+mod work;

@@ -53,9 +53,9 @@ pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
     drop(within);
     let served = runtime.block_on(serve(args, common, &config, calls.handle().clone()));
     telemetry.flush();
-    // A thread that is stuck does not hold up the end of the process.
-    runtime.shutdown_timeout(LEFT_BEHIND);
+    // A thread that is stuck does not hold up the end of the process. Calls end first: they wait on timers of connections.
     calls.shutdown_timeout(LEFT_BEHIND);
+    runtime.shutdown_timeout(LEFT_BEHIND);
     served
 }
 

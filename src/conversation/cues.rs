@@ -56,6 +56,9 @@ static DENIED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(words).expect("a constant pattern, compiled in every test")
 });
 
+/// More bytes than such words have: only they are looked at, however long the text is.
+const DENIED_BYTES: usize = 128;
+
 static PATTERNS: LazyLock<Vec<(Cue, Regex)>> = LazyLock::new(|| {
     let ready = |(cue, words)| (cue, Regex::new(words).expect("a constant pattern, compiled in every test"));
     CUES.map(ready).into()
@@ -70,7 +73,10 @@ static PATTERNS: LazyLock<Vec<(Cue, Regex)>> = LazyLock::new(|| {
 /// ```
 pub fn cues(text: &str) -> Vec<Cue> {
     let small = text.to_lowercase();
-    let meant = |start: usize| !small.get(..start).is_some_and(|before| DENIED.is_match(before));
+    let meant = |start: usize| {
+        let near = small.floor_char_boundary(start.saturating_sub(DENIED_BYTES));
+        !small.get(near..start).is_some_and(|before| DENIED.is_match(before))
+    };
     let seen = |words: &Regex| words.find_iter(&small).any(|found| meant(found.start()));
     PATTERNS.iter().filter(|(_, words)| seen(words)).map(|(cue, _)| *cue).collect()
 }

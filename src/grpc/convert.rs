@@ -97,21 +97,26 @@ impl Checked {
         record: Option<v1::RecordOutcome>,
     ) -> v1::AnalyzeSentimentResponse {
         let (language_code, language_supported) = self.language(scored.script != Script::Other);
+        let offsets = self.encoding.offsets(&self.text);
+        let span = |bytes: Range<usize>| {
+            let span = offsets.range(bytes);
+            v1::TextSpan { begin_offset: count(span.start), end_offset: count(span.end) }
+        };
         let windows = scored.windows.into_iter().map(|window| v1::ScoredWindow {
-            span: Some(self.span(window.span)),
+            span: Some(span(window.span)),
             score: window.score,
             token_count: count(window.token_count),
         });
         let clauses = scored.clauses.into_iter().map(|clause| v1::ScoredClause {
-            span: Some(self.span(clause.span)),
+            span: Some(span(clause.span)),
             sentiment: Some(self.sentiment(&clause.sentiment)),
         });
         let mentions = scored.mentions.into_iter().map(|mention| v1::TargetMention {
             target_id: mention.target.id.clone(),
             kind: kind(mention.target.kind).into(),
             display_name: mention.target.name.clone(),
-            span: Some(self.span(mention.span)),
-            statement: Some(self.span(mention.statement)),
+            span: Some(span(mention.span)),
+            statement: Some(span(mention.statement)),
             sentiment: Some(self.sentiment(&mention.sentiment)),
             compared: mention.compared,
         });
@@ -121,7 +126,7 @@ impl Checked {
                 .contributions
                 .into_iter()
                 .map(|word| v1::WordContribution {
-                    span: Some(self.span(word.span)),
+                    span: Some(span(word.span)),
                     contribution: word.contribution,
                     decisive: word.decisive,
                 })
@@ -158,11 +163,6 @@ impl Checked {
 
     fn sentiment(&self, of: &Sentiment) -> v1::Sentiment {
         sentiment(of, self.max_risk)
-    }
-
-    fn span(&self, bytes: Range<usize>) -> v1::TextSpan {
-        let span = self.encoding.range(&self.text, bytes);
-        v1::TextSpan { begin_offset: count(span.start), end_offset: count(span.end) }
     }
 
     /// The language assumed and whether the model knows it: the caller's word, else the letters.

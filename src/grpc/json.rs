@@ -19,12 +19,6 @@ fn kind(name: &str) -> MessageDescriptor {
     pool().get_message_by_name(&format!("arom.v1.{name}")).expect("a message of this build")
 }
 
-/// The name of a field by the full name of its message and its number.
-pub(super) fn field_name(message: &str, number: u32) -> String {
-    let field = pool().get_message_by_name(message).and_then(|message| message.get_field(number));
-    field.map_or_else(|| number.to_string(), |field| field.name().to_owned())
-}
-
 /// A message of package `arom.v1` as JSON. What was not set is there with its default, so that every message of a kind has the same
 /// fields.
 pub(crate) fn to_json(name: &str, message: &impl Message) -> Value {

@@ -1,9 +1,9 @@
 //! The server: services, health, reflection, metrics, and the order in which it starts, changes its model and stops.
 
 mod answer_size;
+mod bounded;
 mod budget;
 mod call;
-pub(crate) mod codec;
 mod conversation;
 mod convert;
 mod explained;

@@ -298,6 +298,11 @@ pub(super) fn unread(status: &Status) -> Option<Unread> {
              which reflection gives"
         );
         ("UNREADABLE_MESSAGE", Code::InvalidArgument, message)
+    } else if let Some(field) = text.strip_prefix(TOO_MANY) {
+        let problem = "holds more parts than any request may have";
+        details.add_bad_request_violation(field, problem);
+        let message = format!("{field}: {problem}; send fewer at once");
+        ("TOO_MANY_ITEMS", Code::InvalidArgument, message)
     } else if text.starts_with("Error decompressing") {
         let message = "the message is not compressed as its grpc-encoding says".to_owned();
         ("UNREADABLE_MESSAGE", Code::InvalidArgument, message)
@@ -320,6 +325,14 @@ pub(super) fn unread(status: &Status) -> Option<Unread> {
     }
     Some(Unread { reason, status: Status::with_error_details_and_metadata(code, message, details, metadata) })
 }
+
+/// Refuses a request that was not decoded, for the number of items in the list of that name; [`unread`] gives it its details.
+pub(super) fn too_many_items(field: &str) -> Status {
+    Status::invalid_argument(format!("{TOO_MANY}{field}"))
+}
+
+/// How the text of such a refusal begins.
+const TOO_MANY: &str = "too many items in ";
 
 /// The field that could not be decoded and what is wrong with it, out of prost's text, which begins with the innermost:
 /// "Inner.text: Outer.inner: invalid …".

@@ -161,6 +161,8 @@ pub struct Upkeep {
     pub history_count: u64,
     /// How often the store is swept of what is older than is kept.
     pub sweep: Duration,
+    /// How often the bytes of what was forgotten are taken from the disk, at most.
+    pub scrub: Duration,
 }
 
 impl Default for Upkeep {
@@ -169,6 +171,7 @@ impl Default for Upkeep {
             history: SignedDuration::from_hours(24),
             history_count: 1_000_000,
             sweep: Duration::from_secs(6 * 3600),
+            scrub: Duration::from_secs(60),
         }
     }
 }
@@ -622,7 +625,7 @@ impl<S: Storage> Inner<S> {
             duty.sweep = None;
         }
         let mut scrub = Ok(());
-        if due(duty.scrubbed, REST) {
+        if due(duty.scrubbed, upkeep.scrub) {
             scrub = self.scrub(inbox).map(|tried| {
                 if tried {
                     duty.scrubbed = Some(Instant::now());

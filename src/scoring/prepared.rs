@@ -49,7 +49,12 @@ impl Prepared {
             let ranges = join_to(reading.clauses(), MAX_CLAUSES);
             if targets {
                 let mentions = mentions(&reading, &ranges, &catalogue.find(shown, &found), catalogue);
-                let mut part = |said: &Said| parts.add(&reading.untied(&said.range), &said.except);
+                // Thousands of mentions may share a long part: it is normalised once.
+                let mut known: HashMap<*const Said, usize> = HashMap::new();
+                let mut part = |said: &Arc<Said>| {
+                    let number = known.entry(Arc::as_ptr(said));
+                    *number.or_insert_with(|| parts.add(&reading.untied(&said.range), &said.except))
+                };
                 let prepared = |mention: Mention| (part(&mention.said), part(&mention.around), mention);
                 said = mentions.into_iter().map(prepared).collect();
             }

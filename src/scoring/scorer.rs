@@ -2,6 +2,7 @@
 
 mod outline;
 
+use std::cell::LazyCell;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt, future, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::cache::Cache;
@@ -28,7 +29,7 @@ use crate::model::{
     TokenId, Tokenizer, TokenizerError,
 };
 use crate::telemetry::{self, Metrics};
-use crate::text::{Normalized, Script, normalize, snap_to_graphemes};
+use crate::text::{GraphemeEdges, Normalized, Script, normalize};
 
 pub use outline::Outline;
 
@@ -44,6 +45,12 @@ const SHORT_BYTES: usize = 1024;
 /// Bytes of short texts that are prepared for one unit of a task's budget, of which tokio gives it 128 a turn: 8 KiB, about a
 /// millisecond. A task with many short texts that are at hand would otherwise hold its thread until all are done.
 const BYTES_PER_UNIT: usize = 64;
+
+/// What one explanation holds at once of a text without its words.
+const OCCLUDED_BYTES: usize = 1 << 20;
+
+/// Texts without a word that are on their way at once, however long they are.
+const OCCLUDED_AT_LEAST: usize = 4;
 
 /// Texts of one caller that have spans of their own in a trace: a stream may have millions.
 const TRACED_TEXTS: usize = 32;
@@ -96,7 +103,7 @@ struct Engine {
     config: ScoringConfig,
     callers: AtomicU64,
     /// Texts that are prepared off the threads that serve sockets, at once: one for each worker.
-    preparing: Semaphore,
+    preparing: Arc<Semaphore>,
 }
 
 /// Why a bundle could not be put to work.
@@ -213,7 +220,7 @@ impl Scorer {
             overlap: bundle.manifest.window_overlap.min(bundle.manifest.max_tokens / 2 - special),
         };
         let padding = tokenizer.padding();
-        let preparing = Semaphore::new(sessions.len().max(1));
+        let preparing = Arc::new(Semaphore::new(sessions.len().max(1)));
         let workers_config = WorkersConfig {
             inbox_tokens: config.inbox_tokens,
             max_wait: config.max_wait,
@@ -397,14 +404,22 @@ impl Caller {
         let asked = text.to_owned();
         let task = Arc::clone(engine);
         let prepared =
-            engine.prepare(text.len(), move || Prepared::of(&asked, features, &task.config.catalogue));
+            self.work_on(text.len(), move || Prepared::of(&asked, features, &task.config.catalogue));
         let Prepared { normalized, content, words, parts, clauses, mentions, asks, modifiers } =
             prepared.await?;
         let prepared = arrived.elapsed();
         let parts = future::try_join_all(parts.iter().map(|part| self.known(part))).await?;
         let Some(whole) = parts.first() else { return Err(ScoreError::WorkerLost) };
         let sentiment = |part: usize| parts.get(part).unwrap_or(whole).analysis.sentiment.clone();
-        let span = |range: Range<usize>| snap_to_graphemes(text, normalized.original_range(range));
+        let mut explanation = match (content, features.explanation) {
+            (Content::Linguistic, Some(most)) => Some(self.explain(&normalized, words, whole, most).await?),
+            _ => None,
+        };
+        let edges = LazyCell::new(|| GraphemeEdges::of(text));
+        let span = |range: Range<usize>| edges.snap(normalized.original_range(range));
+        for word in explanation.iter_mut().flat_map(|explanation| &mut explanation.contributions) {
+            word.span = span(word.span.clone());
+        }
         let clauses: Vec<ScoredClause> = clauses
             .into_iter()
             .map(|(part, range)| ScoredClause { span: span(range), sentiment: sentiment(part) })
@@ -415,19 +430,13 @@ impl Caller {
             Some(ScoredMention {
                 target: Arc::clone(engine.config.catalogue.target(mention.target)?),
                 span: span(mention.named),
-                statement: span(mention.said.range),
+                statement: span(mention.said.range.clone()),
                 sentiment: if mention.opposite { said.opposite() } else { said },
                 compared: mention.opposite,
             })
         });
         let mentions = mentions.collect();
         let intent = asks.map(|asks| Intent::of(whole.analysis.sentiment.probabilities, asks));
-        let explanation = match (content, features.explanation) {
-            (Content::Linguistic, Some(most)) => {
-                Some(self.explain(text, &normalized, words, whole, most).await?)
-            }
-            _ => None,
-        };
         let flights = || parts.iter().map(|known| known.flight);
         let sentiment = match clauses.len() {
             // The only clause of a text is the text.
@@ -447,7 +456,7 @@ impl Caller {
             token_count: whole.analysis.token_count,
             unknown_count: whole.analysis.unknown_count,
             window_count: whole.analysis.window_count,
-            windows: windows(text, &normalized, &whole.analysis),
+            windows: windows(span, &whole.analysis),
             clauses,
             mentions,
             modifiers,
@@ -460,11 +469,10 @@ impl Caller {
         Ok(scored)
     }
 
-    /// Takes away each word, and then the strongest together.
+    /// Takes away each word, and then the strongest together. The spans are those of the normalised text.
     async fn explain(
         &self,
-        text: &str,
-        normalized: &Normalized,
+        normalized: &Arc<Normalized>,
         words: Vec<Range<usize>>,
         whole: &Known,
         most: usize,
@@ -472,29 +480,27 @@ impl Caller {
         // Each of a long text's occlusions costs as many inferences as it has windows.
         let texts = most / whole.analysis.window_count.max(1);
         let words = join_to(words, texts.saturating_sub(DECIDING).max(1));
-        let occluded = |parts: Vec<Range<usize>>| {
-            let rest = normalize(&without(normalized.as_str(), &parts));
-            async move { self.known(&Arc::new(rest)).await }
-        };
-        let one_less = words.iter().map(|word| occluded(vec![word.clone()]));
-        let one_less = future::try_join_all(one_less).await?;
+        let at_once = (OCCLUDED_BYTES / normalized.as_str().len().max(1)).max(OCCLUDED_AT_LEAST);
+        let each = words.iter().map(|word| vec![word.clone()]).collect();
+        let one_less = self.occluded(normalized, each, at_once).await?;
         let sentiments = |known: &[Known]| -> Vec<Sentiment> {
             known.iter().map(|known| known.analysis.sentiment.clone()).collect()
         };
         let sentiment = &whole.analysis.sentiment;
         let strongest = strongest(sentiment, &sentiments(&one_less));
         // The first of them alone was taken away above.
-        let several = (2..=strongest.len()).map(|several| {
-            let gone = strongest.iter().take(several).filter_map(|word| words.get(*word).cloned());
-            occluded(gone.collect())
-        });
-        let several = future::try_join_all(several).await?;
+        let several = (2..=strongest.len())
+            .map(|several| {
+                strongest.iter().take(several).filter_map(|word| words.get(*word).cloned()).collect()
+            })
+            .collect();
+        let several = self.occluded(normalized, several, at_once).await?;
         let first = strongest.first().and_then(|word| one_less.get(*word));
         let growing: Vec<Sentiment> =
             first.into_iter().chain(&several).map(|known| known.analysis.sentiment.clone()).collect();
         let decisive = strongest.get(..deciding(sentiment, &growing)).unwrap_or_default();
         let contribution = |(number, (word, known)): (usize, (&Range<usize>, &Known))| Contribution {
-            span: snap_to_graphemes(text, normalized.original_range(word.clone())),
+            span: word.clone(),
             contribution: sentiment.score - known.analysis.sentiment.score,
             decisive: decisive.contains(&number),
         };
@@ -502,6 +508,21 @@ impl Caller {
             contributions: words.iter().zip(&one_less).enumerate().map(contribution).collect(),
             inference_count: one_less.iter().chain(&several).map(|known| known.analysis.window_count).sum(),
         })
+    }
+
+    /// What the model says of a text without some parts of it, for each of several such parts, so many at once.
+    async fn occluded(
+        &self,
+        text: &Arc<Normalized>,
+        each: Vec<Vec<Range<usize>>>,
+        at_once: usize,
+    ) -> Result<Vec<Known>, ScoreError> {
+        let one = |parts: Vec<Range<usize>>| {
+            let (bytes, text) = (text.as_str().len(), Arc::clone(text));
+            let rest = move || Arc::new(normalize(&without(text.as_str(), &parts)));
+            async move { self.known(&self.work_on(bytes, rest).await?).await }
+        };
+        stream::iter(each).map(one).buffered(at_once).try_collect().await
     }
 
     /// Scores several texts; see [`Scorer::score_all`].
@@ -518,7 +539,8 @@ impl Caller {
             .buffered(AT_ONCE)
     }
 
-    /// Does work on a text of so many bytes: at once if it is short, else away from the threads that serve sockets.
+    /// Does work on a text of so many bytes: away from the threads that serve sockets, or at once if it is short. Between many short
+    /// texts other tasks get the thread.
     ///
     /// # Errors
     ///
@@ -528,7 +550,11 @@ impl Caller {
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ScoreError> {
-        self.engine.prepare(bytes, work).await
+        if bytes > SHORT_BYTES {
+            return self.engine.prepare(work).await;
+        }
+        pay_for(bytes).await;
+        Ok(work())
     }
 
     /// What the model says of a text, remembered or asked.
@@ -558,7 +584,7 @@ impl Caller {
         let mut turn = self.turn.lock().await;
         let started = Instant::now();
         let (task, text) = (Arc::clone(engine), Arc::clone(text));
-        let rows = engine.prepare(text.as_str().len(), move || task.tokenize(&text)).await??;
+        let rows = self.work_on(text.as_str().len(), move || task.tokenize(&text)).await??;
         let tokenize = started.elapsed();
         let (tickets, _flying) = self.queue(&mut turn, &rows.rows).await?;
         drop(turn);
@@ -628,19 +654,19 @@ async fn pay_for(bytes: usize) {
 }
 
 impl Engine {
-    /// Does what a text needs before it is queued: at once if it is short, else away from the threads that serve sockets,
-    /// as many at a time as there are CPUs.
+    /// Does work away from the threads that serve sockets, as much at a time as there are workers. The turn lasts until the work is
+    /// done, even if nobody waits any more.
     async fn prepare<T: Send + 'static>(
         &self,
-        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ScoreError> {
-        if bytes <= SHORT_BYTES {
-            pay_for(bytes).await;
-            return Ok(work());
-        }
-        let _permit = self.preparing.acquire().await.map_err(|_| ScoreError::WorkerLost)?;
-        tokio::task::spawn_blocking(work).await.map_err(|_| ScoreError::WorkerLost)
+        let permit = Arc::clone(&self.preparing).acquire_owned().await.map_err(|_| ScoreError::WorkerLost)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        done.await.map_err(|_| ScoreError::WorkerLost)
     }
 
     fn tokenize(&self, text: &Normalized) -> Result<Rows, ScoreError> {
@@ -697,9 +723,9 @@ impl Engine {
 }
 
 /// Where the windows lie in the text as it was sent.
-fn windows(text: &str, normalized: &Normalized, analysis: &Analysis) -> Vec<ScoredWindow> {
+fn windows(span: impl Fn(Range<usize>) -> Range<usize>, analysis: &Analysis) -> Vec<ScoredWindow> {
     let window = |window: &AnalyzedWindow| ScoredWindow {
-        span: snap_to_graphemes(text, normalized.original_range(window.range.clone())),
+        span: span(window.range.clone()),
         score: window.score,
         token_count: window.token_count,
     };

@@ -385,13 +385,15 @@ mod golden {
         for row in &rows {
             alone.extend(session.run(std::slice::from_ref(row), 1).expect("it runs"));
         }
-        for size in [2, 7, 16] {
-            let mut together = Vec::new();
-            for group in rows.chunks(size) {
-                together.extend(session.run(group, 1).expect("it runs"));
-            }
-            assert!(alone == together, "{name} in batches of {size}, to the bit");
+        // Batches of few rows and of many, in turn.
+        let (mut together, mut rest, mut sizes) =
+            (Vec::new(), rows.as_slice(), [2, 7, 16].into_iter().cycle());
+        while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+            let (group, after) = rest.split_at(size.min(rest.len()));
+            together.extend(session.run(group, 1).expect("it runs"));
+            rest = after;
         }
+        assert!(alone == together, "{name} in batches, to the bit");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 mod charset;
 mod clauses;
+mod clusters;
 mod lexicon;
 mod marks;
 mod masks;
+mod matching;
 mod modifiers;
 mod moment;
 mod normalize;
@@ -23,7 +25,7 @@ pub use modifiers::Modifiers;
 pub(crate) use moment::western;
 pub use moment::{DayOrder, day_order, moment};
 pub use normalize::{Normalized, normalize};
-pub use offsets::{Encoding, snap_to_graphemes};
+pub use offsets::{Encoding, GraphemeEdges, Offsets, snap_to_graphemes};
 pub use phrases::Phrases;
 pub use questions::asks;
 pub use script::Script;

@@ -1,5 +1,6 @@
 //! Phrases found in a text, where they are words of it and not parts of others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -43,21 +44,25 @@ impl Phrases {
         let squeezed = Squeezed::of(text);
         let begins = |at: usize| words.binary_search_by_key(&at, |word| word.start).is_ok();
         let ends = |at: usize| words.binary_search_by_key(&at, |word| word.end).is_ok();
-        let mut found: Vec<(usize, Range<usize>)> = self
-            .automaton
-            .find_overlapping_iter(&squeezed.text)
-            .map(|hit| (hit.pattern().as_usize(), squeezed.origin(hit.start())..squeezed.origin(hit.end())))
-            .filter(|(_, range)| begins(range.start) && ends(range.end))
-            .collect();
-        found.sort_by_key(|(_, range)| (range.start, usize::MAX - range.end));
-        let mut reached = 0;
-        found.retain(|(_, range)| {
-            let free = range.start >= reached;
-            if free {
-                reached = range.end;
+        // Of each begin only the longest is kept: of phrases that begin alike there may be very many in a long text.
+        let mut longest: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        for hit in self.automaton.find_overlapping_iter(&squeezed.text) {
+            let (start, end) = (squeezed.origin(hit.start()), squeezed.origin(hit.end()));
+            if begins(start) && ends(end) {
+                let found = longest.entry(start).or_insert((hit.pattern().as_usize(), end));
+                if end > found.1 {
+                    *found = (hit.pattern().as_usize(), end);
+                }
             }
-            free
-        });
+        }
+        let mut reached = 0;
+        let mut found = Vec::with_capacity(longest.len());
+        for (start, (phrase, end)) in longest {
+            if start >= reached {
+                reached = end;
+                found.push((phrase, start..end));
+            }
+        }
         found
     }
 }

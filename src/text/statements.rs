@@ -7,14 +7,16 @@
 //! | words that join keep what they join | `อาหารกับบริการดี`, `ร้านที่พนักงานน่ารัก` |
 //! | the other side of a comparison | `ก อร่อยกว่า ข`, `ก สู้ ข ไม่ได้`, `ก ไม่ดีเท่า ข`, `ก แพ้ ข`, `เปลี่ยนจาก ข มา ก` |
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use super::clauses::{Reading, Word, is_statement, phrase};
+use super::clauses::{REACH, Reading, Word, is_statement, phrase};
 use super::lexicon;
 
 impl Reading<'_> {
     /// The clauses, parted before `targets` wherever both sides of the cut say something. Each target, given in the order
-    /// of the text, bears a number: what is said of the same one is not parted.
+    /// of the text, bears a number: what is said of the same one is not parted. Of each side the nearest [`REACH`] words are
+    /// looked at.
     pub fn statements(
         &self,
         clauses: &[Range<usize>],
@@ -25,21 +27,22 @@ impl Reading<'_> {
             let words = self.within(clause);
             let first = targets.partition_point(|(_, target)| target.start < clause.start);
             let inside = targets.iter().skip(first).take_while(|(_, target)| target.start < clause.end);
-            let (mut start, mut seen) = (0, Vec::new());
+            let (mut start, mut seen) = (0, HashSet::new());
             for (number, target) in inside {
                 let at = words.partition_point(|word| word.range.start < target.start);
                 if !seen.contains(number)
                     && let Some(at) = opening(words, start, at)
-                    && let (Some(before), Some(after)) = (words.get(start..at), words.get(at..))
+                    && let Some(before) = words.get(start.max(at.saturating_sub(REACH))..at)
+                    && let Some(after) = words.get(at..words.len().min(at + REACH))
                     && is_statement(before)
                     && is_statement(after)
                     && !leaves(before)
                 {
-                    statements.extend(hull(before));
+                    statements.extend(words.get(start..at).and_then(hull));
                     start = at;
                     seen.clear();
                 }
-                seen.push(*number);
+                seen.insert(*number);
             }
             statements.extend(words.get(start..).and_then(hull));
         }
@@ -78,8 +81,8 @@ impl Reading<'_> {
         let before = words.partition_point(|word| word.range.start < target.start);
         let after = words.partition_point(|word| word.range.start < target.end);
         let (before, after) = (words.get(..before)?, words.get(after..)?);
-        let fillers =
-            before.iter().rev().take_while(|word| lexicon::COMPARED_FILLERS.contains(&word.text)).count();
+        let fills = |word: &&Word<'_>| lexicon::COMPARED_FILLERS.contains(&word.text);
+        let fillers = before.iter().rev().take(REACH).take_while(fills).count();
         let marker = before.len().checked_sub(fillers + 1)?;
         let (ahead, word) = (before.get(..marker)?, before.get(marker)?);
         let denies = |word: &Word<'_>| word.text.starts_with("ไม่");
@@ -87,10 +90,12 @@ impl Reading<'_> {
         let from = match word.text {
             "สู้" if after.iter().take(SOON).any(denies) => word.range.end,
             "ชนะ" | "แพ้" | "แซง" => word.range.end,
-            "เท่า" | "เท่ากับ" if ahead.iter().any(denies) => word.range.start,
+            "เท่า" | "เท่ากับ" if ahead.iter().rev().take(REACH).any(denies) => {
+                word.range.start
+            }
             "จาก"
                 if ahead.iter().rev().take(2).any(|word| lexicon::LEAVING.contains(&word.text))
-                    && after.iter().any(|word| lexicon::ARRIVING.contains(&word.text)) =>
+                    && after.iter().take(REACH).any(|word| lexicon::ARRIVING.contains(&word.text)) =>
             {
                 word.range.start
             }
@@ -115,7 +120,7 @@ const SOON: usize = 3;
 /// Where the statement of a target at `at` opens: there, or at the verb whose object it is; nowhere after a word that joins
 /// it to what stands before.
 fn opening(words: &[Word<'_>], start: usize, at: usize) -> Option<usize> {
-    let mut at = at;
+    let (mut at, start) = (at, start.max(at.saturating_sub(REACH)));
     while at > start {
         let last = words.get(at - 1)?;
         if lexicon::JOINING.contains(&last.text) || last.text.ends_with(MORE) {

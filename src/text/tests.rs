@@ -174,9 +174,9 @@ fn text_without_language_is_known() {
 fn offsets_count_in_the_callers_unit() {
     let text = "ก😀ข";
     let range = text.find('ข').map(|at| at..text.len()).expect("it is there");
-    assert_eq!(Encoding::Utf8.range(text, range.clone()), 7..10);
-    assert_eq!(Encoding::Utf16.range(text, range.clone()), 3..4);
-    assert_eq!(Encoding::Utf32.range(text, range), 2..3);
+    assert_eq!(Encoding::Utf8.offsets(text).range(range.clone()), 7..10);
+    assert_eq!(Encoding::Utf16.offsets(text).range(range.clone()), 3..4);
+    assert_eq!(Encoding::Utf32.offsets(text).range(range), 2..3);
 }
 
 #[test]
@@ -187,6 +187,11 @@ fn a_letter_keeps_its_marks() {
     let family = text.find('👨').expect("it is there");
     assert_eq!(snap_to_graphemes(text, family + 4..family + 7), family..text.len());
     assert_eq!(snap_to_graphemes(text, 0..9999), 0..text.len());
+    let edges = GraphemeEdges::of(text);
+    for range in [3..3, 0..3, family + 4..family + 7, 0..9999, text.len()..text.len()] {
+        assert_eq!(edges.snap(range.clone()), snap_to_graphemes(text, range));
+    }
+    assert_eq!(GraphemeEdges::of("").snap(0..0), 0..0);
 }
 
 #[test]
@@ -294,8 +299,9 @@ proptest! {
         prop_assert_eq!(original.is_empty(), start == end);
         let snapped = snap_to_graphemes(&text, original.clone());
         prop_assert!(snapped.start <= original.start && snapped.end >= original.end);
+        prop_assert_eq!(GraphemeEdges::of(&text).snap(original), snapped.clone());
         for encoding in [Encoding::Utf8, Encoding::Utf16, Encoding::Utf32] {
-            let range = encoding.range(&text, snapped.clone());
+            let range = encoding.offsets(&text).range(snapped.clone());
             prop_assert!(range.end <= encoding.length(&text));
         }
     }
@@ -328,6 +334,7 @@ mod segments {
     #![allow(clippy::string_slice, clippy::indexing_slicing, reason = "a range that is wrong fails its test")]
 
     use super::*;
+    use crate::work::assert_grows_with_its_input;
 
     /// Rows of a file of examples: `#` begins a comment, `|` is a cut, `⏎` a line break.
     fn rows(file: &str) -> impl Iterator<Item = Vec<String>> {
@@ -417,12 +424,13 @@ mod segments {
 
     #[test]
     fn a_long_text_without_a_cut_is_small_work() {
-        // Were the work of each word to grow with the text, this would take minutes.
         for part in ["ก ", "ส่วนใหญ่", "มีอะไร"] {
-            let text = part.repeat(200_000);
-            let words = words(&text);
-            assert_eq!(Reading::of(&text, &words).clauses().len(), 1, "of {part}");
-            asks(&text, &words);
+            assert_grows_with_its_input(2000, |size| {
+                let text = part.repeat(size);
+                let words = words(&text);
+                assert_eq!(Reading::of(&text, &words).clauses().len(), 1, "of {part}");
+                asks(&text, &words);
+            });
         }
     }
 
@@ -507,8 +515,8 @@ mod segments {
             for span in &spans {
                 prop_assert!(edges.contains(&span.start) && (edges.contains(&span.end) || span.end == text.len()));
                 let part = &text[span.clone()];
-                prop_assert_eq!(&String::from_utf16(&utf16[Encoding::Utf16.range(&text, span.clone())]).expect("whole"), part);
-                prop_assert_eq!(&scalars[Encoding::Utf32.range(&text, span.clone())].iter().collect::<String>(), part);
+                prop_assert_eq!(&String::from_utf16(&utf16[Encoding::Utf16.offsets(&text).range(span.clone())]).expect("whole"), part);
+                prop_assert_eq!(&scalars[Encoding::Utf32.offsets(&text).range(span.clone())].iter().collect::<String>(), part);
             }
             prop_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(left, right)| left.end <= right.start), "{spans:?}");
         }

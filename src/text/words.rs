@@ -1,15 +1,14 @@
 //! Words of Thai text, which has no spaces between them: the longest matches in a dictionary.
 //!
 //! The dictionary is PyThaiNLP's list of Thai words (`words_th.txt`, CC0 1.0, from its release 5.4.0) as it is, less
-//! [`LEFT_OUT`] and with [`ADDED`]; the matching is nlpO3's. ICU4X was measured beside it and cut inside words
+//! [`LEFT_OUT`] and with [`ADDED`]; they are matched as nlpO3 matches them. ICU4X was measured beside it and cut inside words
 //! (README.md, Words).
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::matching::Dictionary;
 use super::offsets::is_grapheme_edge;
-use nlpo3::tokenizer::newmm::NewmmTokenizer;
-use nlpo3::tokenizer::tokenizer_trait::Tokenizer;
 
 const DICTIONARY: &str = include_str!("words_th.txt");
 
@@ -39,12 +38,13 @@ const LEFT_OUT: &[&str] = &[
     "น้ำสะอาด", "มือสะอาด", "สั่งอาหาร", "ที่มา", "พนักงานขายของ", "จองแล้ว", "คิดแพง", "ถูกน้อย", "ขับรถ", "เหมาะกับ",
 ];
 
-static TOKENIZER: LazyLock<NewmmTokenizer> = LazyLock::new(|| {
+static WORDS: LazyLock<Dictionary> = LazyLock::new(|| Dictionary::of(dictionary_words()));
+
+/// The words of the dictionary.
+pub(super) fn dictionary_words() -> impl Iterator<Item = &'static str> {
     let listed = DICTIONARY.lines().map(str::trim);
-    let words =
-        listed.filter(|word| !word.is_empty() && !LEFT_OUT.contains(word)).chain(ADDED.iter().copied());
-    NewmmTokenizer::from_word_list(words.map(str::to_owned).collect())
-});
+    listed.filter(|word| !word.is_empty() && !LEFT_OUT.contains(word)).chain(ADDED.iter().copied())
+}
 
 /// Byte ranges of the words of a text, in order. They cover all of it: white space, marks and emoji are words, too.
 ///
@@ -55,13 +55,11 @@ static TOKENIZER: LazyLock<NewmmTokenizer> = LazyLock::new(|| {
 /// ```
 pub fn words(text: &str) -> Vec<Range<usize>> {
     let squeezed = Squeezed::of(text);
-    // nlpO3's "safe" mode loses text (1.4.0).
-    let found = TOKENIZER.segment(&squeezed.text, false, false).unwrap_or_default();
-    let mut words = Vec::with_capacity(found.len());
-    let (mut from, mut at) = (0, 0);
-    for word in found {
-        at += word.len();
-        let to = squeezed.origin(at);
+    let ends = WORDS.word_ends(&squeezed.text);
+    let mut words = Vec::with_capacity(ends.len());
+    let mut from = 0;
+    for end in ends {
+        let to = squeezed.origin(end);
         if to > from && is_grapheme_edge(text, to) {
             words.push(from..to);
             from = to;

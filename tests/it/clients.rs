@@ -3,35 +3,25 @@
 //! The first run installs the pinned packages into the target folder. They run with `make check-clients`; the same calls by
 //! grpcio are in `python.rs`.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use crate::support::{Process, repository};
+use crate::support::{Process, made_once, repository};
 
 const PACKAGES: [&str; 3] = ["@bufbuild/buf@1.75.0", "@grpc/grpc-js@1.14.7", "protobufjs@8.8.1"];
 
 /// The folder of modules that npm filled.
-fn modules() -> &'static PathBuf {
-    static MODULES: OnceLock<PathBuf> = OnceLock::new();
-    MODULES.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clients");
-        let (marker, wanted) = (folder.join("packages"), PACKAGES.join("\n"));
-        if fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-            return folder.join("node_modules");
-        }
-        fs::create_dir_all(&folder).expect("created");
+fn modules() -> PathBuf {
+    let folder = made_once("clients", &PACKAGES.join("\n"), |folder| {
         let installed = Command::new("npm")
             .args(["install", "--silent", "--no-save", "--prefix"])
-            .arg(&folder)
+            .arg(folder)
             .args(PACKAGES)
             .status()
             .expect("npm is installed");
-        assert!(installed.success(), "npm could not install {wanted}");
-        fs::write(&marker, wanted).expect("written");
-        folder.join("node_modules")
-    })
+        assert!(installed.success(), "npm could not install {PACKAGES:?}");
+    });
+    folder.join("node_modules")
 }
 
 /// Runs all calls of `tests/clients/cases.json` by a client.

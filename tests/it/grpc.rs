@@ -187,8 +187,10 @@ async fn bad_requests_are_refused_with_every_field() {
         ],
     )
     .await;
-    // A text of exactly the limit is taken.
-    one(&mut client, text(&"ก ".repeat(16_384))).await.expect("65,536 bytes are taken");
+    // A text of exactly the limit is taken. It is one long sign, of which the normaliser leaves little to infer.
+    let longest = format!("{}a", "ก".repeat(21_845));
+    assert_eq!(longest.len(), 65_536);
+    one(&mut client, text(&longest)).await.expect("65,536 bytes are taken");
 
     for size in [0, 257] {
         let status = batch(&mut client, vec![text("ดี"); size]).await.expect_err("refused");
@@ -338,18 +340,11 @@ async fn a_deadline_is_kept() {
     let script = Script::new(Turn::Hold);
     let (server, _) = Server::scripted(server_config(), &scripted(2), &script).await;
     let mut client = Client::new(server.ready().await);
-    loop {
-        let mut request = Request::new(text("รอนานมากกว่าจะได้กิน"));
-        request.set_timeout(Duration::from_millis(20));
-        let status = server.patient_client().analyze_sentiment(request).await.expect_err("too late");
-        // On a machine with more work than cores tonic's own timer may run before ours; it gives no details.
-        if !status.details().is_empty() {
-            let (reason, _) = blame(&status);
-            assert_eq!((status.code(), reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
-            break;
-        }
-        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()), "{status:?}");
-    }
+    let mut request = Request::new(text("รอนานมากกว่าจะได้กิน"));
+    request.set_timeout(Duration::from_millis(20));
+    let status = server.patient_client().analyze_sentiment(request).await.expect_err("too late");
+    let (reason, _) = blame(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
     script.all(Turn::Answer);
     one(&mut client, text("ดี")).await.expect("scored");
     server.stop().await.expect("a clean stop");
@@ -364,6 +359,8 @@ async fn a_large_batch_keeps_nobody_waiting() {
     let requests = vec![long; 200];
     let work = tokio::spawn(async move { batch(&mut many, requests).await });
     let waiting = || count(&metrics, "arom_queue_windows");
+    // The worker has its first run, so that the queue stands still.
+    script.begun(1).await;
     until(|| waiting() + script.rows() == 200).await;
     for _ in 0..5 {
         let (before, runs) = (waiting(), script.runs());

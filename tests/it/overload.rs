@@ -1,7 +1,7 @@
 //! Asked for more than it can do, the server says so at once and does what it accepted.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::AnalyzeSentimentRequest;
@@ -104,6 +104,12 @@ async fn who_would_wait_too_long_is_told_when_to_come_back() {
 
 #[tokio::test]
 async fn a_refused_caller_that_comes_before_its_time_is_refused_although_there_is_room() {
+    // A machine with much else to do may take longer than the caller was told to stay away.
+    while !early_caller_is_refused().await {}
+}
+
+/// Whether the caller came before its time; if so, it was refused.
+async fn early_caller_is_refused() -> bool {
     // A caller is known by its text, so texts must not be inferred twice: with a cache they are not.
     let scoring = ScoringConfig { max_wait: Duration::from_millis(1), cache_bytes: 1 << 20, ..scripted() };
     let script = Script::new(Turn::Hold);
@@ -122,16 +128,22 @@ async fn a_refused_caller_that_comes_before_its_time_is_refused_although_there_i
     script.begun(1).await;
     accepted.extend((0..64).map(|number| tokio::spawn(call(format!("ในคิว {number}")))));
     until(|| metric(&metrics, "arom_queue_windows") >= 64.0).await;
+    let asked = Instant::now();
     let (_, told) = refusal(&call("ถูกปฏิเสธ".to_owned()).await.expect_err("the queue is full"));
     assert!(told > Duration::from_secs(1), "the time that the queue takes, and not {told:?}");
     script.all(Turn::Answer);
     for answer in accepted {
         answer.await.expect("no panic").expect("what was accepted is answered");
     }
-    let (_, rest) = refusal(&call("ถูกปฏิเสธ".to_owned()).await.expect_err("it is early"));
-    assert!(rest < told, "{rest:?} is the rest of {told:?}");
+    let again = call("ถูกปฏิเสธ".to_owned()).await;
+    let was_early = asked.elapsed() < told;
+    if was_early {
+        let (_, rest) = refusal(&again.expect_err("it is early"));
+        assert!(rest < told, "{rest:?} is the rest of {told:?}");
+    }
     call("อีกคน".to_owned()).await.expect("a new caller takes the room");
     server.stop().await.expect("a clean stop");
+    was_early
 }
 
 #[tokio::test]
@@ -158,9 +170,7 @@ async fn a_deadline_that_has_passed_costs_nothing_and_one_that_passes_frees_the_
             call.is_finished()
         })
         .await;
-        // tonic's own timer says CANCELLED; on a machine with more work than cores it may run before ours.
-        let code = call.await.expect("no panic");
-        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&code), "{code:?}");
+        assert_eq!(call.await.expect("no panic"), Code::DeadlineExceeded);
         until(|| metric(&metrics, "arom_queue_windows") == 0.0).await;
         if queued {
             break;

@@ -9,61 +9,58 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::support::{Process, repository};
+use crate::support::{Process, made_once, repository};
 
 const REQUIREMENTS: &str = include_str!("../../examples/python/requirements.txt");
 
-/// A folder with the packages and the stubs, for PYTHONPATH.
+/// The packages, for PYTHONPATH.
 fn packages() -> &'static PathBuf {
     static PACKAGES: OnceLock<PathBuf> = OnceLock::new();
     PACKAGES.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python");
-        let marker = folder.join("requirements.txt");
-        if fs::read_to_string(&marker).is_ok_and(|installed| installed == REQUIREMENTS) {
-            return folder;
-        }
-        fs::remove_dir_all(&folder).unwrap_or_default();
-        let requirements = repository().join("examples/python/requirements.txt");
-        let installed = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
-            .arg(&folder)
-            .arg("-r")
-            .arg(requirements)
-            .status()
-            .expect("python3 is installed");
-        assert!(installed.success(), "pip could not install examples/python/requirements.txt");
-        fs::write(&marker, REQUIREMENTS).expect("written");
-        folder
+        made_once("python", REQUIREMENTS, |folder| {
+            let requirements = repository().join("examples/python/requirements.txt");
+            let installed = Command::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+                .arg(folder)
+                .arg("-r")
+                .arg(requirements)
+                .status()
+                .expect("python3 is installed");
+            assert!(installed.success(), "pip could not install examples/python/requirements.txt");
+        })
     })
 }
 
-/// The stubs, made anew for every run since the protos may have changed.
+/// The stubs of the protos as they are.
 fn stubs() -> &'static PathBuf {
     static STUBS: OnceLock<PathBuf> = OnceLock::new();
     STUBS.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("python-stubs");
-        fs::create_dir_all(&folder).expect("created");
-        let out = folder.display();
-        let made = Command::new("python3")
-            .env("PYTHONPATH", packages())
-            .current_dir(repository())
-            .args(["-m", "grpc_tools.protoc", "-I", "proto"])
-            .args([format!("--python_out={out}"), format!("--grpc_python_out={out}")])
-            .args(
-                [
-                    "conversation",
-                    "conversation_service",
-                    "profile",
-                    "profile_service",
-                    "sentiment",
-                    "sentiment_service",
-                ]
-                .map(|name| format!("proto/arom/v1/{name}.proto")),
-            )
-            .status()
-            .expect("python3 is installed");
-        assert!(made.success(), "the stubs could not be generated");
-        folder
+        let names = [
+            "conversation",
+            "conversation_service",
+            "profile",
+            "profile_service",
+            "sentiment",
+            "sentiment_service",
+        ]
+        .map(|name| format!("proto/arom/v1/{name}.proto"));
+        let protos: String = names
+            .iter()
+            .map(|name| fs::read_to_string(repository().join(name)).expect("it is in the repository"))
+            .collect();
+        let made_of = format!("{REQUIREMENTS}{protos}");
+        made_once("python-stubs", &made_of, |folder| {
+            let out = folder.display();
+            let made = Command::new("python3")
+                .env("PYTHONPATH", packages())
+                .current_dir(repository())
+                .args(["-m", "grpc_tools.protoc", "-I", "proto"])
+                .args([format!("--python_out={out}"), format!("--grpc_python_out={out}")])
+                .args(&names)
+                .status()
+                .expect("python3 is installed");
+            assert!(made.success(), "the stubs could not be generated");
+        })
     })
 }
 
@@ -256,26 +253,17 @@ fn a_target_of_several_addresses_works() {
     assert_eq!(shown, "addresses: ok\n");
 }
 
-/// A folder with the packages of tests/node, which npm puts there once.
-fn node_modules() -> &'static PathBuf {
-    static MODULES: OnceLock<PathBuf> = OnceLock::new();
-    MODULES.get_or_init(|| {
-        const PACKAGES: &str = include_str!("../node/package.json");
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("node");
-        let marker = folder.join("installed.json");
-        if fs::read_to_string(&marker).is_ok_and(|installed| installed == PACKAGES) {
-            return folder;
-        }
-        fs::create_dir_all(&folder).expect("created");
+/// The packages of tests/node, which npm puts there once.
+fn node_modules() -> PathBuf {
+    const PACKAGES: &str = include_str!("../node/package.json");
+    made_once("node", PACKAGES, |folder| {
         fs::write(folder.join("package.json"), PACKAGES).expect("written");
         let installed = Command::new("npm")
             .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-            .arg(&folder)
+            .arg(folder)
             .status()
             .expect("npm is installed");
         assert!(installed.success(), "npm could not install tests/node/package.json");
-        fs::write(&marker, PACKAGES).expect("written");
-        folder
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the tests share: paths, the shipped bundle, a scorer, servers in this process and in another.
 
-use std::fs;
+use std::fs::{self, File};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use arom::profile::{Book, Clock, Disk, Keeper, Terms, Upkeep};
 use arom::scoring::{Scorer, ScoringConfig};
 use arom::telemetry::Metrics;
 use prost::bytes::{Buf, BufMut};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,26 @@ pub fn bundle_folder() -> PathBuf {
 
 pub fn runtime() -> Runtime {
     Runtime::load(None).expect("the build fetched ONNX Runtime")
+}
+
+/// A folder below target/ that is made once of what it is `made_of`, and anew when that is something else.
+///
+/// Processes wait for each other. Every content has a folder of its own, so no process loses what it uses.
+pub fn made_once(name: &str, made_of: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let whole = Sha256::digest(made_of);
+    let digest: String = whole.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (folder, begun) = (all.join(format!("{name}-{digest}")), all.join(format!("{name}-{digest}.part")));
+    fs::create_dir_all(all).expect("created");
+    let lock = File::create(all.join(format!("{name}.lock"))).expect("created");
+    lock.lock().expect("the file system has locks");
+    if !folder.exists() {
+        fs::remove_dir_all(&begun).unwrap_or_default();
+        fs::create_dir_all(&begun).expect("created");
+        make(&begun);
+        fs::rename(&begun, &folder).expect("it is whole");
+    }
+    folder
 }
 
 /// How long a test waits for what must come. It is long, so that only what never comes fails the test.
@@ -129,8 +150,13 @@ impl Server {
     }
 
     pub async fn keeping_with(folder: &Path, config: ServerConfig) -> Self {
+        Self::keeping_by(folder, config, arom::profile::system_clock(), Upkeep::default()).await
+    }
+
+    /// A server that keeps profiles in a folder by a clock.
+    pub async fn keeping_by(folder: &Path, config: ServerConfig, clock: Clock, upkeep: Upkeep) -> Self {
         let metrics = Arc::<Metrics>::default();
-        let profiles = Some(keeper(folder, &metrics));
+        let profiles = Some(keeper_by(folder, clock, upkeep, &metrics));
         let parts = Parts { metrics, profiles, ..Parts::default() };
         Self::start_with(config, parts, |_| Ok(scorer())).await
     }
@@ -184,9 +210,12 @@ impl Server {
 
 /// A profile store in a folder.
 pub fn keeper(folder: &Path, metrics: &Arc<Metrics>) -> Arc<Keeper<Disk>> {
+    keeper_by(folder, arom::profile::system_clock(), Upkeep::default(), metrics)
+}
+
+fn keeper_by(folder: &Path, clock: Clock, upkeep: Upkeep, metrics: &Arc<Metrics>) -> Arc<Keeper<Disk>> {
     let book = Book::open(Disk::open(folder).expect("it opens"), Terms::default(), [7; 32]).expect("a book");
-    let clock: Clock = arom::profile::system_clock();
-    Arc::new(Keeper::start(book, clock, Upkeep::default(), Arc::clone(metrics)).expect("two threads"))
+    Arc::new(Keeper::start(book, clock, upkeep, Arc::clone(metrics)).expect("two threads"))
 }
 
 /// As [`Server::patient_client`], of any server.

@@ -8,7 +8,7 @@ use crate::dumps::Cells;
 use crate::grpc::v1;
 use crate::model::{Label, Probabilities};
 use crate::scoring::{Content, Scored, ScoredMention, TargetKind};
-use crate::text::Encoding;
+use crate::text::{Encoding, Offsets};
 
 /// The sentiment of a row's text.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,10 @@ impl Answer {
             content,
             token_count: count(token_count),
             window_count: count(window_count),
-            targets: targets.then(|| mentions.iter().map(|mention| said(text, mention)).collect()),
+            targets: targets.then(|| {
+                let offsets = Encoding::Utf32.offsets(text);
+                mentions.iter().map(|mention| said(&offsets, mention)).collect()
+            }),
             fingerprint: Arc::clone(fingerprint),
             cache_hit,
         }
@@ -181,9 +184,9 @@ fn target(id: &str, is_brand: bool, sentiment: (Label, f32), span: (i64, i64)) -
     })
 }
 
-fn said(text: &str, mention: &ScoredMention) -> Value {
+fn said(offsets: &Offsets, mention: &ScoredMention) -> Value {
     let ScoredMention { target: of, statement, sentiment, .. } = mention;
-    let span = Encoding::Utf32.range(text, statement.clone());
+    let span = offsets.range(statement.clone());
     let is_brand = match of.kind {
         TargetKind::Brand => true,
         TargetKind::Aspect => false,

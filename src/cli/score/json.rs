@@ -11,7 +11,7 @@ use crate::model::{Label, Probabilities};
 use crate::scoring::{
     Content, Contribution, Explanation, Intent, ScoreError, Scored, ScoredClause, ScoredMention, TargetKind,
 };
-use crate::text::{Encoding, Modifiers};
+use crate::text::{Encoding, Modifiers, Offsets};
 
 /// One line of JSON: the text, the input's other fields, and what was found. Nothing in it depends on the clock.
 #[derive(Serialize)]
@@ -92,6 +92,9 @@ struct Clause<'a> {
     probabilities: Shares,
 }
 
+/// A text, and its offsets in characters.
+type Counted<'a, 'b> = (&'a str, &'b Offsets);
+
 /// A part of a text, with offsets in characters.
 #[derive(Serialize)]
 struct Part<'a> {
@@ -101,8 +104,8 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn of(text: &'a str, span: Range<usize>) -> Self {
-        let characters = Encoding::Utf32.range(text, span.clone());
+    fn of((text, offsets): Counted<'a, '_>, span: Range<usize>) -> Self {
+        let characters = offsets.range(span.clone());
         Self {
             text: text.get(span).unwrap_or_default(),
             begin_offset: characters.start,
@@ -141,6 +144,8 @@ pub(super) fn json_line(
     if let Some(fields) = &mut input {
         fields.shift_remove("text");
     }
+    let offsets = Encoding::Utf32.offsets(&row.text);
+    let text = (row.text.as_str(), &offsets);
     let found = match result {
         Err(error) => Found::Failed { error: error.to_string() },
         Ok(Scored {
@@ -165,18 +170,18 @@ pub(super) fn json_line(
             content: content_name(content),
             token_count,
             window_count,
-            clauses: clauses.into_iter().map(|clause| json_clause(&row.text, clause)).collect(),
-            targets: mentions.into_iter().map(|mention| json_mention(&row.text, mention)).collect(),
+            clauses: clauses.into_iter().map(|clause| json_clause(text, clause)).collect(),
+            targets: mentions.into_iter().map(|mention| json_mention(text, mention)).collect(),
             modifiers,
             intent: intent.map(|Intent { question, polarity }| Asked { question, polarity: polarity.name() }),
-            explanation: explanation.map(|explanation| json_words(&row.text, explanation)),
+            explanation: explanation.map(|explanation| json_words(text, explanation)),
             model_fingerprint: fingerprint,
         })),
     };
     Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
 }
 
-fn json_words(text: &str, explanation: Explanation) -> Vec<Word<'_>> {
+fn json_words<'a>(text: Counted<'a, '_>, explanation: Explanation) -> Vec<Word<'a>> {
     let word = |word: Contribution| Word {
         part: Part::of(text, word.span),
         contribution: word.contribution,
@@ -185,7 +190,7 @@ fn json_words(text: &str, explanation: Explanation) -> Vec<Word<'_>> {
     explanation.contributions.into_iter().map(word).collect()
 }
 
-fn json_clause(text: &str, clause: ScoredClause) -> Clause<'_> {
+fn json_clause<'a>(text: Counted<'a, '_>, clause: ScoredClause) -> Clause<'a> {
     let ScoredClause { span, sentiment } = clause;
     Clause {
         part: Part::of(text, span),
@@ -195,7 +200,7 @@ fn json_clause(text: &str, clause: ScoredClause) -> Clause<'_> {
     }
 }
 
-fn json_mention(text: &str, mention: ScoredMention) -> Spoken<'_> {
+fn json_mention<'a>(text: Counted<'a, '_>, mention: ScoredMention) -> Spoken<'a> {
     let ScoredMention { target, span, statement, sentiment, compared } = mention;
     Spoken {
         target: target.id.clone(),

@@ -153,6 +153,61 @@ fn no_item_is_larger_than_is_reckoned_with() {
     }
 }
 
+/// Nothing in an update grows with the conversation, so a stream of them needs no bound of its own.
+#[test]
+fn the_largest_update_of_a_conversation_fits_the_smallest_answer() {
+    /// The least that `server.max_answer_bytes` may be set to.
+    const SMALLEST: usize = 65_536;
+    /// About twice the longest summary: it tells of eight turning points.
+    const SUMMARY: usize = 1024;
+    let turn =
+        v1::TurningPoint { index: i32::MAX, after_index: Some(i32::MAX), from_score: -1.0, to_score: 1.0 };
+    let side = v1::RoleTrajectory {
+        role: 4,
+        message_count: i32::MAX,
+        scored_count: i32::MAX,
+        positive_count: i32::MAX,
+        negative_count: i32::MAX,
+        opening_score: -1.0,
+        closing_score: -1.0,
+        score_shift: -2.0,
+        mean_score: -1.0,
+        turning_points: vec![turn; crate::conversation::LATEST_TURNS],
+        turning_point_count: i32::MAX,
+        longest_negative_run: i32::MAX,
+        longest_negative_run_index: Some(i32::MAX),
+    };
+    let waits = v1::ResponseTimes {
+        wait_count: i32::MAX,
+        median_wait: Some(prost_types::Duration { seconds: i64::MAX, nanos: 999_999_999 }),
+        longest_wait: Some(prost_types::Duration { seconds: i64::MAX, nanos: 999_999_999 }),
+        longest_wait_index: i32::MAX,
+        long_wait_count: i32::MAX,
+        score_after_long_waits: Some(-1.0),
+        score_after_other_waits: Some(-1.0),
+    };
+    let update = v1::ConversationUpdate {
+        message: Some(v1::AnalyzedMessage {
+            message_id: id(),
+            // A role stands for the name.
+            speaker: "customer".to_owned(),
+            sentiment: sentiment(),
+            cues: (1..=7).collect(),
+            ..v1::AnalyzedMessage::default()
+        }),
+        trajectory: Some(v1::Trajectory {
+            roles: vec![side; 3],
+            response_times: Some(waits),
+            unresolved_negative: true,
+            cue_count: i32::MAX,
+            summary: "x".repeat(SUMMARY),
+        }),
+        model_fingerprint: "x".repeat(256),
+    };
+    let bytes = listed(&update);
+    assert!(bytes <= SMALLEST / 4, "{bytes}");
+}
+
 /// The largest answer to a text without its parts.
 fn text() -> v1::BatchAnalyzeSentimentResult {
     let long = Some(prost_types::Duration { seconds: 1_000_000, nanos: 999_999_999 });

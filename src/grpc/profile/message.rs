@@ -11,8 +11,8 @@ use tonic::codec::{Codec, CompressionEncoding, EnabledCompressionEncodings, Enco
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstDecoder;
 
+use super::super::bounded::BoundedDecoder;
 use super::super::v1::watch_profiles_response::Event;
 use super::super::v1::{WatchProfilesRequest, WatchProfilesResponse};
 use super::watch::Updates;
@@ -83,14 +83,14 @@ impl Codec for Messages {
     type Encode = Message;
     type Decode = WatchProfilesRequest;
     type Encoder = Self;
-    type Decoder = ProstDecoder<WatchProfilesRequest>;
+    type Decoder = BoundedDecoder<WatchProfilesRequest>;
 
     fn encoder(&mut self) -> Self::Encoder {
         Self
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
+        BoundedDecoder::default()
     }
 }
 

@@ -23,7 +23,6 @@ impl Scorer {
     ///
     /// If the thread that reads them dies.
     pub async fn outline(&self, texts: Vec<(String, Features)>) -> Result<Outline, ScoreError> {
-        let bytes = texts.iter().map(|(text, _)| text.len()).sum();
         let engine = std::sync::Arc::clone(&self.engine);
         let work = move || {
             let mut outline = Outline::default();
@@ -40,7 +39,7 @@ impl Scorer {
             }
             outline
         };
-        self.engine.prepare(bytes, work).await
+        self.engine.prepare(work).await
     }
 
     /// About the most windows that a text of so many bytes is scored in.

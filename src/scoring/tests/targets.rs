@@ -6,6 +6,7 @@ use crate::scoring::catalogue::{Catalogue, CatalogueError};
 use crate::scoring::prepared::Prepared;
 use crate::scoring::sentiment::Features;
 use crate::scoring::targets::Mention;
+use crate::work::assert_grows_with_its_input;
 
 const BRANDS: &str = include_str!("../../../examples/catalogue.toml");
 
@@ -131,9 +132,19 @@ fn a_long_text_has_few_statements() {
     let text = "กาแฟดอยดีกว่าปันสุข แต่แพง พนักงานแย่\n".repeat(1500);
     let prepared = prepared(&text, &catalogue);
     assert!(prepared.parts.len() <= 129, "{}", prepared.parts.len());
-    // Work grows with the text, not with its square: these would take minutes.
-    for text in ["กว่าปันสุข", "ราคาเมนู", "เท่าราคา"] {
-        self::prepared(&text.repeat(60_000), &catalogue);
+    for part in ["กว่าปันสุข", "ราคาเมนู", "เท่าราคา"] {
+        assert_grows_with_its_input(500, |size| {
+            self::prepared(&part.repeat(size), &catalogue);
+        });
+    }
+    // So do thousands of brands in one statement, or in as many statements as there are.
+    let brand = |number: usize| format!("ร้าน{}x", 10_000 + number);
+    let one = |number| format!("[[brands]]\nid = \"b{number}\"\naliases = [\"{}\"]\n", brand(number));
+    let many = Catalogue::parse(&(0..8000).map(one).collect::<String>()).expect("a catalogue");
+    for beside in ["", " ดี", " ดี แต่", "กว่า", " จาก", "ไม่ดีเท่า"]
+    {
+        let text: String = (0..8000).map(|number| format!("{}{beside} ", brand(number))).collect();
+        assert!(self::prepared(&text, &many).mentions.len() >= 4000, "{beside}");
     }
     let last = prepared.mentions.last().expect("mentions");
     assert!(last.2.said.range.end > text.trim_end().len() - 40, "the end is spoken of, too");
