@@ -260,7 +260,13 @@ pub(crate) fn is_stdout(read: &Metadata) -> bool {
 ///
 /// If it cannot be read, or is larger.
 pub(crate) fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    take_at_most(File::open(path)?, most)
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    // A sparse file needs no room on the disk, and as much memory as others.
+    if meta.is_file() && meta.len() > most {
+        return Err(too_large(most));
+    }
+    take_at_most(file, most)
 }
 
 /// As [`read_at_most`], of text in UTF-8.
@@ -282,10 +288,25 @@ pub(crate) fn take_at_most(source: impl Read, most: u64) -> io::Result<Vec<u8>> 
     let mut bytes = Vec::new();
     source.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let problem = format!("it has more than the {most} bytes that are taken");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        return Err(too_large(most));
     }
     Ok(bytes)
+}
+
+fn too_large(most: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than the {most} bytes that are taken"))
+}
+
+/// As [`read_at_most`], of a plain file: a device or a pipe is refused.
+///
+/// # Errors
+///
+/// The same; or if it is none.
+pub(crate) fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
+    read_at_most(path, most)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ mod plain;
 mod traces;
 
 use std::error::Error;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -17,6 +18,9 @@ pub use traces::{Sampling, TracesConfig, traceparent};
 pub(crate) use traces::{ServerAddress, WindowTrace, call_ended, call_span, inference_failed, is_traced};
 
 use traces::Traces;
+
+use crate::secret_url::hide_urls;
+use crate::visible::upright;
 
 /// What is logged and traced.
 #[derive(Clone, Debug)]
@@ -50,15 +54,35 @@ pub struct Telemetry(Option<Traces>);
 /// If the filter or the endpoint cannot be used; the message says why.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
     let filter = filter(config)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let traces = config.traces.as_ref().map(Traces::start).transpose()?;
     let layer = traces.as_ref().map(Traces::layer);
-    tracing_subscriber::registry().with(lines.with_filter(filter)).with(layer).init();
+    tracing_subscriber::registry().with(lines.with_filter(filter.and(filter_fn(is_safe)))).with(layer).init();
     Ok(Telemetry(traces))
+}
+
+/// Whether an event may be told at all: below info, ureq tells whole URLs and headers.
+fn is_safe(event: &tracing::Metadata<'_>) -> bool {
+    !event.target().starts_with("ureq") || *event.level() <= tracing::Level::INFO
+}
+
+/// Log lines on stderr, whoever wrote them: URLs have no secrets, and no character turns the order of the others.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = hide_urls(&String::from_utf8_lossy(bytes));
+        io::stderr().write_all(upright(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Whether [`start`] would take the settings.

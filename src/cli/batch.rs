@@ -36,6 +36,7 @@ use crate::grpc::v1::Channel;
 use crate::scoring::{Features, Scorer};
 use crate::secret_url::SecretUrl;
 use crate::text::Charset;
+use crate::visible::visible;
 use answer::{COLUMNS, SOURCE, TARGETS};
 use checkpoint::{Checkpoint, Identity, Reached};
 use files::{Files, remove_if_there, replace};
@@ -233,7 +234,7 @@ impl BatchArgs {
 
     fn say(&self, line: impl FnOnce() -> String) {
         if !self.quiet {
-            anstream::eprintln!("{}", line());
+            anstream::eprintln!("{}", visible(&line()));
         }
     }
 }

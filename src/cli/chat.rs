@@ -412,7 +412,12 @@ fn found(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(path).with_context(cannot)? {
             let entry = entry.with_context(cannot)?.path();
             let hidden = entry.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-            if entry.is_file() && !hidden {
+            if entry.is_symlink() && !hidden {
+                tracing::warn!(
+                    "{} is a link in a folder, and left out; name it to have it read",
+                    entry.display()
+                );
+            } else if entry.is_file() && !hidden {
                 inside.push(entry);
             }
         }

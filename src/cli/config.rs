@@ -1,13 +1,12 @@
 //! `arom config`: what is set, where it was said, and what there is to set.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::normalize::written;
 use super::open_scorer;
+use super::terminal::print_file;
 use super::verify::verify;
 use crate::config::{CommonFlags, Config, ServeFlags, default_toml, markdown_table};
 
@@ -57,5 +56,5 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         }
         ConfigCommand::Keys => markdown_table(),
     };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    print_file(&shown).map(|_| ())
 }

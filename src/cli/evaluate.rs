@@ -3,7 +3,6 @@
 mod behaviour;
 mod drift;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,10 +14,9 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::normalize::written;
 use super::progress::Progress;
 use super::rows::{Lines, file_name};
-use super::terminal::padded;
+use super::terminal::{padded, print, print_json};
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::dumps::customary_rating;
@@ -170,9 +168,12 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
         slices: if args.slices { by_slice(&rows, &answers) } else { Vec::new() },
         against,
     };
-    let shown =
-        if args.json { format!("{:#}\n", serde_json::to_value(&outcome)?) } else { as_table(&outcome) };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    let printed = if args.json {
+        print_json(&format!("{:#}\n", serde_json::to_value(&outcome)?))
+    } else {
+        print(&as_table(&outcome))
+    };
+    printed.map(|_| ())
 }
 
 /// What is kept of a scored text.
@@ -232,7 +233,7 @@ fn by_slice(rows: &[Labelled], answers: &[(Label, Probabilities)]) -> Vec<Slice>
 
 /// The labelled rows, and how many were left out.
 fn read(args: &EvaluateArgs) -> Result<(Vec<Labelled>, usize)> {
-    let mut lines = Lines::open(Some(&args.file))?;
+    let mut lines = Lines::open_whole(&args.file)?;
     let mut rows = Vec::new();
     let mut left_out = 0_usize;
     while let Some(mut object) = lines.object()? {

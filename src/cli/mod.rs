@@ -28,8 +28,10 @@ use dial::dial;
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::model::{Bundle, Runtime};
 use crate::scoring::Scorer;
+use crate::secret_url::hide_urls;
 use crate::sinks::SinkError;
 use crate::telemetry::{self, Metrics, TelemetryConfig};
+use crate::visible::visible;
 
 /// Thai sentiment on your own CPU: a gRPC server and command-line tools.
 #[derive(Debug, Parser)]
@@ -91,6 +93,11 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Targets(args) => targets::run(args, &start(common)?),
         Command::Model(command) => model::run(command, &start(common)?),
     }
+}
+
+/// What is said of an error: URLs in it, which may come from an argument, have no secrets, and nothing in it is obeyed by a terminal.
+pub fn complaint(text: &str) -> String {
+    visible(&hide_urls(text)).into_owned()
 }
 
 /// Settings and log of a command that ends by itself; only the server sends traces.

@@ -1,12 +1,10 @@
 //! `arom model`: what the bundle says of itself.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use super::normalize::written;
 use super::read_bundle;
+use super::terminal::{print, print_json};
 use crate::config::Config;
 use crate::model::{Bundle, Manifest, Model, Runtime, Tokenizer};
 
@@ -30,17 +28,17 @@ pub(super) fn run(command: &ModelCommand, config: &Config) -> Result<()> {
     let runtime = Runtime::load(config.runtime_library.as_deref())?;
     Tokenizer::open(&bundle)?;
     Model::load(&runtime, &bundle)?.session()?;
-    let shown = if args.json {
+    let printed = if args.json {
         let mut value =
             serde_json::to_value(&bundle.manifest).context("the manifest cannot be written as JSON")?;
         if let Some(object) = value.as_object_mut() {
             object.insert("fingerprint".to_owned(), bundle.fingerprint.clone().into());
         }
-        format!("{value:#}\n")
+        print_json(&format!("{value:#}\n"))
     } else {
-        describe(&bundle)
+        print(&describe(&bundle))
     };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    printed.map(|_| ())
 }
 
 fn describe(bundle: &Bundle) -> String {

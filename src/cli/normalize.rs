@@ -1,6 +1,6 @@
 //! `arom normalize`: texts as the model sees them.
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::rows::{Format, Lines};
 use crate::text::normalize;
+use crate::visible::{visible, visible_json};
 
 /// Repair and mask texts as the model sees them, from stdin to stdout, a line for each line.
 ///
@@ -25,15 +26,17 @@ pub(super) struct NormalizeArgs {
 pub(super) fn run(args: &NormalizeArgs) -> Result<()> {
     let format = if args.json { Format::Json } else { Format::Text };
     let mut lines = Lines::open(None)?;
+    let is_terminal = io::stdout().is_terminal();
     let mut out = BufWriter::new(io::stdout().lock());
     while let Some(row) = lines.next(format)? {
         let text = normalize(&row.text).as_str().to_owned();
         let line = match row.object {
             Some(mut object) => {
                 object.insert("text".to_owned(), Value::String(text));
-                Value::Object(object).to_string()
+                visible_json(&Value::Object(object).to_string()).into_owned()
             }
             // What else breaks a line in Unicode would break this one.
+            None if is_terminal => visible(&text.replace('\n', " ")).into_owned(),
             None => text.replace('\n', " "),
         };
         if !written(writeln!(out, "{line}"))? {

@@ -25,6 +25,7 @@ use crate::grpc::v1::{
     SignalPhase, WatchProfilesRequest, WatchProfilesResponse,
 };
 use crate::grpc::{is_for_now, to_json};
+use crate::visible::{visible, visible_json};
 
 pub(super) type Client = ProfileServiceClient<Channel>;
 pub(super) use import::record;
@@ -192,7 +193,7 @@ async fn get(client: &mut Client, key: &KeyArgs, json: bool) -> Result<()> {
     if json {
         return print_json("Profile", &profile);
     }
-    anstream::println!("{}", page(&profile));
+    anstream::println!("{}", visible(&page(&profile)));
     Ok(())
 }
 
@@ -225,7 +226,7 @@ async fn list(client: &mut Client, args: &ListArgs) -> Result<()> {
             if args.json {
                 print_json("Profile", profile)?;
             } else {
-                anstream::println!("{}", row(&cells(profile), width));
+                anstream::println!("{}", visible(&row(&cells(profile), width)));
             }
         }
         left -= size;
@@ -255,7 +256,7 @@ async fn export(client: &mut Client, customer: &str) -> Result<()> {
         }
     }
     let text = serde_json::to_string_pretty(&to_json("ExportSubjectResponse", &held))?;
-    writeln!(io::stdout(), "{text}").context("cannot write to stdout")
+    writeln!(io::stdout(), "{}", visible_json(&text)).context("cannot write to stdout")
 }
 
 async fn erase(client: &mut Client, customer: &str, from_brands: bool, yes: bool) -> Result<()> {
@@ -365,7 +366,9 @@ fn print_message(message: &WatchProfilesResponse) -> Result<()> {
 
 fn print_json(name: &str, message: &impl Message) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", to_json(name, message)).and_then(|()| out.flush()).context("cannot write to stdout")
+    writeln!(out, "{}", visible_json(&to_json(name, message).to_string()))
+        .and_then(|()| out.flush())
+        .context("cannot write to stdout")
 }
 
 fn name(key: Option<&ProfileKey>) -> String {

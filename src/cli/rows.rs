@@ -15,6 +15,9 @@ use crate::files::{is_stdout, standard};
 pub(super) struct Lines {
     name: String,
     number: usize,
+    /// Bytes that were read, and how many may be.
+    bytes: u64,
+    most: u64,
     reader: BufReader<Box<dyn Read>>,
 }
 
@@ -23,6 +26,9 @@ const READ_AHEAD: usize = 1 << 18;
 
 /// A line that is longer is none.
 const LINE_BYTES: u64 = 64 << 20;
+
+/// Bytes of rows that are held at once.
+const WHOLE_BYTES: u64 = 1 << 30;
 
 /// Refuses to read what is being written.
 fn refuse_stdout(name: &str, read: Option<Metadata>) -> Result<()> {
@@ -75,7 +81,18 @@ impl Lines {
     }
 
     fn of(name: String, source: Box<dyn Read>) -> Self {
-        Self { name, number: 0, reader: BufReader::with_capacity(READ_AHEAD, source) }
+        Self {
+            name,
+            number: 0,
+            bytes: 0,
+            most: u64::MAX,
+            reader: BufReader::with_capacity(READ_AHEAD, source),
+        }
+    }
+
+    /// As [`open`](Self::open), for rows that are all held in memory: a file of more than 1 GiB is refused.
+    pub(super) fn open_whole(path: &Path) -> Result<Self> {
+        Ok(Self { most: WHOLE_BYTES, ..Self::open(Some(path))? })
     }
 
     /// Whether the next row is here already, so that asking for it will not wait for a slow writer.
@@ -121,6 +138,13 @@ impl Lines {
         self.number += 1;
         if bytes.len() as u64 > LINE_BYTES {
             return Err(self.fault("it is longer than 64 MiB"));
+        }
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.most {
+            let most = self.most >> 20;
+            return Err(
+                self.fault(&format!("the file has more than {most} MiB, which are all that is taken"))
+            );
         }
         let line = String::from_utf8(bytes).map_err(|error| {
             let position = error.utf8_error().valid_up_to() + 1;

@@ -1,11 +1,9 @@
 //! `arom targets`: what `--targets` looks for.
 
-use std::io::{self, Write};
-
 use anyhow::Result;
 use clap::Args;
 
-use super::normalize::written;
+use super::terminal::print_file;
 use crate::config::Config;
 
 /// Show the brands and aspects that --targets looks for, as a catalogue file.
@@ -18,5 +16,5 @@ pub(super) struct TargetsArgs {}
 
 pub(super) fn run(_: &TargetsArgs, config: &Config) -> Result<()> {
     let shown = config.scoring.catalogue.to_toml();
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    print_file(&shown).map(|_| ())
 }

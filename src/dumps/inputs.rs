@@ -1,6 +1,6 @@
 //! The files that are read: found, opened, and looked through once before their rows are used.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -68,8 +68,9 @@ pub fn find(names: &[PathBuf], except: impl Fn(&Path) -> bool) -> Result<Vec<Pat
     for name in names {
         let text = name.to_string_lossy();
         if name.is_dir() {
-            let pattern = format!("{}/**/*", glob::Pattern::escape(&text));
-            let inside = matching(&pattern)?.into_iter().filter(|path| is_dump(path) && !except(path));
+            let mut inside = Vec::new();
+            walk(name, &mut inside)?;
+            let inside = inside.into_iter().filter(|path| is_dump(path) && !except(path));
             let before = found.len();
             found.extend(inside);
             if found.len() == before {
@@ -93,9 +94,48 @@ pub fn find(names: &[PathBuf], except: impl Fn(&Path) -> bool) -> Result<Vec<Pat
     Ok(found)
 }
 
+/// Adds the files of a folder and below, sorted. No link is followed: it may lead out of the folder, or in a circle.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), DumpError> {
+    let failed = |cause| DumpError::File { path: folder.to_owned(), cause };
+    let entries = fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_symlink() {
+            if path.is_dir() || is_dump(&path) {
+                tracing::warn!(
+                    "{} is a link in a folder, and left out; name it to have it read",
+                    path.display()
+                );
+            }
+        } else if path.is_dir() {
+            walk(&path, found)?;
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The files that a pattern fits. One with `**`, which stands for any folders, follows no link behind that.
 fn matching(pattern: &str) -> Result<Vec<PathBuf>, DumpError> {
-    let paths = glob::glob(pattern)
-        .map_err(|error| DumpError::NoInput(format!("{pattern} is no pattern of files: {error}")))?;
+    let unusable = |error| DumpError::NoInput(format!("{pattern} is no pattern of files: {error}"));
+    if let Some((before, _)) = pattern.split_once("**") {
+        let whole = glob::Pattern::new(pattern).map_err(unusable)?;
+        let before = before.split_once(['*', '?', '[']).map_or(before, |(before, _)| before);
+        let folder = before.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = if before.starts_with('/') && folder.is_empty() { "/" } else { folder };
+        let here = Path::new(".");
+        let mut inside = Vec::new();
+        walk(if folder.is_empty() { here } else { Path::new(folder) }, &mut inside)?;
+        let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+        let inside = inside.into_iter().map(|path| match path.strip_prefix(here) {
+            Ok(path) if folder.is_empty() => path.to_owned(),
+            _ => path,
+        });
+        return Ok(inside.filter(|path| whole.matches_path_with(path, options)).collect());
+    }
+    let paths = glob::glob(pattern).map_err(unusable)?;
     let read = |path: Result<PathBuf, glob::GlobError>| {
         path.map_err(|error| DumpError::File { path: error.path().to_owned(), cause: error.into() })
     };

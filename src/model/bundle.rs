@@ -1,7 +1,6 @@
 //! A model bundle on disk: read, verified file by file, or refused with the file and field at fault.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Calibration, Distributions, Label};
+use crate::files::read_plain;
 
 /// The manifest format this version reads.
 pub const BUNDLE_FORMAT: u32 = 1;
@@ -91,6 +91,15 @@ pub struct Measured {
     pub figures: BTreeMap<String, f64>,
 }
 
+/// A manifest that is larger is none.
+const MANIFEST_BYTES: u64 = 1 << 20;
+
+/// A tokenizer that is larger is none: that of a million pieces has less.
+const TOKENIZER_BYTES: u64 = 64 << 20;
+
+/// ONNX, which is protobuf, has no larger files.
+const MODEL_BYTES: u64 = 2 << 30;
+
 /// A bundle whose files are what its manifest says.
 #[derive(Clone, Debug)]
 pub struct Bundle {
@@ -163,7 +172,7 @@ impl Bundle {
     /// Any fault is an error that names the file and the field; nothing is repaired or guessed.
     pub fn read(folder: &Path) -> Result<Self, BundleError> {
         let file = folder.join(MANIFEST);
-        let bytes = read(&file)?;
+        let bytes = read(&file, MANIFEST_BYTES)?;
         let parse = |cause| BundleError::Parse { file: file.clone(), cause: Box::new(cause) };
         let manifest: Manifest = toml::from_slice(&bytes).map_err(parse)?;
         let labels = verify_fields(&manifest).map_err(|(field, problem)| BundleError::Field {
@@ -171,21 +180,21 @@ impl Bundle {
             field,
             problem,
         })?;
-        let verified = |name: &'static str| {
+        let verified = |name: &'static str, most: u64| {
             let path = folder.join(name);
             let expected = manifest.files.get(name).cloned().ok_or_else(|| BundleError::Field {
                 file: file.clone(),
                 field: "files",
                 problem: format!("has no entry for {name}"),
             })?;
-            let bytes = read(&path)?;
+            let bytes = read(&path, most)?;
             let actual = sha256(&bytes);
             if actual != expected {
                 return Err(BundleError::Checksum { file: path, name, expected, actual });
             }
             Ok(bytes)
         };
-        let (model, tokenizer) = (verified(MODEL)?, verified(TOKENIZER)?);
+        let (model, tokenizer) = (verified(MODEL, MODEL_BYTES)?, verified(TOKENIZER, TOKENIZER_BYTES)?);
         let digest = sha256(&bytes);
         let fingerprint = format!("{}@{}", manifest.name, digest.get(..12).unwrap_or(&digest));
         Ok(Self { labels, fingerprint, folder: folder.to_owned(), model, tokenizer, manifest })
@@ -230,8 +239,8 @@ fn verify_labels(names: &[String]) -> Result<[Label; Label::COUNT], (&'static st
     labels.try_into().map_err(|_| problem())
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, BundleError> {
-    fs::read(file).map_err(|cause| BundleError::Read { file: file.to_owned(), cause })
+fn read(file: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
+    read_plain(file, most).map_err(|cause| BundleError::Read { file: file.to_owned(), cause })
 }
 
 fn sha256(bytes: &[u8]) -> String {

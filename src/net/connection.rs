@@ -31,6 +31,9 @@ const MOST_PENDING_RESETS: usize = 4096;
 /// frames that come after the server ended a call early are among them.
 const MOST_ERROR_RESETS: usize = 16_384;
 
+/// The least buffer that hyper takes for the head of a request over HTTP/1.
+const HTTP1_BUFFER: usize = 8192;
+
 pub(super) type Builder = auto::Builder<TokioExecutor>;
 
 /// What every connection of a port is built from.
@@ -41,8 +44,12 @@ pub(super) fn builder(settings: &Settings) -> Builder {
         Protocol::Http2 => builder.http2_only(),
         Protocol::Both => builder,
     };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.handshake_timeout);
     let http2 = &settings.http2;
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.handshake_timeout)
+        .max_buf_size(usize::try_from(http2.max_header_bytes).unwrap_or(usize::MAX).max(HTTP1_BUFFER));
     builder
         .http2()
         .timer(TokioTimer::new())

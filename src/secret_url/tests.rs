@@ -12,29 +12,26 @@ fn check(url: &str, shown: &str) {
 #[test]
 fn a_url_is_shown_without_its_secrets() {
     for (url, shown) in [
-        ("https://cdp.example/hook", "https://cdp.example/hook"),
+        ("https://cdp.example", "https://cdp.example"),
+        ("https://cdp.example/", "https://cdp.example/"),
+        ("https://cdp.example/hook", "https://cdp.example/***"),
         ("http://127.0.0.1:4317", "http://127.0.0.1:4317"),
-        ("http://[::1]:8080/hook", "http://[::1]:8080/hook"),
-        ("https://arom:pa55@cdp.example/hook", "https://***@cdp.example/hook"),
+        ("http://[::1]:8080/hook", "http://[::1]:8080/***"),
+        ("https://arom:pa55@cdp.example/hook", "https://***@cdp.example/***"),
         ("https://tokenalone@cdp.example", "https://***@cdp.example"),
-        ("https://a:b@c@cdp.example/x", "https://***@cdp.example/x"),
-        ("https://arom:pa/ss@cdp.example/hook", "https://***@cdp.example/hook"),
-        ("https://arom:pa?ss@cdp.example/hook", "https://***@cdp.example/hook"),
-        ("https://arom:p@a/ss@cdp.example/hook", "https://***@cdp.example/hook"),
-        ("https://cdp.example/@shop/hook", "https://cdp.example/@shop/hook"),
-        ("https://arom:pa#ss@cdp.example/hook", "https://***@cdp.example/hook"),
-        ("https://cdp.example/h?token=abc&key=&plain", "https://cdp.example/h?token=***&key=***&***"),
-        ("https://cdp.example/h?X-Amz-Signature=0a#frag", "https://cdp.example/h?X-Amz-Signature=***#***"),
-        ("https://cdp.example/h#access_token=abc", "https://cdp.example/h#***"),
-        (
-            "https://hooks.example/services/T0/B0/a1b2c3d4e5f6a7b8c9d0",
-            "https://hooks.example/services/T0/B0/***",
-        ),
-        (
-            "https://cdp.example/customer-feedback-events/v1",
-            "https://cdp.example/customer-feedback-events/v1",
-        ),
-        ("arom:pa55@cdp.example/hook?token=abc", "***@cdp.example/hook?token=***"),
+        ("https://a:b@c@cdp.example/x", "https://***@cdp.example/***"),
+        ("https://arom:pa/ss@cdp.example/hook", "https://***@cdp.example/***"),
+        ("https://arom:pa?ss@cdp.example/hook", "https://***@cdp.example/***"),
+        ("https://arom:p@a/ss@cdp.example/hook", "https://***@cdp.example/***"),
+        ("https://cdp.example/@shop/hook", "https://cdp.example/***"),
+        ("https://arom:pa#ss@cdp.example/hook", "https://***@cdp.example/***"),
+        ("https://cdp.example?token=abc", "https://cdp.example/***"),
+        ("https://cdp.example#access_token=abc", "https://cdp.example/***"),
+        ("https://hooks.example/services/T0/B0/aBcdEfgHjkLmnPqRstUvwXyZ", "https://hooks.example/***"),
+        ("https://cdp.example/a;token=abc", "https://cdp.example/***"),
+        ("https://cdp.example/k=abc", "https://cdp.example/***"),
+        ("https://cdp.example/abc.eyJhbGciOi.abc", "https://cdp.example/***"),
+        ("arom:pa55@cdp.example/hook?token=abc", "***@cdp.example/***"),
         ("", ""),
     ] {
         check(url, shown);
@@ -47,7 +44,7 @@ fn what_others_say_of_a_url_is_shown_without_its_secrets() {
     let said = "bad uri: https://u:it's \"p\"@cdp.example/h?token=abc see http://k:v@other.example/?key=1 (os error 2)";
     assert_eq!(
         url.hide_in(said),
-        "bad uri: https://***@cdp.example/h?token=*** see http://***@other.example/?key=*** (os error 2)"
+        "bad uri: https://***@cdp.example/*** see http://***@other.example/*** (os error 2)"
     );
 }
 

@@ -378,3 +378,61 @@ fn text_tells_the_terminal_nothing() {
     let table = stdout(&run(&["score", "--table", "\u{1b}]0;title\u{7}\u{1b}[31mแดง"], ""));
     assert!(!table.contains('\u{1b}') && table.contains("แดง"), "{table:?}");
 }
+
+#[test]
+fn no_command_prints_what_a_terminal_would_obey() {
+    let obeyed = |ch: char| {
+        ch.is_control() && ch != '\n' || matches!(ch, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    let evil = "ดี\u{1b}[31m\u{7f}\u{9b}2J\u{202e}\u{2066}";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &str| {
+        fs::write(folder.path().join(name), content).expect("written");
+    };
+    let json = serde_json::json!({
+        "text": evil, "other": evil, "capability": evil, "expect": "higher", "sender": evil, "name": evil
+    });
+    file("rows.jsonl", &format!("{json}\n"));
+    let label = serde_json::json!({ "text": evil, "label": "positive", "channel": evil });
+    file("labels.jsonl", &format!("{label}\n"));
+    file("chats", "");
+    fs::remove_file(folder.path().join("chats")).expect("removed");
+    fs::create_dir(folder.path().join("chats")).expect("created");
+    file(&format!("chats/{evil}.jsonl"), &format!("{json}\n"));
+    file("chats/other.jsonl", &format!("{json}\n"));
+    file(&format!("{evil}.csv"), &format!("text,{evil}\nดี,1\n"));
+    let csv = format!("{evil}.csv");
+    let out = folder.path().join("out.jsonl").display().to_string();
+    let rows: [&[&str]; 17] = [
+        &["score", evil],
+        &["score", "--table", evil],
+        &["score", "--table", "--clauses", "--explain", evil],
+        &["score", "--input", "rows.jsonl"],
+        &["normalize", "--json"],
+        &["evaluate", "--behaviour", "rows.jsonl"],
+        &["evaluate", "--behaviour", "--json", "rows.jsonl"],
+        &["evaluate", "--slices", "labels.jsonl"],
+        &["evaluate", "--slices", "--json", "labels.jsonl"],
+        &["chat", "--keep-names", "rows.jsonl"],
+        &["chat", "--keep-names", "--json", "rows.jsonl"],
+        &["chat", "--keep-names", "chats"],
+        &["batch", &csv, "--out", &out],
+        &["score", "--input", evil],
+        &["serve", evil],
+        &["batch", &csv, "--out", evil],
+        &["score", "--log", evil, "x"],
+    ];
+    for arguments in rows {
+        let output = run_command(arom().args(arguments).current_dir(folder.path()), &json.to_string());
+        for printed in [&output.stdout, &output.stderr] {
+            let printed = String::from_utf8_lossy(printed);
+            let found = printed.chars().find(|ch| obeyed(*ch));
+            assert_eq!(found, None, "{arguments:?}: {printed:?}");
+        }
+        assert!(!output.stdout.is_empty() || !output.stderr.is_empty(), "{arguments:?}");
+    }
+    // The JSON says the same.
+    let scored = stdout(&run(&["score", evil], ""));
+    let line: Value = serde_json::from_str(scored.trim()).expect("JSON");
+    assert_eq!(line["text"], evil);
+}

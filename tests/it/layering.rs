@@ -94,7 +94,7 @@ fn each_foreign_api_is_named_in_one_place() {
         ),
         ("ring::", vec!["grpc/page_token.rs", "grpc/profile/watch.rs"]),
         ("ratatui", vec!["cli/profile/live.rs"]),
-        ("ureq", vec!["sinks/webhook.rs"]),
+        ("ureq", vec!["sinks/webhook.rs", "telemetry.rs"]),
         ("prost_reflect", vec!["grpc/json.rs"]),
         ("fjall::", vec!["profile/storage/disk.rs", "profile/storage/disk/open.rs"]),
         ("postcard::", vec!["profile/rows.rs"]),

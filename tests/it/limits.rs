@@ -572,3 +572,87 @@ fn a_settings_file_that_is_a_bomb_is_refused() {
         assert!(said.contains(&arguments[1]) && said.len() < 8000, "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn a_file_that_is_read_whole_has_a_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    File::create(at("sparse")).and_then(|file| file.set_len(3 << 30)).expect("made");
+    let restore = ["profile", "restore", "none.backup", "--profile-store", "store", "--erasures"];
+    for erasures in ["/dev/zero", "sparse"] {
+        let said = bounded(folder.path(), &[&restore[..], &[erasures]].concat(), 1);
+        assert!(said.contains(&format!("{erasures}, line 1: is no erasure")), "{said}");
+    }
+    // A bundle one of whose files is endless, or said to be larger than any.
+    for (name, most) in
+        [("manifest.toml", 1 << 20), ("tokenizer.json", 64 << 20), ("model.onnx", 2_u64 << 30)]
+    {
+        for foreign in ["/dev/zero", "sparse"] {
+            let model = tempfile::tempdir_in(folder.path()).expect("a folder");
+            for other in ["manifest.toml", "tokenizer.json", "model.onnx"] {
+                fs::copy(repository().join("models/arom-fast").join(other), model.path().join(other))
+                    .expect("copied");
+            }
+            fs::remove_file(model.path().join(name)).expect("removed");
+            let foreign_path = if foreign == "sparse" { at("sparse") } else { foreign.into() };
+            symlink(foreign_path, model.path().join(name)).expect("linked");
+            let bundle = model.path().display().to_string();
+            let said = bounded(folder.path(), &["model", "show", "--model", &bundle], 1);
+            let says = if foreign == "sparse" {
+                format!("more than the {most} bytes")
+            } else {
+                "no plain file".to_owned()
+            };
+            assert!(said.contains(name) && said.contains(&says), "{name}, {foreign}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_dumps_is_not_left_by_its_links() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    for inside in ["dumps/below", "outside"] {
+        fs::create_dir_all(at(inside)).expect("created");
+    }
+    for file in ["dumps/a.csv", "dumps/below/b.csv", "outside/c.csv"] {
+        fs::write(at(file), "text\nอร่อยมาก\n").expect("written");
+    }
+    symlink("/", at("dumps/root")).expect("linked");
+    symlink("..", at("dumps/below/up")).expect("linked");
+    symlink(at("outside"), at("dumps/out")).expect("linked");
+    symlink(at("outside/c.csv"), at("dumps/c.csv")).expect("linked");
+    let pattern = at("dumps/**/*.csv").display().to_string();
+    for (number, input) in ["dumps", "dumps/**/*.csv", "./dumps/**/*.csv", &pattern].into_iter().enumerate() {
+        let out = format!("out{number}.jsonl");
+        let ran = within(folder.path(), &["batch", input, "--out", &out], "");
+        assert_eq!(ran.status.code(), Some(0), "{input}: {}", stderr(&ran));
+        assert_eq!(fs::read_to_string(at(&out)).expect("there").lines().count(), 2, "{input}");
+        for link in ["dumps/root", "below/up", "dumps/out", "dumps/c.csv"] {
+            let says = format!("{link} is a link in a folder, and left out");
+            assert!(stderr(&ran).contains(&says), "{input}: {}", stderr(&ran));
+        }
+    }
+    // A link that is named is followed.
+    stdout(&within(folder.path(), &["batch", "dumps/c.csv", "dumps/out", "--out", "named.jsonl"], ""));
+    assert_eq!(fs::read_to_string(at("named.jsonl")).expect("there").lines().count(), 2);
+    // So it is with chats.
+    let chat = repository().join("examples/chats/parcel.txt");
+    fs::create_dir(at("chats")).expect("created");
+    fs::copy(&chat, at("chats/own.txt")).expect("copied");
+    symlink(&chat, at("chats/link.txt")).expect("linked");
+    let ran = within(folder.path(), &["chat", "--json", "chats"], "");
+    assert_eq!(stdout(&ran).lines().count(), 1);
+    assert!(stderr(&ran).contains("link.txt is a link in a folder"), "{}", stderr(&ran));
+}
+
+#[test]
+fn restoring_removes_only_what_a_restore_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mine = folder.path().join("store/restoring/mine.txt");
+    fs::create_dir_all(mine.parent().expect("a folder")).expect("created");
+    fs::write(&mine, "precious").expect("written");
+    let refused = within(folder.path(), &["profile", "restore", "x.backup", "--profile-store", "store"], "");
+    assert!(stderr(&refused).contains("move it away"), "{}", stderr(&refused));
+    assert_eq!(fs::read_to_string(&mine).expect("there"), "precious");
+}

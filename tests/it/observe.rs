@@ -206,3 +206,26 @@ fn drift_is_of_recent_texts_and_of_the_model_that_serves() {
     observe(1000, &usual, Script::Thai);
     assert_eq!(shown(&metrics, "labels"), None);
 }
+
+#[tokio::test]
+async fn a_head_of_http_1_has_the_limit_of_headers() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = Process::start(&["--http-listen", "127.0.0.1:0", "--web-origins", "https://a.example"]);
+    let http = server.http_address.clone().expect("it says where");
+    for address in [&http, &server.address] {
+        for (bytes, is_taken) in [(4 << 10, true), (64 << 10, false)] {
+            let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+            let head = format!(
+                "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-a: {}\r\n\r\n",
+                "a".repeat(bytes)
+            );
+            // It may be refused before it is whole.
+            stream.write_all(head.as_bytes()).await.unwrap_or_default();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap_or_default();
+            let answer = String::from_utf8_lossy(&answer);
+            let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 431");
+            assert_eq!(refused, !is_taken, "{address}, {bytes}: {answer}");
+        }
+    }
+}

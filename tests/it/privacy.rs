@@ -568,11 +568,7 @@ fn nothing_prints_the_secrets_of_a_url() {
     let file = path("arom.toml");
     let variables = [("AROM_SINK_WEBHOOK_URL", url), ("AROM_OTLP_ENDPOINT", endpoint)];
     fs::write(&file, settings(&format!("{url:?}"))).expect("written");
-    check(
-        &["config", "show", "--config", &file],
-        &[],
-        "https://***@cdp.example/hook?token=***&signature=***",
-    );
+    check(&["config", "show", "--config", &file], &[], "https://***@cdp.example/***");
     check(&["config", "show"], &variables, "needs profile.store");
     check(&["config", "show", "--sink-webhook-url", url], &[], "needs profile.store");
     check(&["serve", "--help"], &variables, "AROM_SINK_WEBHOOK_URL");
@@ -589,6 +585,15 @@ fn nothing_prints_the_secrets_of_a_url() {
     // What was shown is not taken for the URL.
     fs::write(&file, settings("\"https://***@cdp.example/hook\"")).expect("written");
     check(&["config", "check", "--config", &file], &[], "write the whole URL");
+    // An argument that clap does not know, and a setting that is no origin.
+    check(&["serve", url], &[], "unexpected argument 'https://***@cdp.example/***'");
+    check(&["serve", "--web-origins", url], &[], "https://***@cdp.example/***");
+    check(&["config", "check", "--web-origins", url], &[], "https://***@cdp.example/***");
+    // A token may look like any word.
+    for token in ["T0kenaBcdEfgHjkLmnPq", "a;token=T0ken", "k=T0ken", "T0ken.eyJhbGciOi.abc", "T0ken"] {
+        let endpoint = format!("https://hooks.example/services/{token}");
+        check(&["config", "show", "--otlp-endpoint", &endpoint], &[], "https://hooks.example/***");
+    }
     // A server's address is one, too.
     for arguments in [
         vec!["profile", "list", "--server", "http://user:Pa55word@127.0.0.1:1"],
@@ -596,5 +601,45 @@ fn nothing_prints_the_secrets_of_a_url() {
         vec!["profile", "list", "--server", "user:Pa55word@127.0.0.1:1/?token=T0kenT0ken ä"],
     ] {
         check(&arguments, &[], "***@127.0.0.1:1");
+    }
+}
+
+#[test]
+fn no_log_line_has_the_secrets_of_the_webhook() {
+    let folder = tempfile::tempdir().expect("a folder");
+    inputs(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let receiver = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = receiver.local_addr().expect("bound");
+    let posted = std::thread::spawn(move || {
+        let (mut stream, _) = receiver.accept().expect("a post");
+        let mut head = [0; 1024];
+        let count = std::io::Read::read(&mut stream, &mut head).expect("a head");
+        String::from_utf8_lossy(&head[..count]).into_owned()
+    });
+    let url = format!("http://{address}/hook/T0kenT0ken?key=S1gned");
+    let flags = [
+        "--profile-store",
+        &path("store"),
+        "--sink-webhook-secret-file",
+        &path("secret"),
+        "--sink-webhook-url",
+        &url,
+        "--sink-webhook-attempts",
+        "1",
+        "--log",
+        "info,ureq=trace,ureq_proto=trace",
+    ];
+    let server = Process::run(arom(), &flags);
+    let import = run_command(
+        arom().args(["profile", "import", &path("events.jsonl"), "--server", &server.address]),
+        "",
+    );
+    assert!(import.status.success(), "{}", stderr(&import));
+    assert!(posted.join().expect("whole").contains("/hook/T0kenT0ken"), "the receiver has the whole of it");
+    let logged = server.stop();
+    for secret in ["Pa55", "T0ken", "S1gned"] {
+        let line = logged.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None);
     }
 }

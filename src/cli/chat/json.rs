@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Chat, Row};
 use crate::conversation::{RoleTrajectory, TurningPoint};
+use crate::visible::visible_json;
 
 /// One line of JSON. Messages are numbered from 0, times told in UTC, waits in seconds.
 #[derive(Serialize)]
@@ -120,8 +121,7 @@ pub(super) fn line(out: &mut impl Write, chat: &Chat) -> io::Result<()> {
         messages: chat.rows().zip(smoothed).map(|(row, smoothed)| said(chat, &row, smoothed)).collect(),
         model_fingerprint: &chat.fingerprint,
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    writeln!(out)
+    writeln!(out, "{}", visible_json(&serde_json::to_string(&line)?))
 }
 
 fn side(role: &RoleTrajectory) -> Side {

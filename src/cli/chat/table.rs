@@ -8,6 +8,7 @@ use jiff::tz::{Offset, offset};
 use super::super::terminal::{padded, shorten};
 use super::{Chat, Row};
 use crate::conversation::{Basis, RoleTrajectory, TurningPoint, spoken};
+use crate::visible::visible;
 
 /// Where the times of the table are told.
 const BANGKOK: Offset = offset(7);
@@ -86,7 +87,7 @@ pub(super) fn conversation(out: &mut impl Write, chat: &Chat) -> io::Result<()> 
     let transcript = &chat.transcript;
     writeln!(out, "{faint}read as {}, {}{faint:#}", transcript.format.name(), transcript.charset.name())?;
     for note in chat.notes() {
-        writeln!(out, "{faint}{note}{faint:#}")?;
+        writeln!(out, "{faint}{}{faint:#}", visible(&note))?;
     }
     Ok(())
 }
@@ -201,7 +202,7 @@ pub(super) fn overview(out: &mut impl Write, mut rows: Vec<Summary>) -> io::Resu
             row.cues,
             row.longest.map_or_else(String::new, spoken),
             row.messages,
-            row.name,
+            visible(&row.name),
         )?;
     }
     Ok(())

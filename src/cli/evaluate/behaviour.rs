@@ -1,6 +1,5 @@
 //! Behavioural tests of a model.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -8,10 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{EvaluateArgs, score};
-use crate::cli::normalize::written;
 use crate::cli::open_scorer;
 use crate::cli::rows::{Lines, file_name};
-use crate::cli::terminal::padded;
+use crate::cli::terminal::{padded, print, print_json};
 use crate::config::Config;
 use crate::scoring::{Behaviour, BehaviourTest};
 
@@ -34,9 +32,12 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     if let Some(bundle) = &args.against {
         outcome.against = Some(Box::new(judge(&tests, &config.with_bundle(bundle))?));
     }
-    let shown =
-        if args.json { format!("{:#}\n", serde_json::to_value(&outcome)?) } else { as_table(&outcome) };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    let printed = if args.json {
+        print_json(&format!("{:#}\n", serde_json::to_value(&outcome)?))
+    } else {
+        print(&as_table(&outcome))
+    };
+    printed.map(|_| ())
 }
 
 fn judge(tests: &[BehaviourTest], config: &Config) -> Result<Outcome> {
@@ -59,7 +60,7 @@ fn judge(tests: &[BehaviourTest], config: &Config) -> Result<Outcome> {
 }
 
 fn read(args: &EvaluateArgs) -> Result<Vec<BehaviourTest>> {
-    let mut lines = Lines::open(Some(&args.file))?;
+    let mut lines = Lines::open_whole(&args.file)?;
     let mut tests = Vec::new();
     while let Some(object) = lines.object()? {
         let test: BehaviourTest =

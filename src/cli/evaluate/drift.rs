@@ -1,15 +1,14 @@
 //! `arom evaluate --drift`: whether texts are of another kind than those that the model was judged on. Needs no labels.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::{EvaluateArgs, distributions, drift_table, score, text};
-use crate::cli::normalize::written;
 use crate::cli::open_scorer;
 use crate::cli::rows::{Lines, file_name};
+use crate::cli::terminal::{print, print_json};
 use crate::config::Config;
 use crate::model::{Distributions, Drift};
 
@@ -22,7 +21,7 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
-    let mut lines = Lines::open(Some(&args.file))?;
+    let mut lines = Lines::open_whole(&args.file)?;
     let mut texts = Vec::new();
     while let Some(mut object) = lines.object()? {
         texts.push(text(&mut object, args, &lines)?);
@@ -41,10 +40,15 @@ pub(super) fn run(args: &EvaluateArgs, config: &Config) -> Result<()> {
     let distributions = distributions(&answers);
     let drift = reference.drift(&distributions);
     let outcome = Outcome { model_fingerprint: scorer.fingerprint().to_owned(), distributions, drift };
-    let shown = if args.json {
-        format!("{:#}\n", serde_json::to_value(&outcome)?)
+    let printed = if args.json {
+        print_json(&format!("{:#}\n", serde_json::to_value(&outcome)?))
     } else {
-        format!("{}  {} texts\n\n{}", outcome.model_fingerprint, texts.len(), drift_table(&outcome.drift))
+        print(&format!(
+            "{}  {} texts\n\n{}",
+            outcome.model_fingerprint,
+            texts.len(),
+            drift_table(&outcome.drift)
+        ))
     };
-    written(io::stdout().lock().write_all(shown.as_bytes())).map(|_| ())
+    printed.map(|_| ())
 }

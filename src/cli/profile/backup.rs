@@ -13,6 +13,7 @@ use crate::files::{self, Identity};
 use crate::grpc::v1::{self, BackUpProfilesRequest, ListErasuresRequest};
 use crate::grpc::{sealed, to_json};
 use crate::profile::{BackedUp, BackupError, Book, Disk, Erasure, LONGEST_PART, MAGIC, Restoration, Terms};
+use crate::visible::visible;
 
 #[derive(Args, Debug)]
 pub(super) struct BackupArgs {
@@ -136,6 +137,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
         }
     }
     if partial.exists() {
+        refuse_foreign(&partial)?;
         fs::remove_dir_all(&partial).with_context(cannot)?;
     }
     let restored = || -> Result<(BackedUp, usize)> {
@@ -164,6 +166,18 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
         }
     } else {
         anstream::println!("whoever was erased after that is in it; see arom profile restore --help");
+    }
+    Ok(())
+}
+
+/// Refuses a folder with other files than those of a store that a restore was killed at.
+fn refuse_foreign(partial: &Path) -> Result<()> {
+    let name = partial.display();
+    for entry in fs::read_dir(partial).with_context(|| format!("cannot read {name}"))? {
+        let entry = entry.with_context(|| format!("cannot read {name}"))?;
+        if !Disk::has_file(&entry.file_name()) {
+            bail!("{name} {}", files::IN_THE_WAY);
+        }
     }
     Ok(())
 }
@@ -207,16 +221,32 @@ fn fill(folder: &Path, file: impl Read, erasures: &[Erasure]) -> Result<(BackedU
     Ok((done, erased))
 }
 
+/// A line of an erasure that is longer is none.
+const ERASURE_BYTES: u64 = 4 << 10;
+
+/// A report of erasures that is larger is none: it has those of a million customers.
+const ERASURES_BYTES: u64 = 256 << 20;
+
 fn read_erasures(path: &Path) -> Result<Vec<Erasure>> {
     let name = path.display();
-    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-    let mut erasures = Vec::new();
-    for (line, number) in BufReader::new(file).lines().zip(1..) {
-        let line = line.with_context(|| format!("cannot read {name}"))?;
-        if line.trim().is_empty() {
+    let cannot = || format!("cannot read {name}");
+    let mut file = BufReader::new(File::open(path).with_context(cannot)?);
+    let (mut erasures, mut bytes) = (Vec::new(), 0);
+    for number in 1.. {
+        let mut line = Vec::new();
+        let read = file.by_ref().take(ERASURE_BYTES + 1).read_until(b'\n', &mut line).with_context(cannot)?;
+        bytes += read as u64;
+        if bytes > ERASURES_BYTES {
+            bail!("{name} has more than {} MiB, the most of a report of erasures", ERASURES_BYTES >> 20);
+        }
+        if line.is_empty() {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let erasure = serde_json::from_str(&line).ok().and_then(sealed::erasure);
+        let erasure = (read as u64 <= ERASURE_BYTES).then_some(&line);
+        let erasure = erasure.and_then(|line| serde_json::from_slice(line).ok()).and_then(sealed::erasure);
         erasures.push(erasure.with_context(|| {
             format!("{name}, line {number}: is no erasure as `arom profile erasures --json` prints them")
         })?);
@@ -240,7 +270,7 @@ pub(super) async fn erasures(client: &mut Client, args: &ErasuresArgs) -> Result
             if args.json {
                 print_json("Erasure", erasure)?;
             } else {
-                anstream::println!("{}", line(erasure));
+                anstream::println!("{}", visible(&line(erasure)));
             }
         }
         request.page_token = page.next_page_token;

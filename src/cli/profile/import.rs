@@ -22,6 +22,7 @@ use crate::grpc::v1::{
     RetractEventsRequest, ScoredText, SentimentLabel,
 };
 use crate::grpc::{from_json, is_for_now};
+use crate::visible::visible;
 
 /// Events of one call.
 const BATCH: usize = 256;
@@ -169,7 +170,7 @@ impl Counts {
     fn tell(&mut self, progress: &Progress, number: usize, problem: &str) {
         self.refused += 1;
         if self.refused <= TOLD {
-            progress.suspend(|| anstream::eprintln!("line {number}: {problem}"));
+            progress.suspend(|| anstream::eprintln!("line {number}: {}", visible(problem)));
         } else if self.refused == TOLD + 1 {
             progress.suspend(|| anstream::eprintln!("more lines are refused; they are counted"));
         }

@@ -12,6 +12,7 @@ use crate::scoring::{
     Content, Contribution, Explanation, Intent, ScoreError, Scored, ScoredClause, ScoredMention, TargetKind,
 };
 use crate::text::{Encoding, Modifiers, Offsets};
+use crate::visible::visible_json;
 
 /// One line of JSON: the text, the input's other fields, and what was found. Nothing in it depends on the clock.
 #[derive(Serialize)]
@@ -178,7 +179,7 @@ pub(super) fn json_line(
             model_fingerprint: fingerprint,
         })),
     };
-    Ok(serde_json::to_string(&JsonLine { text: &row.text, input, found })?)
+    Ok(visible_json(&serde_json::to_string(&JsonLine { text: &row.text, input, found })?).into_owned())
 }
 
 fn json_words<'a>(text: Counted<'a, '_>, explanation: Explanation) -> Vec<Word<'a>> {

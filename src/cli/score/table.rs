@@ -35,7 +35,7 @@ pub(super) fn table_lines(row: &Row, result: &Result<Scored, ScoreError>, max_ri
         let said = row.text.get(mention.statement.clone()).unwrap_or_default();
         let sign = if mention.compared { "≠ " } else { "" };
         lines.push('\n');
-        let note = format!("  @ {}: {sign}", mention.target.id);
+        let note = format!("  @ {}: {sign}", shorten(&mention.target.id, 40));
         lines.push_str(&table_line(&mention.sentiment, max_risk, &note, said));
     }
     if let Some(explanation) = &scored.explanation {

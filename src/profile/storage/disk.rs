@@ -252,6 +252,11 @@ impl Disk {
         })
     }
 
+    /// Whether a store has a file or folder of this name.
+    pub fn has_file(name: &std::ffi::OsStr) -> bool {
+        [MARK, ROWS, "refused", "refused.partial"].iter().any(|known| name == *known)
+    }
+
     fn place(folder: &Path) -> Result<Place, StorageError> {
         let rows = folder.join(ROWS);
         let files = [rows.join("lock"), rows.join("version"), rows.join("keyspaces"), folder.join(MARK)];

@@ -1,9 +1,10 @@
 //! The database and its tables: what is written in one commit, and its number.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use fjall::{
@@ -212,6 +213,15 @@ fn find_missing(folder: &Path, rows: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// A table without a byte, if there is one: the system only says that its end cannot be read.
+fn empty_table(folder: &Path) -> Option<PathBuf> {
+    let inside =
+        |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let tables =
+        inside(folder.join(ROWS).join("keyspaces")).flat_map(|keyspace| inside(keyspace.join("tables")));
+    tables.into_iter().find(|path| fs::metadata(path).is_ok_and(|meta| meta.len() == 0))
+}
+
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "what else may be wrong with a database is told by itself"
@@ -221,9 +231,14 @@ pub(super) fn failure(folder: &Path, cause: fjall::Error) -> StorageError {
     match cause {
         fjall::Error::Locked => StorageError::Locked { folder },
         fjall::Error::Poisoned => StorageError::Halted { folder },
-        fjall::Error::Io(cause) => StorageError::Io { folder, cause: Box::new(cause) },
-        fjall::Error::Storage(fjall::LsmError::Io(cause)) => {
-            StorageError::Io { folder, cause: Box::new(cause) }
+        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => {
+            match empty_table(&folder).filter(|_| cause.kind() == io::ErrorKind::InvalidInput) {
+                Some(path) => {
+                    let cause = format!("{} is empty", path.display()).into();
+                    StorageError::Damaged { folder, cause }
+                }
+                None => StorageError::Io { folder, cause: Box::new(cause) },
+            }
         }
         other => StorageError::Damaged { folder, cause: Box::new(other) },
     }

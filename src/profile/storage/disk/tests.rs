@@ -354,3 +354,16 @@ fn files_beside_a_store_keep_their_rights_and_their_bytes() {
         assert_eq!((fs::read_to_string(&path).expect("readable").as_str(), mode), (name, 0o644));
     }
 }
+
+#[test]
+fn a_table_without_a_byte_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tables = folder.path().join("rows/keyspaces/3/tables");
+    std::fs::create_dir_all(&tables).expect("created");
+    let failed = || open::failure(folder.path(), fjall::Error::Io(std::io::Error::from_raw_os_error(22)));
+    std::fs::write(tables.join("6"), "whole").expect("written");
+    assert!(matches!(failed(), StorageError::Io { .. }));
+    std::fs::write(tables.join("7"), "").expect("written");
+    let said = crate::telemetry::chain(&failed());
+    assert!(said.contains("is damaged") && said.contains("keyspaces/3/tables/7 is empty"), "{said}");
+}
