@@ -220,7 +220,13 @@ impl Disk {
         if found > 0 && !path.exists() {
             return Err(StorageError::Missing { path });
         }
-        let mark = Mark::open(&path, found == 0).map_err(|cause| refused(&path, cause))?;
+        let mark = Mark::open(&path, found).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::InvalidData {
+                StorageError::Damaged { folder: path.clone(), cause: Box::new(cause) }
+            } else {
+                refused(&path, cause)
+            }
+        })?;
         let wanted = mark.commits();
         if wanted > found {
             return Err(StorageError::Behind { folder: folder.to_owned(), found, wanted });

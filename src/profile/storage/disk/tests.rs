@@ -199,6 +199,37 @@ fn a_file_that_is_missing_at_the_start_is_named() {
     }
 }
 
+/// Without its number, nobody would notice that the end of the journal is gone.
+#[test]
+fn a_damaged_high_water_mark_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("high-water");
+    // Of a store that has never written anything it is begun anew.
+    drop(Disk::open(folder.path()).expect("it opens"));
+    fs::write(&path, "").expect("written");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    for value in [b"1", b"2", b"3"] {
+        commit(&disk, &[(b"a", value)]).expect("written");
+    }
+    drop(disk);
+    let whole = fs::read(&path).expect("readable");
+    let half = whole.iter().take(16).copied().collect();
+    let changed = whole.iter().map(|byte| byte.wrapping_add(3)).collect();
+    let longer = [whole.as_slice(), b"more"].concat();
+    for damaged in [Vec::new(), vec![0; 32], half, changed, longer] {
+        fs::write(&path, damaged).expect("written");
+        let error = Disk::open(folder.path()).expect_err("it is damaged").to_string();
+        assert!(error.contains("high-water") && error.contains("damaged"), "{error}");
+    }
+    // One slot may be torn: it was being written when the power went.
+    let mut torn = whole.clone();
+    torn[20] ^= 1;
+    for bytes in [torn, whole] {
+        fs::write(&path, bytes).expect("written");
+        drop(Disk::open(folder.path()).expect("it opens"));
+    }
+}
+
 /// Upkeep writes, too. Where that fails it rests for a minute, but the store takes writes again within seconds.
 #[test]
 fn a_store_that_fails_while_it_is_cleared_heals_as_soon_as_it_can() {
