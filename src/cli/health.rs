@@ -7,6 +7,7 @@ use clap::Args;
 use tonic::transport::Endpoint;
 
 use super::wait;
+use crate::config::{CommonFlags, Config, ServeFlags};
 use crate::grpc::health::pb::health_check_response::ServingStatus;
 use crate::grpc::health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::secret_url::SecretUrl;
@@ -19,13 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  arom health\n  arom health arom.internal:50051")]
 pub(super) struct HealthArgs {
-    /// The server's address and port.
-    #[arg(value_name = "ADDRESS", env = "AROM_LISTEN", default_value = "127.0.0.1:50051")]
-    address: String,
+    /// The server's address and port; by default server.listen of the settings file, or 127.0.0.1:50051.
+    #[arg(value_name = "ADDRESS", env = "AROM_LISTEN")]
+    address: Option<String>,
 }
 
-pub(super) fn run(args: &HealthArgs) -> Result<()> {
-    let address = &args.address;
+pub(super) fn run(args: &HealthArgs, common: &CommonFlags) -> Result<()> {
+    let address = match &args.address {
+        Some(address) => address.clone(),
+        None => Config::resolve(common, &ServeFlags::default())?.server.listen.to_string(),
+    };
     let shown = SecretUrl::from(address.clone());
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .with_context(|| format!("{shown:?} is not an address and port such as 127.0.0.1:50051"))?

@@ -76,12 +76,12 @@ pub fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, common),
         Command::Profile(args) => {
-            start(common)?;
-            profile::run(args)
+            let config = start(common)?;
+            profile::run(args, &config)
         }
         Command::Sink(command) => sink::run(command, common),
         Command::Config(command) => config::run(command, common),
-        Command::Health(args) => health::run(args),
+        Command::Health(args) => health::run(args, common),
         Command::Score(args) => score::run(args, &start(common)?),
         Command::Batch(args) => batch::run(args, &start_with(common, &args.serve_flags())?),
         Command::Chat(args) => chat::run(args, &start(common)?),

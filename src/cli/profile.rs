@@ -17,6 +17,7 @@ use tonic_types::StatusExt;
 use super::dial;
 use super::terminal::padded;
 use super::wait;
+use crate::config::Config;
 use crate::grpc::v1::profile_service_client::ProfileServiceClient;
 use crate::grpc::v1::watch_profiles_response::Event;
 use crate::grpc::v1::{
@@ -37,15 +38,9 @@ pub(super) use import::record;
     arom profile watch\n  arom profile import --server 127.0.0.1:50051 scored.jsonl"
 )]
 pub(super) struct ProfileArgs {
-    /// The server's address and port.
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDRESS",
-        env = "AROM_LISTEN",
-        default_value = "127.0.0.1:50051"
-    )]
-    server: String,
+    /// The server's address and port; by default server.listen of the settings file, or 127.0.0.1:50051.
+    #[arg(long, global = true, value_name = "ADDRESS", env = "AROM_LISTEN")]
+    server: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -142,7 +137,7 @@ struct WatchArgs {
     json: bool,
 }
 
-pub(super) fn run(args: &ProfileArgs) -> Result<()> {
+pub(super) fn run(args: &ProfileArgs, config: &Config) -> Result<()> {
     if let Command::Restore(args) = &args.command {
         return backup::restore(args);
     }
@@ -151,12 +146,13 @@ pub(super) fn run(args: &ProfileArgs) -> Result<()> {
     {
         return clock::of_store(folder, args);
     }
+    let server = args.server.clone().unwrap_or_else(|| config.server.listen.to_string());
     wait(async {
-        let mut client = connect("--server", &args.server).await?;
+        let mut client = connect("--server", &server).await?;
         match &args.command {
             Command::Get { key, json } => get(&mut client, key, *json).await,
             Command::List(args) => list(&mut client, args).await,
-            Command::Watch(watch) => self::watch(&args.server, watch).await,
+            Command::Watch(watch) => self::watch(&server, watch).await,
             Command::Export { customer } => export(&mut client, customer).await,
             Command::Erase { customer, from_brands, yes } => {
                 erase(&mut client, customer, *from_brands, *yes).await

@@ -15,7 +15,7 @@ use super::lexicon;
 
 impl Reading<'_> {
     /// The clauses, parted before `targets` wherever both sides of the cut say something. Each target, given in the order
-    /// of the text, bears a number: what is said of the same one is not parted. Of each side the nearest [`REACH`] words are
+    /// of the text, bears a number: what is said of the same one is not parted. Of each side the nearest 64 words are
     /// looked at.
     pub fn statements(
         &self,

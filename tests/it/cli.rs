@@ -299,6 +299,10 @@ fn health_is_an_exit_code() {
     server.wait_for("ready");
     assert!(run(&["health", &server.address], "").status.success());
     assert!(run_command(arom().arg("health").env("AROM_LISTEN", &server.address), "").status.success());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = folder.path().join("arom.toml").display().to_string();
+    std::fs::write(&settings, format!("[server]\nlisten = \"{}\"\n", server.address)).expect("written");
+    assert!(run(&["health", "--config", &settings], "").status.success());
     let address = server.address.clone();
     drop(server);
     let gone = run(&["health", &address], "");
