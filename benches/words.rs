@@ -1,4 +1,4 @@
-//! Word segmentation: nlpO3 with Arom's dictionary beside ICU4X's dictionary and LSTM.
+//! Word segmentation: Arom's, beside nlpO3 with PyThaiNLP's dictionary, and ICU4X's dictionary and LSTM.
 //!
 //! ```sh
 //! make bench-words
@@ -25,6 +25,8 @@ use std::time::Instant;
 use arom::text::{normalize, words};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
+use nlpo3::tokenizer::newmm::NewmmTokenizer;
+use nlpo3::tokenizer::tokenizer_trait::Tokenizer;
 
 use support::{Figure, report, root, texts};
 
@@ -36,8 +38,11 @@ fn main() {
     let texts: Vec<String> = texts().iter().map(|text| normalize(text).as_str().to_owned()).collect();
     let options = WordBreakInvariantOptions::default();
     let (dictionary, lstm) = (WordSegmenter::new_dictionary(options), WordSegmenter::new_lstm(options));
-    let segmenters: [(&str, Segment<'_>); 3] = [
-        ("nlpO3, Arom's dictionary", Box::new(words)),
+    let list = include_str!("../src/text/words_th.txt").lines().map(|word| word.trim().to_owned());
+    let nlpo3 = NewmmTokenizer::from_word_list(list.filter(|word| !word.is_empty()).collect());
+    let segmenters: [(&str, Segment<'_>); 4] = [
+        ("Arom", Box::new(words)),
+        ("nlpO3, PyThaiNLP's dictionary", Box::new(|text| matched(&nlpo3, text))),
         ("ICU4X, dictionary", Box::new(|text| icu(&dictionary, text))),
         ("ICU4X, LSTM", Box::new(|text| icu(&lstm, text))),
     ];
@@ -55,9 +60,21 @@ fn main() {
     for (name, f1, inside, took) in measured {
         figures.push(Figure::beside(format!("{name}: right"), f1, "F1", ("a reader", 1.0)));
         figures.push(Figure::beside(format!("{name}: cuts inside words"), inside, "share", ("words", 1.0)));
-        figures.push(Figure::beside(format!("{name}: time"), took, "us/text", ("nlpO3", base)));
+        figures.push(Figure::beside(format!("{name}: time"), took, "us/text", ("Arom", base)));
     }
     report("words", &figures);
+}
+
+/// The ranges of the words that nlpO3 gives.
+fn matched(nlpo3: &NewmmTokenizer, text: &str) -> Vec<Range<usize>> {
+    let mut from = 0;
+    let words = nlpo3.segment(text, false, false).expect("segmented");
+    let range = |word: String| {
+        let start = from;
+        from += word.len();
+        start..from
+    };
+    words.into_iter().map(range).collect()
 }
 
 fn icu(segmenter: &WordSegmenterBorrowed<'static>, text: &str) -> Vec<Range<usize>> {
