@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::shares::{UsedUp, network};
+use super::shares::UsedUp;
+use crate::net::network;
 
 /// What a call takes beside its message, about: its headers, the state of its stream and its task.
 pub(super) const CALL_BYTES: usize = 16 << 10;

@@ -201,14 +201,6 @@ pub enum Port {
 }
 
 impl Port {
-    /// Where it is, or will be, open.
-    fn address(&self) -> std::io::Result<SocketAddr> {
-        match self {
-            Self::Open(listener) => listener.local_addr(),
-            Self::WhenReady(socket) => socket.local_addr(),
-        }
-    }
-
     /// Takes an address.
     ///
     /// # Errors
@@ -363,7 +355,7 @@ where
         reads: Heavy::reads(),
         scans: Heavy::scans(),
         backups: Backups::default(),
-        address: ServerAddress::of(listeners.grpc.address().unwrap_or(config.listen)),
+        address: ServerAddress::of(listeners.grpc.local_addr().unwrap_or(config.listen)),
         phase: phases.clone(),
         config: config.clone(),
         metrics: Arc::clone(&metrics),

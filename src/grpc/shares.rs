@@ -5,7 +5,9 @@
 //! there as it likes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::net::network;
 
 /// How long a call may last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,14 +175,6 @@ impl Shares {
             }
         }
         self.all.calls
-    }
-}
-
-/// What stands for an address: in IPv6 a machine has as many as it likes.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -35,6 +35,7 @@ pub use drain::Drain;
 use places::Places;
 pub use seats::Caps;
 use seats::Full;
+pub(crate) use seats::network;
 use timetable::Why;
 
 /// Settings of one port.

@@ -81,7 +81,7 @@ impl Seats {
     /// Admits a newcomer. Where a cap is reached, a connection without calls leaves for it, of the same peer if it is
     /// that peer's cap.
     pub(super) fn admit(&mut self, peer: IpAddr) -> Admission {
-        let peer = grouped(peer);
+        let peer = network(peer);
         let of_peer = self.peers.get(&peer);
         let (full, oldest) = if of_peer.is_some_and(|of_peer| of_peer.open >= self.caps.per_peer) {
             (Full::Peer, of_peer.and_then(|of_peer| of_peer.idle.first()).map(|(_, seat)| *seat))
@@ -172,14 +172,11 @@ impl Seats {
     }
 }
 
-/// One IPv6 customer has at least 2⁶⁴ addresses, so those with the same first half are one peer.
-fn grouped(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+/// What stands for an address: one IPv6 customer has at least 2⁶⁴ of them, so those with the same first half are one peer.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

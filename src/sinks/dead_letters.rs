@@ -300,7 +300,7 @@ fn replace(path: &Path, letters: &[&Line]) -> Result<(), SinkError> {
         file.sync_all()?;
         fs::rename(&new, path)?;
         // Without it a power cut may bring back what was taken out.
-        lines::sync_folder_of(path)
+        files::sync_folder_of(path)
     };
     write().map_err(SinkError::io(path))
 }

@@ -13,7 +13,7 @@ pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     let is_new = !path.exists();
     let file = files::open(path, files::options().read(true).write(true))?;
     if is_new {
-        sync_folder_of(path)?;
+        files::sync_folder_of(path)?;
     }
     let mut end = file.metadata()?.len();
     let mut chunk = [0; CHUNK];
@@ -33,12 +33,6 @@ pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     }
     file.set_len(end)?;
     Ok((file, end))
-}
-
-/// Has a folder know on the disk which files it holds.
-pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Whether a path leads to this open file still: it may have been deleted, moved or replaced.

@@ -82,7 +82,7 @@ fn addresses_of_one_customer_are_one_peer() {
         ("192.0.2.1", "192.0.2.2", false),
     ] {
         let [one, other]: [IpAddr; 2] = [one, other].map(|address| address.parse().expect("an address"));
-        assert_eq!(grouped(one) == grouped(other), same, "{one} {other}");
+        assert_eq!(network(one) == network(other), same, "{one} {other}");
     }
 }
 
