@@ -1,12 +1,15 @@
 //! How many bytes the requests and answers of one peer, and of all peers, may hold at once.
 //!
 //! A call is counted only when its message is whole, and no longer when its answer is made. What it holds before and after that is
-//! counted here: the bytes of the message as they arrive, the message as it is inflated, and the answer until it is sent.
+//! counted here: the bytes of the message as they arrive, the message as it is inflated, what a stream remembers, and the answer until
+//! it is sent.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::shares::UsedUp;
 use crate::net::network;
@@ -41,8 +44,9 @@ impl Budget {
             peer,
             bytes: Mutex::default(),
             packed: AtomicBool::new(false),
+            turn: Mutex::default(),
         };
-        charge.set(0)?;
+        charge.change(|bytes| bytes.call = CALL_BYTES)?;
         Ok(Arc::new(charge))
     }
 
@@ -56,20 +60,47 @@ impl Budget {
 pub(super) struct Charge {
     budget: Arc<Budget>,
     peer: Option<IpAddr>,
-    bytes: Mutex<usize>,
+    bytes: Mutex<Bytes>,
     /// Whether its message came compressed.
     packed: AtomicBool,
+    /// Its turn to make its message.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// What one call holds, by what for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    call: usize,
+    message: usize,
+    state: usize,
+}
+
+impl Bytes {
+    fn sum(self) -> usize {
+        self.call.saturating_add(self.message).saturating_add(self.state)
+    }
 }
 
 impl Charge {
     /// It holds a message of so many bytes now. If there is no room for them, it holds what it held.
     pub(super) fn set(&self, message: usize) -> Result<(), UsedUp> {
+        self.change(|bytes| bytes.message = message)
+    }
+
+    /// It remembers so many bytes now, beside its message. If there is no room for them, it holds what it held.
+    pub(super) fn remember(&self, state: usize) -> Result<(), UsedUp> {
+        self.change(|bytes| bytes.state = state)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Bytes)) -> Result<(), UsedUp> {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held = self.budget.held();
-        let wanted = CALL_BYTES.saturating_add(message);
+        let mut changed = *bytes;
+        change(&mut changed);
+        let (before, wanted) = (bytes.sum(), changed.sum());
         let (all, peer) = (held.all, self.peer.and_then(|peer| held.peers.get(&peer)).copied().unwrap_or(0));
-        let after = |of: usize| (of - *bytes).saturating_add(wanted);
-        if wanted > *bytes {
+        let after = |of: usize| (of - before).saturating_add(wanted);
+        if wanted > before {
             if self.peer.is_some() && after(peer) > self.budget.most_of_peer {
                 return Err(UsedUp::PeerBytes);
             }
@@ -81,8 +112,18 @@ impl Charge {
         if let Some(of) = self.peer {
             held.peers.insert(of, after(peer));
         }
-        *bytes = wanted;
+        *bytes = changed;
         Ok(())
+    }
+
+    /// Its message is made in this turn.
+    pub(super) fn read_in(&self, turn: OwnedSemaphorePermit) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+    }
+
+    /// Its message is made, or was refused.
+    pub(super) fn read(&self) {
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Its message is compressed.
@@ -98,7 +139,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let bytes = *self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner).sum();
         let mut held = self.budget.held();
         held.all -= bytes;
         if let Some(peer) = self.peer

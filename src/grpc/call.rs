@@ -46,6 +46,8 @@ pub(super) struct InFlight {
     /// Whose they are.
     shares: Mutex<Shares>,
     refused: Mutex<Line>,
+    /// Those who met a limit of their own address. They wait in a line of their own: or one address could make everybody wait.
+    refused_peers: Mutex<Line>,
     hasher: RandomState,
 }
 
@@ -54,6 +56,12 @@ pub(super) struct InFlight {
 struct Line {
     line: RetryLine,
     refusals: u64,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { line: RetryLine::new(LATEST_RETRY), refusals: 0 }
+    }
 }
 
 impl InFlight {
@@ -66,7 +74,8 @@ impl InFlight {
             moved_us: AtomicU64::new(0),
             slowest_us: AtomicU64::new(0),
             limit,
-            refused: Mutex::new(Line { line: RetryLine::new(LATEST_RETRY), refusals: 0 }),
+            refused: Mutex::new(Line::new()),
+            refused_peers: Mutex::new(Line::new()),
             hasher: RandomState::new(),
         }
     }
@@ -102,12 +111,13 @@ impl InFlight {
 
     /// When a refused caller is to come back: after the time of a call, and after the callers refused before it. Calls take no
     /// less than nothing has moved for.
-    fn retry_after(&self, patience: Option<Duration>) -> Duration {
+    fn retry_after(&self, used_up: UsedUp, patience: Option<Duration>) -> Duration {
         let now = self.begun.elapsed();
         let still = microseconds(now).saturating_sub(self.moved_us.load(Ordering::Relaxed));
         let slowest = Duration::from_micros(self.slowest_us.load(Ordering::Relaxed).max(still));
         let slowest = slowest.clamp(SOONEST_RETRY, LONGEST_CALL);
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = if used_up.is_of_peer() { &self.refused_peers } else { &self.refused };
+        let mut refused = line.lock().unwrap_or_else(PoisonError::into_inner);
         refused.refusals += 1;
         let chance = chance(&self.hasher, refused.refusals);
         // So many calls end at once.
@@ -132,6 +142,8 @@ pub(super) struct Call {
     status: &'static str,
     peer: Option<IpAddr>,
     kind: Kind,
+    /// What it holds; nothing is counted for one that did not come through the front.
+    charge: Option<Arc<Charge>>,
     pub(super) deadline: Option<Instant>,
     pub(super) span: Span,
 }
@@ -145,8 +157,8 @@ impl Call {
         request: &Request<T>,
     ) -> Result<Self, Status> {
         let mut call = Self::of(Kind::Short, shared, service, method, request)?;
-        let charge = request.extensions().get::<Arc<Charge>>();
-        if let Some(Err(used_up)) = charge.map(|charge| charge.inflated(|| request.get_ref().encoded_len())) {
+        let inflated = |charge: &Arc<Charge>| charge.inflated(|| request.get_ref().encoded_len());
+        if let Some(Err(used_up)) = call.charge.as_ref().map(inflated) {
             let refused = Status::from(shared.refused(used_up));
             call.end(name(&refused));
             return Err(refused);
@@ -173,6 +185,10 @@ impl Call {
     ) -> Result<Self, Status> {
         let metadata = request.metadata();
         let peer = request.remote_addr().map(|address| address.ip());
+        let charge = request.extensions().get::<Arc<Charge>>().cloned();
+        if let Some(charge) = &charge {
+            charge.read();
+        }
         let given = [TRACEPARENT, TRACESTATE]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
@@ -196,9 +212,15 @@ impl Call {
             status: CANCELLED,
             peer,
             kind,
+            charge,
             deadline,
             span,
         })
+    }
+
+    /// It remembers so many bytes now, beside its message.
+    pub(super) fn remember(&self, bytes: usize) -> Result<(), UsedUp> {
+        self.charge.as_ref().map_or(Ok(()), |charge| charge.remember(bytes))
     }
 
     /// Does the work of the call, for as long as its caller waits, and ends it.
@@ -256,7 +278,7 @@ impl Shared {
     }
 
     fn refused_for(&self, used_up: UsedUp, patience: Option<Duration>) -> Failure {
-        let retry_after = self.in_flight.retry_after(patience);
+        let retry_after = self.in_flight.retry_after(used_up, patience);
         self.metrics.told_to_retry(retry_after);
         self.metrics.call_refused(used_up.name());
         Failure::TooManyCalls { used_up, retry_after }
@@ -312,4 +334,19 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
         _ => return None,
     };
     Instant::now().checked_add(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_at_the_limit_of_one_address_make_nobody_else_wait() {
+        let in_flight = InFlight::new(&ServerConfig::default());
+        for _ in 0..1_000_000 {
+            in_flight.retry_after(UsedUp::PeerCalls, None);
+        }
+        assert!(in_flight.retry_after(UsedUp::PeerBytes, None) > LATEST_RETRY / 2);
+        assert!(in_flight.retry_after(UsedUp::Calls, None) < LATEST_RETRY / 10);
+    }
 }

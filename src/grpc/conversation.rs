@@ -5,7 +5,7 @@ mod convert;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, Stream, stream};
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
@@ -25,6 +25,9 @@ use crate::scoring::Client;
 use convert::{Asked, Limits};
 
 const SERVICE: &str = "arom.v1.ConversationService";
+
+/// What a conversation that goes on remembers of each message, about: its id, what was felt, and its place in the curve.
+const MESSAGE_BYTES: usize = 320;
 
 /// The service behind `arom.v1.ConversationService`.
 #[derive(Debug)]
@@ -139,8 +142,7 @@ impl Going {
         let failure = match event {
             Ok(Some(StreamConversationRequest { event })) => {
                 self.halt.heard();
-                let deadline = self.call.deadline;
-                match within(deadline, self.update(event).map(Ok)).await {
+                match within(self.call.deadline, self.heard(event)).await {
                     Ok(outcome) => return Some(Ok(self.answer(outcome))),
                     Err(failure) => failure,
                 }
@@ -154,6 +156,13 @@ impl Going {
         let status = Status::from(failure);
         self.call.end(name(&status));
         Some(Err(status))
+    }
+
+    /// The outcome of an event. Nothing is lost if it is dropped: the stream ends then.
+    async fn heard(&mut self, event: Option<Event>) -> Result<Result<ConversationUpdate, Failure>, Failure> {
+        let remembered = usize::try_from(self.received).unwrap_or(usize::MAX).saturating_mul(MESSAGE_BYTES);
+        self.call.remember(remembered).map_err(|used_up| self.shared.refused(used_up))?;
+        Ok(self.update(event).await)
     }
 
     fn answer(&mut self, outcome: Result<ConversationUpdate, Failure>) -> StreamConversationResponse {

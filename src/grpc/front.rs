@@ -5,6 +5,7 @@ mod metered;
 mod methods;
 mod origins;
 mod patience;
+mod whole;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use hyper::header::{HeaderName, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as TowerService;
@@ -32,9 +34,13 @@ use methods::Methods;
 pub(super) use methods::Missing;
 pub use origins::{Origins, OriginsError};
 use patience::InTime;
+use whole::Whole;
 
 /// How long the message of a unary request may take from its headers to its last byte.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many large messages are made at once. Making one keeps a thread of calls busy, so most threads are left to others.
+const READERS: usize = 1;
 
 /// How long a browser need not ask again whether it may.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
@@ -48,11 +54,18 @@ const EXPOSED: [HeaderName; 5] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// What calls of the health service may hold. It is apart from what other calls hold, so that health is answered whatever these do.
-const PROBE_BYTES: usize = 256 << 20;
+/// What probes of the health service of one peer may hold. It is apart from what other calls hold, and all peers have no limit together,
+/// so that health is answered whatever others do: the connections are limited.
+const PEER_PROBE_BYTES: usize = 64 << 20;
+
+/// What watches of the health service may hold; of one peer a quarter. They last, so they are apart from probes.
+const WATCH_BYTES: usize = 64 << 20;
 
 /// The path of the health service.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// The method of it that is a stream.
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -66,12 +79,23 @@ pub(super) struct Front {
 }
 
 /// Services for clients of gRPC and, if there are origins, for pages of these by gRPC-Web.
-pub(super) fn service(routes: Routes, origins: Origins, shared: Arc<Shared>) -> Front {
+///
+/// Calls whose requests are streams have routes of their own, whose services take smaller messages.
+pub(super) fn service(routes: Routes, streams: Routes, origins: Origins, shared: Arc<Shared>) -> Front {
     let config = &shared.config;
-    let budget = Budget::new(config.max_request_bytes, config.max_peer_request_bytes);
-    let probes = Budget::new(PROBE_BYTES, PROBE_BYTES / 4);
-    let methods = Arc::new(Methods::all());
-    let native = Known { routes: routes.prepare(), methods, shared, budget, probes };
+    let budgets = Budgets {
+        calls: Budget::new(config.max_request_bytes, config.max_peer_request_bytes),
+        probes: Budget::new(usize::MAX, PEER_PROBE_BYTES),
+        watches: Budget::new(WATCH_BYTES, WATCH_BYTES / 4),
+    };
+    let native = Known {
+        routes: routes.prepare(),
+        streams: streams.prepare(),
+        methods: Arc::new(Methods::all()),
+        shared,
+        budgets,
+        reading: Arc::new(Semaphore::new(READERS)),
+    };
     let web = (!origins.is_empty()).then(|| {
         let allowed = origins.clone();
         let cors = CorsLayer::new()
@@ -126,10 +150,31 @@ fn refusal_response(refusal: &Refusal) -> Response<Body> {
 #[derive(Clone, Debug)]
 struct Known {
     routes: Routes,
+    /// Those of requests that are streams.
+    streams: Routes,
     methods: Arc<Methods>,
     shared: Arc<Shared>,
-    budget: Arc<Budget>,
+    budgets: Budgets,
+    /// Turns to make a message that may take long.
+    reading: Arc<Semaphore>,
+}
+
+/// What calls may hold at once.
+#[derive(Clone, Debug)]
+struct Budgets {
+    calls: Arc<Budget>,
     probes: Arc<Budget>,
+    watches: Arc<Budget>,
+}
+
+impl Budgets {
+    fn of(&self, path: &str) -> &Arc<Budget> {
+        match path {
+            HEALTH_WATCH => &self.watches,
+            _ if path.starts_with(HEALTH) => &self.probes,
+            _ => &self.calls,
+        }
+    }
 }
 
 impl TowerService<Request<Body>> for Known {
@@ -155,25 +200,41 @@ impl TowerService<Request<Body>> for Known {
             }
         };
         let peer = request.extensions().get::<TcpConnectInfo>().and_then(|info| info.remote_addr);
-        let budget = if request.uri().path().starts_with(HEALTH) { &self.probes } else { &self.budget };
-        let charge = match budget.enter(peer.map(|peer| peer.ip())) {
+        let peer = peer.map(|peer| peer.ip());
+        let charge = match self.budgets.of(request.uri().path()).enter(peer) {
             Ok(charge) => charge,
             Err(used_up) => {
                 let refused = Status::from(self.shared.refused(used_up));
                 return Box::pin(std::future::ready(Ok(refused.into_http())));
             }
         };
+        let config = &self.shared.config;
+        let most_of_stream = client_streams.then(|| config.max_stream_message_bytes());
         let (shared, of_body) = (Arc::clone(&self.shared), Arc::clone(&charge));
         let mut request =
-            request.map(|body| Body::new(Metered::new(body, Arc::clone(&shared), of_body, client_streams)));
+            request.map(|body| Body::new(Metered::new(body, Arc::clone(&shared), of_body, most_of_stream)));
         request.extensions_mut().insert(Arc::clone(&charge));
-        if !client_streams {
-            request = request.map(|body| Body::new(InTime::new(body, MESSAGE_TIMEOUT)));
+        if client_streams {
+            let answered = self.streams.call(request);
+            return Box::pin(async move {
+                Ok(metered::answer(answered.await?, &shared, charge, server_streams).await)
+            });
         }
-        let answered = self.routes.call(request);
+        let (mut routes, reading) = (self.routes.clone(), Arc::clone(&self.reading));
         Box::pin(async move {
-            let response = answered.await?;
-            Ok(metered::answer(response, &shared, charge, server_streams).await)
+            let (head, body) = request.into_parts();
+            let body = Body::new(InTime::new(body, MESSAGE_TIMEOUT));
+            let whole = match Whole::of(body, shared.config.max_message_bytes).await {
+                Ok(whole) => whole,
+                Err(refused) => return Ok(refused.into_http()),
+            };
+            if whole.is_large()
+                && let Ok(turn) = reading.acquire_owned().await
+            {
+                charge.read_in(turn);
+            }
+            let answered = routes.call(Request::from_parts(head, whole.into_body())).await?;
+            Ok(metered::answer(answered, &shared, charge, server_streams).await)
         })
     }
 }

@@ -35,6 +35,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::server::NamedService;
+use tonic::service::Routes;
 
 use crate::descriptors::Shares;
 use crate::http::{self, StoreNote};
@@ -72,6 +73,9 @@ pub mod v1 {
 use v1::conversation_service_server::ConversationServiceServer;
 use v1::profile_service_server::ProfileServiceServer;
 use v1::sentiment_service_server::SentimentServiceServer;
+
+/// What may stand beside the text in a message of a stream.
+const BESIDE_TEXT_BYTES: usize = 64 << 10;
 
 /// Settings of the server.
 #[derive(Clone, Debug)]
@@ -140,6 +144,14 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// How long workers and sinks may take to end after the last call.
     pub join_within: Duration,
+}
+
+impl ServerConfig {
+    /// Most bytes in one message of a stream, which holds one text: twice what a text may have, so that one that is too long is refused
+    /// by itself and the stream goes on, and room for what goes with it. A stream keeps buffers of this size for as long as it lasts.
+    fn max_stream_message_bytes(&self) -> usize {
+        self.max_text_bytes.saturating_mul(2).saturating_add(BESIDE_TEXT_BYTES).min(self.max_message_bytes)
+    }
 }
 
 impl Default for ServerConfig {
@@ -294,9 +306,9 @@ pub enum ServeError<E: std::error::Error + 'static> {
 /// A generated server within the limits of the settings, with the compressions that clients may use. The servers have these
 /// methods in common, but no trait.
 macro_rules! limited {
-    ($config:expr, $server:expr) => {
+    ($most:expr, $server:expr) => {
         $server
-            .max_decoding_message_size($config.max_message_bytes)
+            .max_decoding_message_size($most)
             .accept_compressed(Gzip)
             .accept_compressed(Zstd)
             .send_compressed(Gzip)
@@ -362,22 +374,26 @@ where
     });
     let (health, health_service) = health::health_reporter();
     set_health(&health, ServingStatus::NotServing).await;
-    let texts = limited!(config, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
-    let conversations =
-        limited!(config, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
+    let most = config.max_message_bytes;
     let profiles = Arc::new(Profiles::new(Arc::clone(&shared)));
-    let generated = limited!(config, ProfileServiceServer::from_arc(Arc::clone(&profiles)));
-    let watched = Watched::new(generated, profiles, config.max_message_bytes);
-    let texts = Offload::new(guarded(&shared, texts), calls.clone());
-    let conversations = Offload::new(guarded(&shared, conversations), calls.clone());
+    let generated = limited!(most, ProfileServiceServer::from_arc(Arc::clone(&profiles)));
+    let watched = Watched::new(generated, profiles, most);
     let profiles = Offload::new(guarded(&shared, watched), calls.clone());
-    let routes = reflection::routes(&shared, calls.as_ref()).add_service(health_service);
-    let routes = routes.add_service(texts).add_service(conversations).add_service(profiles);
+    let scoring = |routes: Routes, most: usize| {
+        let texts = limited!(most, SentimentServiceServer::new(Sentiment::new(Arc::clone(&shared))));
+        let conversations =
+            limited!(most, ConversationServiceServer::new(Conversations::new(Arc::clone(&shared))));
+        routes
+            .add_service(Offload::new(guarded(&shared, texts), calls.clone()))
+            .add_service(Offload::new(guarded(&shared, conversations), calls.clone()))
+    };
+    let routes = scoring(Routes::new(health_service).add_service(profiles), most);
+    let streams = scoring(reflection::routes(&shared, calls.as_ref()), config.max_stream_message_bytes());
     let drain = Drain::default();
     let shares = Shares::now();
     let most = config.max_connections.min(shares.grpc);
     let settings = transport(config, "grpc", protocol(&config.web_origins), most);
-    let service = front::service(routes, config.web_origins.clone(), Arc::clone(&shared));
+    let service = front::service(routes, streams, config.web_origins.clone(), Arc::clone(&shared));
     let http_address = listeners.http.as_ref().and_then(|http| http.local_addr().ok());
     let (ready, warm) = oneshot::channel::<()>();
     let (open, opened) = oneshot::channel::<()>();

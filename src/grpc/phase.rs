@@ -63,12 +63,6 @@ impl Halt {
     /// Completes when the server stops, or the deadline passes. Nothing is lost if it is dropped and called again.
     pub(super) async fn reached(&mut self) -> Failure {
         let Self { phase, deadline, heard } = self;
-        let late = async {
-            match *deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
         let stopping = async {
             let draining = phase.wait_for(|phase| matches!(phase, Phase::Draining { .. })).await;
             // An error means that the sender is gone, and with it the server.
@@ -81,8 +75,16 @@ impl Halt {
         };
         tokio::select! {
             () = stopping => Failure::Stopping,
-            () = late => Failure::DeadlineExceeded,
+            () = late(*deadline) => Failure::DeadlineExceeded,
         }
+    }
+}
+
+/// Completes when the deadline passes, if there is one.
+pub(super) async fn late(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -60,6 +60,11 @@ impl UsedUp {
         }
     }
 
+    /// Whether it is a limit of the caller's own address.
+    pub(super) fn is_of_peer(self) -> bool {
+        matches!(self, Self::PeerCalls | Self::PeerStreams | Self::PeerBytes)
+    }
+
     /// The reason in its `ErrorInfo`.
     pub(super) fn reason(self) -> &'static str {
         match self {

@@ -281,7 +281,7 @@ pub(super) fn unread(status: &Status) -> Option<Unread> {
         let limit = numbers.next_back().unwrap_or_default().to_owned();
         let message = format!(
             "the message is larger than the {limit} bytes that this server takes, inflated; send less at once, \
-             or start the server with a larger --max-message-bytes"
+             or start the server with a larger --max-message-bytes; a message of a stream holds one text"
         );
         details.set_error_info(MESSAGE_TOO_LARGE, DOMAIN, [("max_message_bytes".to_owned(), limit)]);
         (MESSAGE_TOO_LARGE, Code::ResourceExhausted, message)
@@ -440,6 +440,12 @@ pub(super) fn not_here(missing: Missing) -> Status {
 pub(super) fn message_too_slow(limit: Duration) -> Status {
     let message = format!("the request message did not arrive within {} s", limit.as_secs());
     plain(Code::DeadlineExceeded, "MESSAGE_TOO_SLOW", &message)
+}
+
+/// A call that has one message sent more.
+pub(super) fn second_message() -> Status {
+    let message = "this method takes one message, and the request has more bytes after it";
+    plain(Code::InvalidArgument, "UNREADABLE_MESSAGE", message)
 }
 
 fn not_recorded(outcome: Outcome) -> Status {

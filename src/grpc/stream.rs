@@ -14,7 +14,7 @@ use super::Shared;
 use super::answer_size::texts_fit;
 use super::call::Call;
 use super::convert::{Checked, MAX_MESSAGE_ID_BYTES};
-use super::phase::Halt;
+use super::phase::{Halt, late};
 use super::status::{Failure, OK, item_name, name};
 use super::v1::stream_analyze_sentiment_response::Outcome;
 use super::v1::{AnalyzeSentimentResponse, StreamAnalyzeSentimentRequest, StreamAnalyzeSentimentResponse};
@@ -31,6 +31,10 @@ type Item = BoxFuture<'static, (usize, StreamAnalyzeSentimentResponse)>;
 /// A stream is not read while the requests on their way have so many bytes: enough for hundreds of texts of the usual length.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// A text on its way takes so many bytes for each of its own, about: the text, what is made of it, and where each part of one is in the
+/// other.
+const HELD_FOR_BYTE: usize = 4;
+
 /// A stream that is being answered. Dropping it, as tonic does when the caller cancels, drops the texts on their way,
 /// and with them their work.
 struct Conversation {
@@ -43,6 +47,8 @@ struct Conversation {
     flying: Flying,
     /// The bytes of their requests.
     bytes: usize,
+    /// Whether there is no room for more of them among what the caller's address may hold.
+    crowded: bool,
     received: i64,
     open: bool,
     failure: Option<Failure>,
@@ -88,6 +94,7 @@ pub(super) fn answers(
     let conversation = Conversation {
         flying: Flying::AsDone(FuturesUnordered::new()),
         bytes: 0,
+        crowded: false,
         received: 0,
         open: true,
         failure: None,
@@ -108,12 +115,13 @@ pub(super) fn answers(
 impl Conversation {
     async fn next(&mut self) -> Option<Result<StreamAnalyzeSentimentResponse, Status>> {
         let (window, idle) = (self.shared.config.stream_window, self.shared.config.stream_idle);
+        let deadline = self.call.deadline.map(Into::into);
         loop {
-            let (waiting, room) =
-                (self.flying.len() > 0, self.flying.len() < window && self.bytes < WINDOW_BYTES);
+            let waiting = self.flying.len() > 0;
+            let room = self.flying.len() < window && self.bytes < WINDOW_BYTES && !self.crowded;
             tokio::select! {
                 Some((bytes, answer)) = self.flying.next(), if waiting => {
-                    self.bytes -= bytes;
+                    self.hold(self.bytes - bytes);
                     if self.flying.len() == 0 {
                         self.serving = None;
                     }
@@ -121,10 +129,13 @@ impl Conversation {
                 }
                 failure = self.halt.reached(), if self.open => {
                     if matches!(failure, Failure::DeadlineExceeded) {
-                        self.flying = Flying::AsDone(FuturesUnordered::new());
-                        self.bytes = 0;
+                        self.give_up();
                     }
                     self.close(Some(failure));
+                }
+                () = late(deadline), if !self.open && waiting => {
+                    self.give_up();
+                    self.failure = Some(Failure::DeadlineExceeded);
                 }
                 message = self.requests.message(), if self.open && room => match message {
                     Ok(Some(message)) => self.receive(message),
@@ -143,6 +154,18 @@ impl Conversation {
         status.map(Err)
     }
 
+    /// Drops the texts on their way.
+    fn give_up(&mut self) {
+        self.flying = Flying::AsDone(FuturesUnordered::new());
+        self.hold(0);
+    }
+
+    /// The requests of texts on their way have so many bytes now. While there is no room for them, no more are read.
+    fn hold(&mut self, bytes: usize) {
+        self.bytes = bytes;
+        self.crowded = self.call.remember(bytes.saturating_mul(HELD_FOR_BYTE)).is_err();
+    }
+
     fn close(&mut self, failure: Option<Failure>) {
         self.open = false;
         self.failure = failure;
@@ -156,7 +179,7 @@ impl Conversation {
         let index = self.received;
         self.received += 1;
         let bytes = message.encoded_len();
-        self.bytes += bytes;
+        self.hold(self.bytes + bytes);
         // One that is too long is not given back; the index tells which it was.
         let id = message.request.as_ref().map(|request| &request.message_id);
         let message_id = id.filter(|id| id.len() <= MAX_MESSAGE_ID_BYTES).cloned();

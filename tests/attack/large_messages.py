@@ -90,36 +90,50 @@ def nearly_whole(path: str):
     return attack
 
 
-def inflated(server: Server) -> float:
-    """One connection, 1,000 calls of 2.8 MB each that are 6 KB compressed."""
+def field(number: int, data: bytes) -> bytes:
+    out, length = bytes([number << 3 | 2]), len(data)
+    while length > 127:
+        out, length = out + bytes([length & 127 | 128]), length >> 7
+    return out + bytes([length]) + data
 
-    def field(number: int, data: bytes) -> bytes:
-        out, length = bytes([number << 3 | 2]), len(data)
-        while length > 127:
-            out, length = out + bytes([length & 127 | 128]), length >> 7
-        return out + bytes([length]) + data
 
-    said = b"\x10\x01" + field(5, ("ดี " * 270).encode())
-    packed = gzip.compress(b"".join(field(1, said) for _ in range(1_500)), 9)
-    raw, peak = Sender(server), 0.0
-    raw.pump(0.2)
-    for number in range(1_000):
-        stream = 2 * number + 1
-        raw.open(stream, CONVERSATION, ("grpc-encoding", "gzip"))
-        raw.deal({stream: bytearray(b"\1" + message(packed)[1:])}, True, 1)
-        if number % 20 == 0:
+def packed(path: str, content: bytes, calls: int, ended: bool):
+    """Calls on several connections, each with one compressed message; some never say that it was the last."""
+    body = b"\1" + message(gzip.compress(content, 9))[1:]
+
+    def attack(server: Server) -> float:
+        raws, peak = [], 0.0
+        for number in range(calls):
+            if number % 1_000 == 0:
+                raws.append(Sender(server))
+                raws[-1].pump(0.2)
+            stream = 2 * (number % 1_000) + 1
+            raws[-1].open(stream, path, ("grpc-encoding", "gzip"))
+            raws[-1].deal({stream: bytearray(body)}, ended, 1)
+            if number % 20 == 0:
+                peak = max(peak, server.memory_mib())
+        for _ in range(20):
+            for raw in raws:
+                raw.pump(0.1 / len(raws))
             peak = max(peak, server.memory_mib())
-    for _ in range(20):
-        raw.pump(0.1)
-        peak = max(peak, server.memory_mib())
-    raw.close()
-    return peak
+        for raw in raws:
+            raw.close()
+        return peak
+
+    return attack
+
+
+# 2.8 MB of messages, and a text of nearly 4 MiB.
+CHAT = field(1, b"\x10\x01" + field(5, ("ดี " * 270).encode())) * 1_500
+TEXT = field(1, b"x" * LARGE)
 
 
 ATTACKS = {
     "unary messages that are nearly whole": nearly_whole(UNARY),
     "messages of streams that are nearly whole": nearly_whole(STREAM),
-    "small messages that inflate": inflated,
+    "small messages that inflate": packed(CONVERSATION, CHAT, 1_000, True),
+    "small messages that inflate and never end": packed(UNARY, TEXT, 2_000, False),
+    "messages of streams that inflate": packed(STREAM, field(1, TEXT), 2_000, False),
 }
 
 

@@ -105,3 +105,29 @@ async fn health_is_answered_while_calls_hold_all_of_their_threads() {
     server.stop().await.expect("a clean stop");
     calls.shutdown_background();
 }
+
+#[tokio::test]
+async fn watches_use_up_no_room_of_checks() {
+    let server = Server::start().await;
+    server.ready().await;
+    let mut open = Vec::new();
+    // A connection has room for some hundred calls.
+    'open: loop {
+        let mut client = HealthClient::new(server.channel().await);
+        for _ in 0..100 {
+            match client.watch(about("")).await {
+                Ok(watch) => open.push(watch.into_inner()),
+                Err(refused) => {
+                    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+                    break 'open;
+                }
+            }
+        }
+        assert!(open.len() < 2000, "one address may not watch as often as it likes");
+    }
+    assert!(open.len() > 500, "{} watches", open.len());
+    let mut client = HealthClient::new(server.channel().await);
+    client.check(about("")).await.expect("checks have room of their own");
+    drop(open);
+    server.stop().await.expect("a clean stop");
+}

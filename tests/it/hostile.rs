@@ -148,14 +148,20 @@ async fn messages_of_very_many_tiny_parts_are_refused_before_they_are_read() {
     for (method, field) in [
         ("/arom.v1.SentimentService/AnalyzeSentiment", "text"),
         ("/arom.v1.SentimentService/BatchAnalyzeSentiment", "requests"),
-        ("/arom.v1.SentimentService/StreamAnalyzeSentiment", "request"),
         ("/arom.v1.ConversationService/AnalyzeConversation", "messages"),
-        ("/arom.v1.ConversationService/StreamConversation", "message"),
         ("/arom.v1.ProfileService/RecordEvents", "events"),
         ("/arom.v1.ProfileService/WatchProfiles", "keys"),
     ] {
         let parts = [0x0a, 0].repeat(2_000_000);
         refused(method, raw(channel.clone(), method, parts).await, field);
+    }
+    // Messages of streams are too short for so many.
+    for method in [
+        "/arom.v1.SentimentService/StreamAnalyzeSentiment",
+        "/arom.v1.ConversationService/StreamConversation",
+    ] {
+        let status = raw(channel.clone(), method, [0x0a, 0].repeat(2_000_000)).await.expect_err("refused");
+        assert_eq!(status.get_error_details().error_info().expect("details").reason, "MESSAGE_TOO_LARGE");
     }
     server.stop().await.expect("a clean stop");
 }
@@ -211,7 +217,14 @@ async fn long_strings_are_refused_and_not_repeated() {
         panic!("{results:?}")
     };
     refused_item("an item", error);
-    let stream = tokio_stream_of(StreamAnalyzeSentimentRequest { request: Some(all), in_order: false });
+    // A message of a stream has room for a text that is too long, and not for everything.
+    let too_long = AnalyzeSentimentRequest {
+        text: "ก".repeat(30_000),
+        message_id: "ก".repeat(10_000),
+        language_code: "ก".repeat(10_000),
+        ..AnalyzeSentimentRequest::default()
+    };
+    let stream = tokio_stream_of(StreamAnalyzeSentimentRequest { request: Some(too_long), in_order: false });
     let mut answers = texts.stream_analyze_sentiment(stream).await.expect("opened").into_inner();
     let answer = answers.message().await.expect("open").expect("an answer");
     assert_eq!(answer.message_id, "", "one that is too long is not given back");
@@ -231,7 +244,7 @@ async fn long_strings_are_refused_and_not_repeated() {
     let chat = AnalyzeConversationRequest { speaker_roles, ..AnalyzeConversationRequest::default() };
     refused("a speaker", conversations.analyze_conversation(chat).await, "speaker_roles");
     let unsend = StreamConversationRequest {
-        event: Some(stream_conversation_request::Event::UnsendMessageId(long())),
+        event: Some(stream_conversation_request::Event::UnsendMessageId("ก".repeat(60_000))),
     };
     let mut answers =
         conversations.stream_conversation(tokio_stream_of(unsend)).await.expect("opened").into_inner();

@@ -4,8 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use arom::grpc::ServerConfig;
-use arom::grpc::v1::AnalyzeSentimentRequest;
+use arom::grpc::v1::conversation_message::Content;
+use arom::grpc::v1::conversation_service_client::ConversationServiceClient;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+use arom::grpc::v1::stream_conversation_request::Event;
+use arom::grpc::v1::{
+    AnalyzeSentimentRequest, ConversationMessage, ConversationRole, StreamAnalyzeSentimentRequest,
+    StreamConversationRequest,
+};
 use arom::scoring::ScoringConfig;
 use futures_util::StreamExt as _;
 use tonic::codec::CompressionEncoding;
@@ -256,5 +262,67 @@ async fn a_message_that_is_not_whole_counts_as_it_arrives() {
     assert_eq!(refusal(&status).0, "TOO_MANY_BYTES");
     assert!(metric(&metrics, "arom_calls_refused_total{outcome=\"peer_bytes\"}") >= 1.0);
     Client::new(channel).analyze_sentiment(text("ดี")).await.expect("there is room for others");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn what_streams_remember_is_bounded() {
+    /// Room for a stream, its longest message, and some messages that it remembers.
+    const ROOM: usize = 16_384 + 1_000 + 10 * 320;
+    let config = ServerConfig { max_peer_request_bytes: ROOM, ..server_config() };
+    let (server, _) = Server::scripted(config, &scripted(), &Script::new(Turn::Answer)).await;
+    let channel = server.ready().await;
+    let message = |number: usize| StreamConversationRequest {
+        event: Some(Event::Message(ConversationMessage {
+            message_id: number.to_string(),
+            content: Some(Content::Text("ดี".to_owned())),
+            role: ConversationRole::Customer.into(),
+            ..ConversationMessage::default()
+        })),
+    };
+    let messages = futures_util::stream::iter((0..100).map(message));
+    let mut client = ConversationServiceClient::new(channel.clone());
+    let mut answers = client.stream_conversation(messages).await.expect("it opens").into_inner();
+    let mut answered = 0;
+    let end = loop {
+        match answers.message().await {
+            Ok(answer) => answered += usize::from(answer.expect("it does not end well").outcome.is_some()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refusal(&end).0, "TOO_MANY_BYTES");
+    assert!((10..20).contains(&answered), "{answered}");
+    // Texts have answers, so a stream of them waits for room instead.
+    let long = |_| StreamAnalyzeSentimentRequest {
+        request: Some(text(&"ดีมาก ".repeat(50))),
+        in_order: false,
+    };
+    let texts = futures_util::stream::iter((0..50).map(long));
+    let all = async || {
+        let mut client = Client::new(channel.clone());
+        let answers = client.stream_analyze_sentiment(texts.clone()).await?.into_inner();
+        answers.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<_>, _>>()
+    };
+    // The first stream may be there for a moment yet.
+    eventually(async || all().await.is_ok_and(|answers| answers.len() == 50)).await;
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_said_to_end_has_its_deadline_yet() {
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(server_config(), &scripted(), &script).await;
+    server.ready().await;
+    let one = StreamAnalyzeSentimentRequest { request: Some(text("ดี")), in_order: false };
+    let mut request = Request::new(futures_util::stream::iter([one]));
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().expect("a header"));
+    let late = async {
+        let answers = server.patient_client().stream_analyze_sentiment(request).await?;
+        answers.into_inner().message().await
+    };
+    let late = tokio::time::timeout(PATIENCE, late).await.expect("it ends by itself");
+    assert_eq!(late.expect_err("nothing was answered").code(), Code::DeadlineExceeded);
+    until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
+    script.all(Turn::Answer);
     server.stop().await.expect("a clean stop");
 }

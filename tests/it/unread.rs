@@ -2,7 +2,7 @@
 
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient as Client;
-use arom::grpc::v1::{AnalyzeSentimentRequest, BatchAnalyzeSentimentRequest};
+use arom::grpc::v1::{AnalyzeSentimentRequest, BatchAnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -77,6 +77,56 @@ async fn a_stream_whose_message_cannot_be_read_ends_with_the_same_status() {
         let status = answers.message().await.expect_err("it cannot be read");
         assert_eq!(seen(&status).1, "UNREADABLE_MESSAGE", "{method}: {status}");
         assert_eq!(status.code(), Code::InvalidArgument);
+    }
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_call_that_takes_one_message_gets_no_second() {
+    let server = Server::start().await;
+    let channel = server.ready().await;
+    let one = AnalyzeSentimentRequest { text: "ดี".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let two = futures_util::stream::iter([one.encode_to_vec(), one.encode_to_vec()]);
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("the connection is open");
+    let status = client
+        .client_streaming(Request::new(two), PathAndQuery::from_static(ANALYZE), Raw)
+        .await
+        .expect_err("it takes one");
+    assert_eq!(seen(&status), (Code::InvalidArgument, "UNREADABLE_MESSAGE".to_owned(), String::new()));
+    Client::new(channel).analyze_sentiment(one).await.expect("the connection serves on");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_message_of_a_stream_is_no_longer_than_a_text_and_what_goes_with_it() {
+    let server = Server::start().await;
+    let channel = server.ready().await;
+    let request = |bytes: usize| StreamAnalyzeSentimentRequest {
+        request: Some(AnalyzeSentimentRequest {
+            text: "a".repeat(bytes),
+            ..AnalyzeSentimentRequest::default()
+        }),
+        in_order: false,
+    };
+    let most = server_config().max_text_bytes;
+    for encoding in [None, Some(CompressionEncoding::Gzip), Some(CompressionEncoding::Zstd)] {
+        let mut client = Client::new(channel.clone());
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding);
+        }
+        // A text that is too long is refused by itself, one that is far too long with its stream.
+        let requests = futures_util::stream::iter([request(most + 1), request(10), request(4 * most)]);
+        let mut answers = client.stream_analyze_sentiment(requests).await.expect("it opens").into_inner();
+        let mut codes = Vec::new();
+        let end = loop {
+            match answers.message().await {
+                Ok(answer) => codes.push(answer.expect("the last is refused").index),
+                Err(status) => break status,
+            }
+        };
+        codes.sort_unstable();
+        assert_eq!((codes, seen(&end).1.as_str()), (vec![0, 1], "MESSAGE_TOO_LARGE"), "{end}");
     }
     server.stop().await.expect("a clean stop");
 }

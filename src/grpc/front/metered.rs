@@ -12,6 +12,9 @@ use tonic::body::Body;
 use crate::grpc::Shared;
 use crate::grpc::budget::Charge;
 
+/// What stands before a message of gRPC.
+pub(super) const HEAD_BYTES: usize = 5;
+
 /// An answer of so many bytes is sent even where there is no room for it: it is about what a call takes in any case.
 const SMALL_ANSWER_BYTES: usize = 64 << 10;
 
@@ -22,14 +25,29 @@ pub(super) struct Metered {
     shared: Arc<Shared>,
     charge: Arc<Charge>,
     messages: Messages,
-    /// Whether messages are taken one after the other, so that only the one that is being received is held.
-    is_stream: bool,
+    /// The most bytes that a message of a stream may have, inflated; of a call with one message, nothing.
+    most_of_stream: Option<usize>,
     received: usize,
 }
 
 impl Metered {
-    pub(super) fn new(body: Body, shared: Arc<Shared>, charge: Arc<Charge>, is_stream: bool) -> Self {
-        Self { body, shared, charge, messages: Messages::default(), is_stream, received: 0 }
+    pub(super) fn new(
+        body: Body,
+        shared: Arc<Shared>,
+        charge: Arc<Charge>,
+        most_of_stream: Option<usize>,
+    ) -> Self {
+        Self { body, shared, charge, messages: Messages::default(), most_of_stream, received: 0 }
+    }
+
+    /// What is held now. The buffers of a stream never shrink: they have the size of its longest message.
+    fn held(&self) -> usize {
+        match self.most_of_stream {
+            None => self.received,
+            // tonic inflates into a second buffer.
+            Some(most) if self.messages.packed => most.saturating_add(self.messages.longest.min(most)),
+            Some(most) => self.messages.longest.min(most),
+        }
     }
 }
 
@@ -45,13 +63,13 @@ impl HttpBody for Metered {
         let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) else {
             return Poll::Ready(frame);
         };
-        if self.received == 0 && data.first() == Some(&1) {
-            self.charge.note_packed();
+        let this = &mut *self;
+        this.received += data.len();
+        this.messages.feed(data);
+        if this.messages.packed {
+            this.charge.note_packed();
         }
-        self.received += data.len();
-        let incomplete = self.messages.feed(data);
-        let held = if self.is_stream { incomplete } else { self.received };
-        match self.charge.set(held) {
+        match self.charge.set(self.held()) {
             Ok(()) => Poll::Ready(frame),
             Err(used_up) => Poll::Ready(Some(Err(self.shared.refused(used_up).into()))),
         }
@@ -72,17 +90,20 @@ struct Messages {
     head: usize,
     length: usize,
     left: usize,
+    /// The longest that has begun, as it is sent.
+    longest: usize,
+    /// Whether any is compressed.
+    packed: bool,
 }
 
 impl Messages {
-    const HEAD: usize = 5;
-
-    /// Takes the next bytes. How many there are now of a message that is not whole.
-    fn feed(&mut self, mut bytes: &[u8]) -> usize {
+    /// Takes the next bytes.
+    fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
-            if self.head < Self::HEAD {
-                if self.head > 0 {
-                    self.length = self.length << 8 | usize::from(first);
+            if self.head < HEAD_BYTES {
+                match self.head {
+                    0 => self.packed |= first != 0,
+                    _ => self.length = self.length << 8 | usize::from(first),
                 }
                 self.head += 1;
                 self.left = self.length;
@@ -92,11 +113,13 @@ impl Messages {
                 self.left -= taken;
                 bytes = bytes.get(taken..).unwrap_or_default();
             }
-            if self.head == Self::HEAD && self.left == 0 {
-                *self = Self::default();
+            if self.head == HEAD_BYTES {
+                self.longest = self.longest.max(self.length);
+                if self.left == 0 {
+                    (self.head, self.length) = (0, 0);
+                }
             }
         }
-        if self.head == Self::HEAD { self.length - self.left } else { 0 }
     }
 }
 
@@ -108,6 +131,7 @@ pub(super) async fn answer(
     charge: Arc<Charge>,
     is_stream: bool,
 ) -> Response<Body> {
+    charge.read();
     let (parts, mut body) = response.into_parts();
     let mut first = None;
     if !is_stream && !body.is_end_stream() {
@@ -157,23 +181,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_message_that_is_not_whole_is_held(
-            lengths in prop::collection::vec(0_usize..40, 0..6),
+        fn the_longest_message_is_known_as_soon_as_its_head_is(
+            messages in prop::collection::vec((0_usize..400, any::<bool>()), 0..6),
             cut in 0_usize..7,
         ) {
-            let (mut bytes, mut held) = (Vec::new(), Vec::new());
-            for length in lengths {
-                let head = [&[0], u32::try_from(length).expect("small").to_be_bytes().as_slice()].concat();
-                held.extend([0; Messages::HEAD - 1]);
-                held.extend((0..=length).map(|at| if at == length { 0 } else { at }));
-                bytes.extend(head);
+            // After each byte, the longest message and whether any is packed.
+            let (mut bytes, mut wanted) = (Vec::new(), Vec::new());
+            let (mut longest, mut packed) = (0, false);
+            for (length, is_packed) in messages {
+                packed |= is_packed;
+                wanted.extend([(longest, packed); HEAD_BYTES - 1]);
+                longest = longest.max(length);
+                wanted.extend(vec![(longest, packed); length + 1]);
+                bytes.push(u8::from(is_packed));
+                bytes.extend(u32::try_from(length).expect("small").to_be_bytes());
                 bytes.extend(vec![7; length]);
             }
-            prop_assert_eq!(bytes.len(), held.len());
+            prop_assert_eq!(bytes.len(), wanted.len());
             let (mut messages, mut seen) = (Messages::default(), 0);
             for piece in bytes.chunks(cut + 1) {
                 seen += piece.len();
-                prop_assert_eq!(Some(&messages.feed(piece)), held.get(seen - 1));
+                messages.feed(piece);
+                prop_assert_eq!(Some(&(messages.longest, messages.packed)), wanted.get(seen - 1));
             }
         }
     }
