@@ -14,7 +14,7 @@ mod sheet;
 mod tests;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -624,6 +624,16 @@ impl<S: Storage> Book<S> {
     pub fn was_erased(&self, change: &Change, customer: &str) -> bool {
         let hash = self.hash(customer);
         change.erased.iter().any(|erased| erased.hash == hash)
+    }
+
+    /// Whom a change names although it forgot them: they came back in the same commit.
+    pub(super) fn came_back<'a>(&self, change: &'a Change) -> HashSet<&'a str> {
+        if change.erased.is_empty() {
+            return HashSet::new();
+        }
+        let erased: HashSet<Hash> = change.erased.iter().map(|erased| erased.hash).collect();
+        let named = change.customers().into_iter();
+        named.filter(|customer| erased.contains(&self.hash(customer))).collect()
     }
 
     /// How far a sink has come.

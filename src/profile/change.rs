@@ -1,6 +1,6 @@
 //! What a commit changed: which keys, which signals, who was forgotten. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,19 +44,26 @@ impl Change {
         self.keys.iter().flatten().filter_map(Key::customer).collect()
     }
 
-    /// Takes a customer's name out; whether it was there.
-    pub(super) fn forget(&mut self, customer: &str) -> bool {
-        let mut found = false;
+    /// How much it says.
+    pub(super) fn parts(&self) -> usize {
+        self.keys.len() + self.signals.len() + self.erased.len()
+    }
+
+    /// Whether it names any of these customers.
+    pub(super) fn names_any(&self, customers: &HashSet<&str>) -> bool {
+        let keys = self.keys.iter().flatten();
+        let keys = keys.chain(self.signals.iter().flatten().map(|signal| &signal.key));
+        keys.filter_map(Key::customer).any(|customer| customers.contains(customer))
+    }
+
+    /// Takes the names of these customers out.
+    pub(super) fn forget(&mut self, customers: &HashSet<&str>) {
+        let is_theirs = |key: &Key| key.customer().is_some_and(|customer| customers.contains(customer));
         for key in &mut self.keys {
-            if key.as_ref().and_then(Key::customer) == Some(customer) {
-                (*key, found) = (None, true);
-            }
+            key.take_if(|key| is_theirs(key));
         }
         for signal in &mut self.signals {
-            if signal.as_ref().and_then(|signal| signal.key.customer()) == Some(customer) {
-                (*signal, found) = (None, true);
-            }
+            signal.take_if(|signal| is_theirs(&signal.key));
         }
-        found
     }
 }

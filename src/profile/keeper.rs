@@ -5,7 +5,6 @@
 //! worked out on top of it, and what comes waits for the one after, so that the busier the store the
 //! larger its commits.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +20,7 @@ use super::book::{Book, Command, Outcome, Prepared};
 use super::change::Change;
 use super::clock::{ClockState, Distrust, Moment, Reading, StoreClock};
 use super::event::Key;
+use super::recent::Recent;
 use super::seen::{Lately, Seen};
 use super::storage::{Storage, StorageError, Table};
 use crate::telemetry::{self, Metrics};
@@ -30,9 +30,6 @@ const INBOX: usize = 1024;
 
 /// Most commands of one commit.
 const COMMIT: usize = 4096;
-
-/// Changes that are kept in memory for those who watch.
-const RECENT: usize = 4096;
 
 /// Rows that are cleared away, or looked at for that, in one go.
 const CHUNK: usize = 1024;
@@ -189,7 +186,7 @@ pub struct Keeper<S> {
 #[derive(Debug)]
 struct Inner<S> {
     book: Book<S>,
-    recent: RwLock<VecDeque<Arc<Change>>>,
+    recent: RwLock<Recent>,
     lately: Mutex<Lately>,
     sequence: watch::Sender<u64>,
     clock: Mutex<Ticking>,
@@ -487,16 +484,8 @@ impl<S: Storage> Inner<S> {
             self.lately.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        for customer in change.erased.iter().filter_map(|erased| erased.customer.as_deref()) {
-            for earlier in recent.iter_mut() {
-                Arc::make_mut(earlier).forget(customer);
-            }
-        }
         let sequence = change.sequence;
-        recent.push_back(change);
-        if recent.len() > RECENT {
-            recent.pop_front();
-        }
+        recent.push(change);
         drop(recent);
         self.sequence.send_replace(sequence);
     }
@@ -505,15 +494,17 @@ impl<S: Storage> Inner<S> {
         if after < self.book.trimmed() || after > self.book.sequence() {
             return Ok(Since::Forgotten);
         }
+        // A change is on the disk a moment before what is known of its brands is up to date, and before this sequence says so.
+        let published = *self.sequence.borrow();
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
-        if recent.front().is_some_and(|first| first.sequence <= after + 1) {
-            let behind = recent.iter().rev().take_while(|change| change.sequence > after).count();
-            return Ok(Since::Changes(
-                recent.iter().skip(recent.len() - behind).take(most).cloned().collect(),
-            ));
+        if let Some(changes) = recent.after(after, most) {
+            return Ok(Since::Changes(changes));
         }
+        // On the disk the recent ones may lack the names of whom they forgot.
+        let known = recent.first().map_or(published, |first| first - 1);
         drop(recent);
-        let changes = self.book.changes(after, most)?;
+        let mut changes = self.book.changes(after, most)?;
+        changes.retain(|change| change.sequence <= known);
         // It may have been cleared away meanwhile.
         if after < self.book.trimmed() {
             return Ok(Since::Forgotten);

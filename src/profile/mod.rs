@@ -29,6 +29,7 @@ mod event;
 mod features;
 mod keeper;
 mod pseudonym;
+mod recent;
 mod rows;
 mod seen;
 mod series;

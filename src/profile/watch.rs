@@ -4,7 +4,7 @@
 //! gives what comes after it and nothing that came before: what is known of a key may be younger than the change that is being
 //! said, and is then held back until that change has its turn.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,6 +27,28 @@ const FAR: u64 = 4096;
 
 /// Profiles of a snapshot that are read in one go.
 const PAGE: usize = 128;
+
+/// The first place of what is said of customers who came back in the commit that erased them: after the erasures, of which each
+/// watcher is told as many as it watches.
+const CAME_BACK: u32 = 1 << 31;
+
+/// What a change says, with the place of each: keys, then signals. Erasures follow them.
+type Placed<'a> = (Vec<(u32, &'a Key)>, Vec<(u32, &'a Signal)>);
+
+fn placed<'a>(change: &'a Change, came_back: &HashSet<&str>) -> Placed<'a> {
+    let place = |place: u32, key: &Key| {
+        let is_back = key.customer().is_some_and(|customer| came_back.contains(customer));
+        if is_back { CAME_BACK + place } else { place }
+    };
+    let keys = (0..).zip(&change.keys);
+    let keys = keys.filter_map(|(at, key)| key.as_ref().map(|key| (place(at, key), key))).collect();
+    let first = u32::try_from(change.keys.len()).unwrap_or(u32::MAX);
+    let signals = (first..).zip(&change.signals);
+    let signal = |(at, signal): (u32, &'a Option<Signal>)| {
+        signal.as_ref().map(|signal| (place(at, &signal.key), signal))
+    };
+    (keys, signals.filter_map(signal).collect())
+}
 
 /// What is watched: keys, and all whose names begin in some way; if neither is said, everything.
 #[derive(Clone, Debug)]
@@ -167,7 +189,7 @@ struct Snapshot {
 fn few(mut changes: Vec<Arc<Change>>) -> Vec<Arc<Change>> {
     let mut parts = 0;
     let enough = changes.iter().position(|change| {
-        parts += change.keys.len() + change.signals.len();
+        parts += change.parts();
         parts > PARTS
     });
     changes.truncate(enough.unwrap_or(changes.len()) + 1);
@@ -258,9 +280,10 @@ impl<S: Storage + 'static> Watcher<S> {
         let mut due: BTreeMap<Key, ((u64, u32), Arc<Seen>)> = BTreeMap::new();
         for change in changes {
             let skip = if change.sequence == position.next { position.parts } else { 0 };
-            let places = (0..).map(|part| (change.sequence, part));
-            for (place, key) in places.clone().zip(&change.keys).filter(|(place, _)| place.1 >= skip) {
-                if let Some(key) = key.as_ref().filter(|key| self.interest.has(key)) {
+            let (keys, signals) = placed(change, &self.keeper.book().came_back(change));
+            for (part, key) in keys.into_iter().filter(|(part, _)| *part >= skip) {
+                if self.interest.has(key) {
+                    let place = (change.sequence, part);
                     latest.insert(key, place);
                     // What was held back for this change has its turn.
                     if self.held.get(key).is_some_and(|held| held.profile.revision <= place.0) {
@@ -268,17 +291,22 @@ impl<S: Storage + 'static> Watcher<S> {
                     }
                 }
             }
-            let signals = places.skip(change.keys.len());
-            for (place, signal) in signals.zip(&change.signals).filter(|(place, _)| place.1 >= skip) {
-                if let Some(signal) = signal.as_ref().filter(|signal| self.interest.has(&signal.key)) {
-                    updates.insert(place, Update::Signal(signal.clone()));
+            for (part, signal) in signals.into_iter().filter(|(part, _)| *part >= skip) {
+                if self.interest.has(&signal.key) {
+                    updates.insert((change.sequence, part), Update::Signal(signal.clone()));
                 }
             }
-            let at = u32::try_from(change.keys.len() + change.signals.len()).unwrap_or(u32::MAX);
             if !change.erased.is_empty() {
-                for (part, key) in (at..).zip(self.erased(change)).filter(|(part, _)| *part >= skip) {
-                    self.held.retain(|held, _| held.customer() != key.customer());
-                    due.retain(|held, _| held.customer() != key.customer());
+                let at = u32::try_from(change.keys.len() + change.signals.len()).unwrap_or(u32::MAX);
+                let gone: Vec<(u32, Key)> =
+                    (at..).zip(self.erased(change)).filter(|(part, _)| *part >= skip).collect();
+                let customers: HashSet<&str> = gone.iter().filter_map(|(_, key)| key.customer()).collect();
+                let stays = |key: &Key| !key.customer().is_some_and(|customer| customers.contains(customer));
+                self.held.retain(|key, _| stays(key));
+                // What a snapshot said of them is taken back by this.
+                self.said.retain(|key, _| stays(key));
+                due.retain(|key, _| stays(key));
+                for (part, key) in gone {
                     updates.insert((change.sequence, part), Update::Gone { key, erased: true });
                 }
             }
@@ -403,12 +431,13 @@ fn signals<S: Storage + 'static>(
     let last = changes.last().map_or(snapshot.began, |change| change.sequence);
     for change in changes.iter().take_while(|change| change.sequence <= snapshot.began) {
         let skip = if change.sequence == next { parts } else { 0 };
-        let first = u32::try_from(change.keys.len()).unwrap_or(u32::MAX);
-        let due = (first..).zip(&change.signals).filter(|(part, _)| *part >= skip);
-        let due = due.filter_map(|(_, signal)| signal.as_ref());
-        let watched = due.filter(|signal| interest.has(&signal.key)).cloned();
-        shown.extend(watched.map(|signal| Shown::Signal(change.sequence, signal)));
+        let (_, signals) = placed(change, &keeper.book().came_back(change));
+        let due = signals.into_iter().filter(|(part, signal)| *part >= skip && interest.has(&signal.key));
+        shown.extend(due.map(|(_, signal)| Shown::Signal(change.sequence, signal.clone())));
     }
     snapshot.signals = Position::after(last);
     Ok(shown)
 }
+
+#[cfg(test)]
+mod tests;

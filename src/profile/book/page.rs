@@ -1,6 +1,6 @@
 //! What is being written, over what is. Pure but for the storage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -89,16 +89,33 @@ pub(super) struct Page<'a, S> {
     swept: i64,
     writes: Sheet,
     keys: IndexMap<Key, Loaded>,
+    /// The pairs among them, by their customers.
+    pairs: HashMap<String, BTreeSet<Key>>,
     erased: Vec<String>,
+    /// Changes that name them, and whom.
+    naming: BTreeMap<u64, Vec<String>>,
     trimmed: Option<u64>,
 }
 
 impl<'a, S: Storage> Page<'a, S> {
     pub(super) fn new(book: &'a Book<S>, moment: Moment, before: Option<&'a Prepared>) -> Self {
-        let (writes, keys, erased) = (Sheet::default(), IndexMap::new(), Vec::new());
         let swept = before.map_or_else(|| book.swept.load(Ordering::Acquire), |before| before.swept);
         let Moment { now, horizon, doubtful, row: clock } = moment;
-        Self { book, before, now, horizon, doubtful, clock, swept, writes, keys, erased, trimmed: None }
+        Self {
+            book,
+            before,
+            now,
+            horizon,
+            doubtful,
+            clock,
+            swept,
+            writes: Sheet::default(),
+            keys: IndexMap::new(),
+            pairs: HashMap::new(),
+            erased: Vec::new(),
+            naming: BTreeMap::new(),
+            trimmed: None,
+        }
     }
 
     fn sequence(&self) -> u64 {
@@ -174,7 +191,12 @@ impl<'a, S: Storage> Page<'a, S> {
     fn key(&mut self, key: &Key) -> Result<&mut Loaded, StorageError> {
         let at = match self.keys.get_index_of(key) {
             Some(at) => at,
-            None => self.keys.insert_full(key.clone(), Loaded::new(self.load(key)?)).0,
+            None => {
+                if let Key::Pair { customer, .. } = key {
+                    self.pairs.entry(customer.clone()).or_default().insert(key.clone());
+                }
+                self.keys.insert_full(key.clone(), Loaded::new(self.load(key)?)).0
+            }
         };
         match self.keys.get_index_mut(at) {
             Some((_, loaded)) => Ok(loaded),
@@ -368,8 +390,7 @@ impl<'a, S: Storage> Page<'a, S> {
             self.put(Table::Events, row, None);
             count += 1;
         }
-        let mut keys: BTreeSet<Key> =
-            self.keys.keys().filter(|key| key.customer() == Some(customer)).cloned().collect();
+        let mut keys = self.pairs.get(customer).cloned().unwrap_or_default();
         let (from, to) = prefix(&format!("{key}/brand/"));
         for (row, _) in self.scan(Table::Profiles, &from, &to, Order::Ascending, usize::MAX)? {
             keys.extend(String::from_utf8(row).ok().as_deref().and_then(Key::parse));
@@ -395,21 +416,29 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(Outcome::Forgotten(count))
     }
 
-    /// Takes a customer's name out of the changes that are kept; whether it was in any.
+    /// Has a customer's name taken out of the changes that are kept; whether it was in any.
     fn forget_changes(&mut self, customer: &str) -> Result<bool, StorageError> {
         let mentions = self.all(Table::Mentions, &span(&Key::Customer(customer.to_owned())))?;
         let was_known = !mentions.is_empty();
         for (row, _) in mentions {
             let sequence = mentioned(&row).ok_or(StorageError::Row { table: Table::Mentions })?;
-            let place = sequence.to_be_bytes();
-            if let Some(value) = self.get(Table::Changes, &place)? {
-                let mut change: Change = decode(Table::Changes, &value)?;
-                change.forget(customer);
-                self.put(Table::Changes, place.to_vec(), Some(encode(&change)));
-            }
+            self.naming.entry(sequence).or_default().push(customer.to_owned());
             self.put(Table::Mentions, row, None);
         }
         Ok(was_known)
+    }
+
+    /// Takes the names of those who were erased out of the changes that are kept. Once for all of them: a change may name thousands.
+    fn take_names_out(&mut self) -> Result<(), StorageError> {
+        for (sequence, customers) in std::mem::take(&mut self.naming) {
+            let place = sequence.to_be_bytes();
+            if let Some(value) = self.get(Table::Changes, &place)? {
+                let mut change: Change = decode(Table::Changes, &value)?;
+                change.forget(&customers.iter().map(String::as_str).collect());
+                self.put(Table::Changes, place.to_vec(), Some(encode(&change)));
+            }
+        }
+        Ok(())
     }
 
     /// Notes an erasure. Of a customer of whom nothing was known only the last is noted.
@@ -616,7 +645,7 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Cursors, name.clone().into_bytes(), Some(now));
             }
         }
-        self.forget_notices()
+        self.forget_notices(0)
     }
 
     fn delivered(&mut self, sink: &str, through: u64) -> Result<Outcome, StorageError> {
@@ -624,19 +653,24 @@ impl<'a, S: Storage> Page<'a, S> {
         if known.as_deref().and_then(sequence).is_none_or(|known| known >= through) {
             return Ok(Outcome::NotFound);
         }
+        let before = self.said()?;
         self.put(Table::Cursors, sink.as_bytes().to_vec(), Some(through.to_be_bytes().to_vec()));
-        self.forget_notices()
+        self.forget_notices(before)
     }
 
-    /// Who was erased is said by every sink up to the last of them.
-    fn forget_notices(&mut self) -> Result<Outcome, StorageError> {
+    /// Up to which sequence every sink has said what changed.
+    fn said(&self) -> Result<u64, StorageError> {
         let cursors = self.all(Table::Cursors, &everything())?;
-        let said = cursors.iter().filter_map(|(_, bytes)| sequence(bytes)).min().unwrap_or(u64::MAX);
-        for (row, _) in self.all(Table::Notices, &everything())? {
-            if sequence(&row).is_some_and(|sequence| sequence <= said) {
-                self.put(Table::Notices, row, None);
-                self.mark_unscrubbed();
-            }
+        Ok(cursors.iter().filter_map(|(_, bytes)| sequence(bytes)).min().unwrap_or(u64::MAX))
+    }
+
+    /// Who was erased is said by every sink up to the last of them. Up to `before` it was forgotten already.
+    fn forget_notices(&mut self, before: u64) -> Result<Outcome, StorageError> {
+        let said = self.said()?;
+        let (from, to) = (before.to_be_bytes(), said.saturating_add(1).to_be_bytes());
+        for (row, _) in self.scan(Table::Notices, &from, &to, Order::Ascending, usize::MAX)? {
+            self.put(Table::Notices, row, None);
+            self.mark_unscrubbed();
         }
         Ok(Outcome::Done)
     }
@@ -644,6 +678,7 @@ impl<'a, S: Storage> Page<'a, S> {
     /// All of it, to be written in one commit.
     pub(super) fn finish(mut self, outcomes: Vec<Outcome>) -> Result<Prepared, StorageError> {
         let sequence = self.sequence() + 1;
+        self.take_names_out()?;
         self.look_for_last()?;
         let tails = self.tails()?;
         let (mut changed, mut signals) = (Vec::new(), Vec::new());

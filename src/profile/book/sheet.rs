@@ -1,6 +1,7 @@
 //! Rows that are to be written. Pure.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::OnceLock;
 
 use indexmap::IndexMap;
@@ -13,9 +14,7 @@ pub(super) struct Sheet(BTreeMap<Table, Rows>);
 
 impl Sheet {
     pub(super) fn put(&mut self, table: Table, row: Vec<u8>, value: Option<Vec<u8>>) {
-        let rows = self.0.entry(table).or_default();
-        rows.order.take();
-        rows.values.insert(row, value);
+        self.0.entry(table).or_default().put(row, value);
     }
 
     /// Whether nothing is written.
@@ -38,14 +37,23 @@ impl Sheet {
 
 /// Rows of a table.
 ///
-/// Most are put and found by their names: they are in order only once somebody asks for that.
+/// Most are put and found by their names: they are in order only once somebody asks for that, and stay so.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     values: IndexMap<Vec<u8>, Option<Vec<u8>>>,
-    order: OnceLock<Vec<usize>>,
+    /// The place of each row among the values. A commit may put and scan by turns: to sort all of it each time takes the square.
+    order: OnceLock<BTreeMap<Vec<u8>, usize>>,
 }
 
 impl Rows {
+    fn put(&mut self, row: Vec<u8>, value: Option<Vec<u8>>) {
+        let name = self.order.get().map(|_| row.clone());
+        let (at, before) = self.values.insert_full(row, value);
+        if let (None, Some(order), Some(name)) = (before, self.order.get_mut(), name) {
+            order.insert(name, at);
+        }
+    }
+
     /// What is written of a row, if anything is: nothing in it removes it.
     pub(super) fn get(&self, row: &[u8]) -> Option<Option<&[u8]>> {
         self.values.get(row).map(Option::as_deref)
@@ -53,25 +61,23 @@ impl Rows {
 
     /// Those from the first to before the second.
     pub(super) fn range(&self, from: &[u8], to: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let place =
-            |edge: &[u8]| self.order().partition_point(|at| self.row(*at).is_some_and(|(row, _)| row < edge));
-        let range = self.order().get(place(from)..place(to)).unwrap_or_default();
-        range.iter().filter_map(|at| self.row(*at))
+        // A range that ends before it begins is an error there.
+        let bounds = (from < to).then_some((Bound::Included(from), Bound::Excluded(to)));
+        let range = bounds.map(|bounds| self.order().range::<[u8], _>(bounds));
+        range.into_iter().flatten().filter_map(|(_, at)| self.row(*at))
     }
 
     fn sorted(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.order().iter().filter_map(|at| self.row(*at))
+        let mut rows: Vec<_> = (0..self.values.len()).filter_map(|at| self.row(at)).collect();
+        rows.sort_unstable_by_key(|(row, _)| *row);
+        rows.into_iter()
+    }
+
+    fn order(&self) -> &BTreeMap<Vec<u8>, usize> {
+        self.order.get_or_init(|| (0..).zip(self.values.keys()).map(|(at, row)| (row.clone(), at)).collect())
     }
 
     fn row(&self, at: usize) -> Option<(&[u8], Option<&[u8]>)> {
         self.values.get_index(at).map(|(row, value)| (row.as_slice(), value.as_deref()))
-    }
-
-    fn order(&self) -> &[usize] {
-        self.order.get_or_init(|| {
-            let mut order: Vec<usize> = (0..self.values.len()).collect();
-            order.sort_unstable_by_key(|at| self.row(*at));
-            order
-        })
     }
 }

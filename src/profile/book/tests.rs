@@ -595,3 +595,58 @@ fn signals_are_over_when_nobody_writes_any_more() {
     at(&book, 2 * HOUR, erase("c"));
     assert_eq!(over(9 * HOUR), []);
 }
+
+/// Each erasure looks at rows and puts some. However many are one commit, the work grows with them: all customers of one change, and
+/// the change itself, which is on the disk or on its way there.
+#[test]
+fn erasures_of_one_commit_cost_what_they_erase() {
+    for on_its_way in [false, true] {
+        crate::work::assert_grows_with_its_input(50, |size| {
+            let book = book();
+            let names: Vec<String> = (0..size).map(|number| format!("c{number}")).collect();
+            let record = |name: &String| scored(event(name, name, &["b"], -MINUTE, 0.5));
+            let records: Vec<Command> = names.iter().map(record).collect();
+            let recorded = book.prepare(&records, after(0), None).expect("readable");
+            if !on_its_way {
+                book.commit(&recorded).expect("written");
+            }
+            let erasures: Vec<Command> = names.iter().map(|name| erase(name)).collect();
+            let before = on_its_way.then_some(&recorded);
+            let erased = book.prepare(&erasures, after(1), before).expect("readable");
+            if on_its_way {
+                book.commit(&recorded).expect("written");
+            }
+            book.commit(&erased).expect("written");
+            assert!(erased.outcomes.iter().all(|outcome| *outcome == Outcome::Forgotten(1)));
+            assert!(rows_of(&book, Table::Mentions).is_empty());
+            let changes = book.changes(0, usize::MAX).expect("readable");
+            assert!(changes.iter().all(|change| change.customers().is_empty()));
+        });
+    }
+}
+
+/// One sink is behind by many erasures, and keeps their notices. Another that delivers does not read them.
+#[test]
+fn a_delivery_reads_no_notices_but_those_that_it_forgets() {
+    let book = book();
+    let sinks = Command::Sinks(vec!["far".to_owned(), "near".to_owned()]);
+    at(&book, 0, sinks.clone());
+    for number in 0..300 {
+        at(&book, 0, erase(&format!("c{number}")));
+    }
+    let delivered = |sink: &str, through| Command::Delivered { sink: sink.to_owned(), through };
+    let cost = |sink: &str, through| scanned(&book, || at(&book, 0, delivered(sink, through)));
+    let few = cost("near", 1).max(cost("near", 300));
+    assert!(few < 10, "{few} rows");
+    assert_eq!(rows_of(&book, Table::Notices).len(), 300);
+    let some = cost("far", 250);
+    assert!((250..260).contains(&some), "{some} rows");
+    assert_eq!(rows_of(&book, Table::Notices).len(), 50);
+    let rest = cost("far", 300);
+    assert!((50..60).contains(&rest), "{rest} rows");
+    assert_eq!(rows_of(&book, Table::Notices), Vec::<Vec<u8>>::new());
+    at(&book, 0, erase("last"));
+    assert_eq!(rows_of(&book, Table::Notices).len(), 1);
+    at(&book, 0, Command::Sinks(Vec::new()));
+    assert_eq!(rows_of(&book, Table::Notices), Vec::<Vec<u8>>::new());
+}

@@ -1,7 +1,7 @@
 #![allow(clippy::indexing_slicing, reason = "an index that is wrong fails the test")]
 
 use super::super::storage::memory::Memory;
-use super::super::{Channel, Contribution, Event, Micros, Terms};
+use super::super::{Channel, Contribution, Event, Interest, Micros, Step, Terms, Update, Watcher};
 use super::*;
 use crate::model::Label;
 
@@ -122,4 +122,44 @@ fn time_while_the_machine_sleeps_counts() {
     let uptime: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("seconds");
     // The kernel says hundredths.
     assert!((before - 0.02..=reading() + 0.02).contains(&uptime), "{before} {uptime}");
+}
+
+/// A change is on the disk before what is known of its brands is up to date, and before the sequence counts it. Who reads changes
+/// from the disk, as after a restart, is told of it after that: else of the old brand, or that it is too far behind.
+#[test]
+fn a_change_is_told_once_its_commit_is_over() {
+    let book = Book::open(Memory::default(), Terms::default(), [7; 32]).expect("an empty storage");
+    book.apply(&[record("first")], start()).expect("written");
+    let machine = Arc::new(Machine::default());
+    let keeper = Keeper::start(book, machine.clock(), Upkeep::default(), Arc::default()).expect("threads");
+    let keeper = Arc::new(keeper);
+    let told = |since: Since| match since {
+        Since::Changes(changes) => changes.iter().map(|change| change.sequence).collect::<Vec<u64>>(),
+        Since::Forgotten => panic!("nothing is forgotten"),
+    };
+    let changes = |after| told(keeper.changes(after, 9).expect("readable"));
+    let mut watcher = Watcher::from_now(Arc::clone(&keeper), Interest::default());
+    let mut updates = || match watcher.step(start()).expect("readable") {
+        Step::Updates(updates) => updates,
+        other @ (Step::Anew(_) | Step::Lost) => panic!("{other:?}"),
+    };
+    let meets = Arc::new(std::sync::Barrier::new(2));
+    *keeper.book().storage().meets.lock().expect("whole") = Some(Arc::clone(&meets));
+    thread::scope(|scope| {
+        let written = scope.spawn(|| keeper.apply_blocking(vec![record("second")]));
+        meets.wait();
+        let on_the_way = (changes(0), changes(1), updates().len());
+        meets.wait();
+        written.join().expect("no panic").expect("written");
+        assert_eq!(on_the_way, (vec![1], vec![], 0));
+    });
+    assert_eq!((changes(0), changes(1)), (vec![1], vec![2]), "from the disk and from memory");
+    let revisions: Vec<u64> = updates()
+        .into_iter()
+        .map(|(_, update)| match update {
+            Update::Profile(seen) => seen.profile.revision,
+            other @ (Update::Gone { .. } | Update::Signal(_)) => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(revisions, [2, 2, 2], "the customer, the brand and the pair");
 }

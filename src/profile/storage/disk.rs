@@ -4,6 +4,8 @@
 //! of its own, `high-water`, written after each commit: a store that ends before it is refused. The file may lag behind
 //! after a power cut, never run ahead.
 //!
+//! Reads see whole commits that were acknowledged, nothing of one that is being written or was refused.
+//!
 //! A write that fails halts the store: it takes no writes, and reads go on. [`Storage::recover`] tries to end that:
 //!
 //! | what failed | what becomes of the commit | what recovering does |
@@ -27,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use fjall::{Guard, KeyspaceCreateOptions, Readable as _};
+use fjall::{Guard, KeyspaceCreateOptions, Readable as _, Snapshot};
 use jiff::Timestamp;
 
 use super::{DiskSpace, Order, Row, See, Storage, StorageError, Table, Write};
@@ -58,6 +60,9 @@ pub struct Disk {
     folder: PathBuf,
     /// Nothing after a recovery that failed half-way.
     open: RwLock<Option<Open>>,
+    /// What reads see while a commit is not acknowledged, or was refused: the rows before it. Nothing otherwise. Whoever takes
+    /// this lock holds `open` already.
+    before: RwLock<Option<Snapshot>>,
     written: Mutex<Written>,
     halted: AtomicBool,
     /// How many snapshots are being shown: what they see stays on the disk.
@@ -248,6 +253,7 @@ impl Disk {
         Ok(Self {
             folder: folder.to_owned(),
             open: RwLock::new(Some(open)),
+            before: RwLock::default(),
             written: Mutex::new(written),
             halted: AtomicBool::new(halted),
             shown: AtomicUsize::new(0),
@@ -309,6 +315,17 @@ impl Disk {
         self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The rows as of the last commit that was acknowledged. The database would also show a part of the commit that is being
+    /// written, and one whose journal or folder failed after it was written.
+    fn acknowledged(&self, open: &Open) -> Snapshot {
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner).clone();
+        before.unwrap_or_else(|| open.database.snapshot())
+    }
+
+    fn read_before(&self, before: Option<Snapshot>) {
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
     #[cfg(test)]
     fn step(&self, step: Step) -> io::Result<()> {
         let fails_at = self.fails_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -343,6 +360,7 @@ impl Disk {
         commits: u64,
     ) -> Result<(), StorageError> {
         let before = open.database.snapshot();
+        self.read_before(Some(before.clone()));
         let write = || {
             self.step(Step::Write).map_err(|cause| refused(&self.folder, cause))?;
             open.write(writes, commits, &self.folder)
@@ -353,9 +371,12 @@ impl Disk {
             .and_then(|()| self.step(Step::Sync).map_err(|cause| refused(&self.folder, cause)))
             // Nothing is acknowledged that went into a folder that is gone.
             .and_then(|()| self.check_place(written));
-        let Err(error) = done else { return Ok(()) };
+        let Err(error) = done else {
+            self.read_before(None);
+            return Ok(());
+        };
         written.is_broken = true;
-        // One that was broken before has nothing of this commit.
+        // One that was broken before has nothing of this commit. Reads see the rows before it until it is taken back.
         if !matches!(error, StorageError::Halted { .. }) {
             written.refused = Some(Refused::Unread(Unread::new(before, commits, writes, &error)));
             // At once: what was not synced may be there after a restart, and the process may be killed before it recovers.
@@ -407,7 +428,10 @@ impl Storage for Disk {
         StorageError::check_key(table, key)?;
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
-        let found = open.table(table)?.get(key).map_err(|cause| failure(&self.folder, cause))?;
+        let found = self
+            .acknowledged(open)
+            .get(open.table(table)?, key)
+            .map_err(|cause| failure(&self.folder, cause))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -427,7 +451,7 @@ impl Storage for Disk {
         }
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
-        let rows = open.table(table)?.range(from..to);
+        let rows = self.acknowledged(open).range(open.table(table)?, from..to);
         let row = |guard: Guard| {
             let (key, value) = guard.into_inner().map_err(|cause| failure(&self.folder, cause))?;
             Ok((key.to_vec(), value.to_vec()))
@@ -519,7 +543,7 @@ impl Storage for Disk {
         let shown = Shown::begin(&self.shown);
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
-        let snapshot = open.database.snapshot();
+        let snapshot = self.acknowledged(open);
         for (kind, table) in &open.tables {
             for guard in snapshot.iter(table) {
                 if self.closing.load(Ordering::SeqCst) {

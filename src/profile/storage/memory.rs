@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use super::{Order, Row, See, Storage, StorageError, Table, Write};
 
@@ -26,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) refuses_each: Mutex<Option<usize>>,
     /// Commits that were asked for.
     pub(crate) commits: AtomicUsize,
+    /// The next commit of a change meets it twice once its rows are there: before and after what a test does then.
+    pub(crate) meets: Mutex<Option<Arc<Barrier>>>,
     /// After so many commits the disk is full.
     pub(crate) commits_left: Mutex<Option<usize>>,
 }
@@ -74,6 +76,13 @@ impl Storage for Memory {
                 Some(value) => rows.insert((*table, key.to_vec()), value.to_vec()),
                 None => rows.remove(&(*table, key.to_vec())),
             };
+        }
+        drop(rows);
+        if writes.iter().any(|(table, ..)| *table == Table::Changes)
+            && let Some(meets) = self.meets.lock().expect("whole").take()
+        {
+            meets.wait();
+            meets.wait();
         }
         Ok(())
     }

@@ -98,6 +98,7 @@ impl Disk {
         let mut place = self.open.write().unwrap_or_else(PoisonError::into_inner);
         // It must be closed before it is opened: it has a lock.
         drop(place.take());
+        self.read_before(None);
         self.step(Step::Reopen).map_err(|cause| refused(&self.folder, cause))?;
         let undo = written.refused.as_ref().and_then(Refused::undo);
         if undo.is_some_and(|undo| undo.is_unsynced) {

@@ -134,6 +134,111 @@ fn a_snapshot_ends_when_the_store_is_mended() {
     disk.snapshot(&mut |_, _, _| std::ops::ControlFlow::Continue(())).expect("shown again");
 }
 
+/// A commit of thousands of rows is not visible in parts: neither within a scan nor in two reads, one after the other.
+#[test]
+fn reads_see_whole_commits() {
+    use std::sync::atomic::AtomicU64;
+    const ROWS: u32 = 3000;
+    const COMMITS: u64 = 40;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    let write = |number: u64| {
+        let (value, keys) = (number.to_be_bytes(), (0..ROWS).map(u32::to_be_bytes).collect::<Vec<_>>());
+        // Tables come in this order, and the row of the profile first.
+        let mut all: Vec<Write<'_>> = Vec::new();
+        for table in [Table::Profiles, Table::Tiles] {
+            all.extend(keys.iter().map(|key| (table, key.as_slice(), Some(value.as_slice()))));
+        }
+        disk.commit(&all).expect("written");
+    };
+    write(0);
+    let done = AtomicU64::new(0);
+    let number = |value: &[u8]| u64::from_be_bytes(value.try_into().expect("a number"));
+    let get = |table| number(&disk.get(table, &[0; 4]).expect("readable").expect("it is there"));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 1..=COMMITS {
+                write(number);
+                done.store(number, Ordering::SeqCst);
+            }
+        });
+        while !writer.is_finished() {
+            let acknowledged = done.load(Ordering::SeqCst);
+            let (profile, tile) = (get(Table::Profiles), get(Table::Tiles));
+            assert!(acknowledged <= profile && profile <= tile, "{acknowledged} {profile} {tile}");
+            let rows = disk.scan(Table::Tiles, &[0; 4], &[255; 4], Order::Descending, usize::MAX);
+            let rows = rows.expect("readable");
+            let first = number(&rows[0].1);
+            assert!(tile <= first && rows.iter().all(|(_, value)| number(value) == first), "{first}");
+            assert!(get(Table::Profiles) >= first, "a tile was there before its profile");
+        }
+    });
+    assert_eq!(get(Table::Tiles), COMMITS);
+}
+
+/// Its sender was told that nothing was done: nobody may see it, neither by a read nor in a backup.
+#[test]
+fn reads_do_not_see_a_commit_that_was_refused_after_it_was_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    commit(&disk, &[(b"a", b"1")]).expect("written");
+    fail(&disk, [Step::Sync, Step::Probe]);
+    commit(&disk, &[(b"a", b"2"), (b"b", b"2")]).expect_err("it fails");
+    let check = || {
+        assert_eq!(rows(&disk), values([b"1", b"", b""]));
+        let scanned = disk.scan(Table::Ledger, b"a", b"z", Order::Ascending, 9).expect("readable");
+        assert_eq!(scanned, [(b"a".to_vec(), b"1".to_vec())]);
+        let mut shown = Vec::new();
+        let see = &mut |_: Table, key: &[u8], value: &[u8]| {
+            shown.push((key.to_vec(), value.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        };
+        disk.snapshot(see).expect("readable");
+        assert_eq!(shown, scanned);
+    };
+    check();
+    disk.recover().expect_err("the disk is full");
+    check();
+    fail(&disk, []);
+    disk.recover().expect("it heals");
+    check();
+    commit(&disk, &[(b"b", b"3")]).expect("written");
+    assert_eq!(rows(&disk), values([b"1", b"3", b""]));
+}
+
+/// The customer whose rows they were may be erased later: neither the rows nor the end of longer ones stay in the file.
+#[test]
+fn nothing_stays_of_what_was_kept_to_take_a_commit_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let refused = folder.path().join("refused");
+    let is_wiped = || {
+        let bytes = fs::read(&refused).expect("it is there");
+        assert!(bytes.len() >= 4 << 20, "the room is given back");
+        bytes[16..].iter().all(|byte| *byte == 0)
+    };
+    let mut noise = vec![0; 300_000];
+    getrandom::fill(&mut noise).expect("random");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    for value in [noise.as_slice(), b"short"] {
+        commit(&disk, &[(b"a", value)]).expect("written");
+        fail(&disk, [Step::Sync]);
+        commit(&disk, &[(b"a", b"2")]).expect_err("it fails");
+        assert!(!is_wiped());
+        fail(&disk, []);
+        disk.recover().expect("it heals");
+        assert!(is_wiped());
+    }
+    let old = fs::metadata(&refused).expect("it is there").blocks();
+    assert!(old * 512 >= 4 << 20, "{old}");
+    // What an earlier version left behind an empty head.
+    drop(disk);
+    let mut left = fs::read(&refused).expect("it is there");
+    left[16..16 + noise.len()].copy_from_slice(&noise);
+    fs::write(&refused, left).expect("written");
+    drop(Disk::open(folder.path()).expect("it opens"));
+    assert!(is_wiped());
+}
+
 fn gone(error: &StorageError) -> PathBuf {
     let StorageError::Gone { path } = error else { panic!("{error}") };
     path.clone()

@@ -58,7 +58,8 @@ impl Undo {
 #[derive(Debug)]
 pub(super) struct UndoFile {
     file: File,
-    is_used: bool,
+    /// Where the bytes end that are not known to be zero.
+    used: u64,
 }
 
 impl UndoFile {
@@ -76,7 +77,8 @@ impl UndoFile {
         {
             tracing::warn!(%error, folder = %folder.display(), "the room for taking back a refused commit could not be taken");
         }
-        Ok(Self { file, is_used: true })
+        let used = last_used(&file)?;
+        Ok(Self { file, used })
     }
 
     /// What is kept, if anything is.
@@ -107,20 +109,30 @@ impl UndoFile {
         compressor.set_parameter(CParameter::ChecksumFlag(true))?;
         let bytes = compressor.compress(&encode(undo))?;
         let length = bytes.len() as u64;
-        self.is_used = true;
+        self.used = self.used.max(HEAD_BYTES + length);
         self.file.write_all_at(&bytes, HEAD_BYTES)?;
         let synced = self.file.sync_data();
         self.write_head(length)?;
         synced.and_then(|()| self.file.sync_data())
     }
 
-    /// Forgets what is kept, for good: else it would take back a later commit of the same number.
+    /// Forgets what is kept, for good: else it would take back a later commit of the same number. The rows are overwritten, since
+    /// their customers may be erased later. The room stays taken.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        if self.is_used {
-            self.write_head(0)?;
-            self.file.sync_data()?;
-            self.is_used = false;
+        if self.used == 0 {
+            return Ok(());
         }
+        // First: without its rows it would count as damaged.
+        self.write_head(0)?;
+        self.file.sync_data()?;
+        let mut at = HEAD_BYTES;
+        while at < self.used {
+            let zeros = ZEROS.get(..piece(self.used - at)).unwrap_or_default();
+            self.file.write_all_at(zeros, at)?;
+            at += zeros.len() as u64;
+        }
+        self.file.sync_data()?;
+        self.used = 0;
         Ok(())
     }
 
@@ -128,6 +140,29 @@ impl UndoFile {
         let head = u128::from(length) << 64 | u128::from(!length);
         self.file.write_all_at(&head.to_be_bytes(), 0)
     }
+}
+
+/// A piece of nothing.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// How many of so many bytes are read or written in one go.
+fn piece(bytes: u64) -> usize {
+    usize::try_from(bytes).map_or(ZEROS.len(), |bytes| bytes.min(ZEROS.len()))
+}
+
+/// Where the bytes of a file end that are not zero, to a piece. An earlier version left rows behind a head that keeps nothing.
+fn last_used(file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let (mut at, mut used, mut bytes) = (0, 0, ZEROS.to_vec());
+    while at < length {
+        let read = bytes.get_mut(..piece(length - at)).unwrap_or_default();
+        file.read_exact_at(read, at)?;
+        at += read.len() as u64;
+        if read.iter().any(|byte| *byte != 0) {
+            used = at;
+        }
+    }
+    Ok(used)
 }
 
 fn take_room(file: &File, length: u64) -> io::Result<()> {
