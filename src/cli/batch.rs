@@ -524,6 +524,10 @@ fn identity(args: &BatchArgs, config: &Config, files: &Files, inputs: &[Input], 
         }
         Some(address) => SecretUrl::from(address.to_owned()).to_string(),
     };
+    let named = |path: &Option<PathBuf>| match path {
+        Some(path) => path.display().to_string(),
+        None => "no file".to_owned(),
+    };
     let settings = [
         ("--columns", columns.join("; ")),
         ("--prefix", args.prefix.clone()),
@@ -533,6 +537,9 @@ fn identity(args: &BatchArgs, config: &Config, files: &Files, inputs: &[Input], 
         ("--max-risk", text(&config.server.max_risk)),
         ("server.max_text_bytes", text(&config.server.max_text_bytes)),
         ("--rejects", files.rejects.display().to_string()),
+        // Written over at the end: they were free when the run was begun.
+        ("--report", named(&args.report)),
+        ("--report-json", named(&args.report_json)),
         ("--brand", args.brand.clone().unwrap_or_default()),
         ("--channel", format!("{:?}", args.channel)),
         ("--record", record),

@@ -336,6 +336,39 @@ fn a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes() {
     }
 }
 
+/// A run that goes on writes over its own files. A report that it was not begun with is somebody's.
+#[test]
+fn a_run_that_goes_on_writes_over_no_report_but_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let (dump, out, mine) = (path("d.jsonl"), path("out.jsonl"), path("mine"));
+    dump_with_faults(&dump, 30);
+    fs::write(&mine, "mine").expect("written");
+    let begun: &[&str] = &["batch", text(&dump), "--out", text(&out), "--targets"];
+    for report in ["--report", "--report-json"] {
+        let stopped = arom().args(begun).args(["--max-errors", "0"]).output().expect("it runs");
+        assert_eq!(stopped.status.code(), Some(1), "{}", stderr(&stopped));
+        let other = arom().args(begun).args([report, text(&mine)]).output().expect("it runs");
+        assert_eq!(other.status.code(), Some(2), "{}", stderr(&other));
+        let said = format!("{report} was no file, now it is {}", mine.display());
+        assert!(stderr(&other).contains(&said), "{}", stderr(&other));
+        assert_eq!(fs::read_to_string(&mine).expect("it is there"), "mine");
+        let ended = arom().args(begun).output().expect("it runs");
+        assert_eq!(ended.status.code(), Some(3), "{}", stderr(&ended));
+        fs::remove_file(&out).expect("removed");
+        fs::remove_file(path("out.jsonl.rejects.jsonl")).expect("removed");
+    }
+    // Begun with it, the run has it at the end, also where it was killed while it wrote that.
+    let page = path("page.html");
+    let begun = [begun, &["--report", text(&page)]].concat();
+    let stopped = arom().args(&begun).args(["--max-errors", "0"]).output().expect("it runs");
+    assert_eq!(stopped.status.code(), Some(1), "{}", stderr(&stopped));
+    fs::write(&page, "of this run").expect("written");
+    let ended = arom().args(&begun).output().expect("it runs");
+    assert_eq!(ended.status.code(), Some(3), "{}", stderr(&ended));
+    assert!(fs::read_to_string(&page).expect("it is there").starts_with("<!DOCTYPE html>"));
+}
+
 #[test]
 fn a_disk_that_is_full_leaves_what_is_good_and_the_run_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
