@@ -71,13 +71,27 @@ impl DeadLetters {
         }
         let lock = path.with_added_extension("lock");
         files::open(&lock, files::options().append(true)).map_err(SinkError::io(&lock))?;
+        let letters = Self { path: path.to_owned(), lock, waiting: BTreeSet::new() };
+        // Another process that has it locked is writing it.
+        if let Some(locked) = letters.try_lock()? {
+            letters.cut(&locked)?;
+        }
         let found = Found::read(path)?;
         if !found.unreadable.is_empty() {
             let (file, lines) = (path.display(), found.unreadable.len());
             tracing::warn!(%file, lines, "lines of the dead letters cannot be read; they stay there");
         }
         let waiting = found.letters.iter().filter_map(|letter| matter(letter.get("event")?)).collect();
-        Ok(Self { path: path.to_owned(), lock, waiting })
+        Ok(Self { waiting, ..letters })
+    }
+
+    /// Cuts off half a line that a kill or a full disk left at the end: it may name a customer, and was never acknowledged.
+    fn cut(&self, _: &Locked) -> Result<(), SinkError> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let cut = lines::open(&self.path).and_then(|(file, _)| file.sync_all());
+        cut.map_err(SinkError::io(&self.path))
     }
 
     /// Locks the file, unless another process has it locked.
@@ -137,18 +151,22 @@ impl DeadLetters {
         Ok(replaced.len())
     }
 
-    /// Takes a customer's letters out, but for those that say that the customer was erased.
-    pub(super) fn forget(&mut self, _: &Locked, customer: &str) -> Result<(), SinkError> {
-        let is_of = |subject: &str| Key::parse(subject).is_some_and(|key| key.customer() == Some(customer));
+    /// Takes the letters of customers out, but for those that say that the customer was erased.
+    pub(super) fn forget(&mut self, locked: &Locked, customers: &BTreeSet<&str>) -> Result<(), SinkError> {
+        let is_of = |subject: &str| {
+            let key = Key::parse(subject);
+            key.as_ref().and_then(Key::customer).is_some_and(|customer| customers.contains(customer))
+        };
         let subject = |line: &Value| {
             let found = line.pointer("/event/subject").or_else(|| line.pointer("/superseded/subject"));
             found.and_then(Value::as_str).map(str::to_owned)
         };
         let is_erasure = |line: &Value| line.pointer("/event/type").is_some_and(|kind| kind == ERASED);
+        self.cut(locked)?;
         let lines = read(&self.path)?;
         let stays = |line: &&Line| match line {
             Line::Read(value) => is_erasure(value) || !subject(value).is_some_and(|subject| is_of(&subject)),
-            Line::Unreadable(bytes) => !holds(bytes, customer),
+            Line::Unreadable(bytes) => !customers.iter().any(|customer| holds(bytes, customer)),
         };
         let kept: Vec<&Line> = lines.iter().filter(stays).collect();
         if kept.len() < lines.len() {

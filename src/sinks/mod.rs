@@ -10,6 +10,7 @@ mod json_lines;
 mod lines;
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -337,9 +338,10 @@ impl Sink {
                 };
                 let erased =
                     batch.iter().filter(|parcel| matches!(parcel.update, Update::Gone { erased: true, .. }));
-                for customer in erased.filter_map(|parcel| parcel.key.customer()) {
+                let erased: BTreeSet<&str> = erased.filter_map(|parcel| parcel.key.customer()).collect();
+                if !erased.is_empty() {
                     let locked = lock(letters)?;
-                    letters.forget(&locked, customer).map_err(|error| later(&error))?;
+                    letters.forget(&locked, &erased).map_err(|error| later(&error))?;
                 }
                 // Older events of the same must not be replayed while this is on its way, nor after it.
                 let locked = if letters.waits_for(events) { Some(lock(letters)?) } else { None };

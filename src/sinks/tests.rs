@@ -19,7 +19,7 @@ fn an_erasure_that_waits_stays_when_the_customer_is_forgotten() {
     let mut file = DeadLetters::open(&path).expect("it opens");
     let locked = file.try_lock().expect("usable").expect("free");
     file.add(&locked, &letters, 1, "gone").expect("written");
-    file.forget(&locked, "a").expect("written");
+    file.forget(&locked, &BTreeSet::from(["a"])).expect("written");
     let text = fs::read_to_string(&path).expect("readable");
     let left = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let left: Vec<Value> = left.filter_map(|line| line.get("event").cloned()).collect();
@@ -62,6 +62,45 @@ fn half_a_letter_spoils_no_other() {
     assert_eq!(subjects(&path), ["customer/a", "customer/b"]);
 }
 
+/// Half a line names a customer as a whole one does: after an erasure it is gone, whether the process was killed before it or no
+/// other letter is of them.
+#[test]
+fn half_a_letter_goes_when_the_file_is_opened_and_with_the_customer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    add(&mut file, "b");
+    let whole = fs::read(&path).expect("readable");
+    let half = [whole.as_slice(), b"{\"event\":{\"subject\":\"customer/ann"].concat();
+    fs::write(&path, &half).expect("written");
+    let locked = file.try_lock().expect("usable").expect("free");
+    drop(DeadLetters::open(&path).expect("it opens"));
+    assert_eq!(fs::read(&path).expect("readable"), half, "whoever has it locked may be writing");
+    file.forget(&locked, &BTreeSet::from(["ann"])).expect("written");
+    assert_eq!(fs::read(&path).expect("readable"), whole);
+    drop(locked);
+    fs::write(&path, &half).expect("written");
+    drop(DeadLetters::open(&path).expect("it opens"));
+    assert_eq!(fs::read(&path).expect("readable"), whole);
+}
+
+/// A batch may erase a hundred customers: the letters are read once.
+#[test]
+fn customers_who_are_erased_together_are_taken_out_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    crate::work::assert_grows_with_its_input(30, |size| {
+        let mut file = DeadLetters::open(&path).expect("it opens");
+        let locked = file.try_lock().expect("usable").expect("free");
+        let names: Vec<String> = (0..size).map(|number| format!("c{number}")).collect();
+        let letters: Vec<Value> = names.iter().map(|name| updated(name)).collect();
+        file.add(&locked, &letters, 1, "gone").expect("written");
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        file.forget(&locked, &names).expect("written");
+        assert_eq!(fs::read(&path).expect("readable"), b"");
+    });
+}
+
 /// A line that is damaged stays until a person has looked, unless it names a customer who is erased.
 #[test]
 fn a_damaged_letter_is_not_dropped_in_silence() {
@@ -73,7 +112,7 @@ fn a_damaged_letter_is_not_dropped_in_silence() {
     add(&mut file, "a");
     assert!(fs::read_to_string(&path).expect("readable").starts_with(&damaged));
     let locked = file.try_lock().expect("usable").expect("free");
-    file.forget(&locked, "ann").expect("written");
+    file.forget(&locked, &BTreeSet::from(["ann"])).expect("written");
     let left = fs::read_to_string(&path).expect("readable");
     assert!(
         !left.contains("ann") && left.contains("customer/bob") && left.contains("customer/a\""),
