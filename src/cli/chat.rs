@@ -214,6 +214,7 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
             let problem = "is there already; name another file, or replace it with --overwrite";
             bail!("--html: {} {problem}", page.display());
         }
+        next_is_free(page).context("--html")?;
     }
     let scorer = open_scorer(config, Arc::default())?;
     let mut out: Box<dyn Write> = if args.json {
@@ -282,6 +283,19 @@ fn refuse_input<'a>(page: &Path, mut read: impl Iterator<Item = &'a Path>) -> Re
     Ok(())
 }
 
+/// Where a page is while it is being written.
+fn next(page: &Path) -> PathBuf {
+    page.with_added_extension("next")
+}
+
+/// Refuses a page where another's file is in the place of the one that it is written to first. What a killed run left there is
+/// replaced.
+fn next_is_free(page: &Path) -> io::Result<()> {
+    let next = next(page);
+    private::is_left_or_free(&next, |head| head.starts_with(html::HEAD.as_bytes()))
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", next.display())))
+}
+
 /// Writes a page: the whole of it is there, or what was there before.
 fn write_page(page: &Path, text: &str) -> io::Result<()> {
     if page.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
@@ -290,13 +304,16 @@ fn write_page(page: &Path, text: &str) -> io::Result<()> {
         file.set_len(0)?;
         return file.write_all(text.as_bytes());
     }
-    let next = page.with_added_extension("next");
-    let mut file = private::create_new(&next)
+    // Scoring took its time.
+    next_is_free(page)?;
+    let next = next(page);
+    let mut file = private::create(&next)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", next.display())))?;
     let mut write = || {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&next, page)
+        fs::rename(&next, page)?;
+        private::sync_folder_of(page)
     };
     // What is left of it is of no use; that it could not be written is what is told.
     write().inspect_err(|_| fs::remove_file(&next).unwrap_or_default())

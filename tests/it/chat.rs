@@ -105,6 +105,29 @@ fn a_folder_is_a_table_with_the_worst_end_first() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4);
 }
 
+/// A page is written beside its place first. A run that was killed then leaves no file that stops the next one.
+#[test]
+fn half_a_page_of_a_killed_run_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (page, next) = (folder.path().join("page.html"), folder.path().join("page.html.next"));
+    let shown = page.display().to_string();
+    stdout(&run(&["chat", "--html", &shown, &parcel()], ""));
+    let whole = fs::read(&page).expect("written");
+    for half in [&whole[..0], &whole[..whole.len() / 2]] {
+        fs::write(&next, half).expect("written");
+        fs::write(&page, "old").expect("written");
+        stdout(&run(&["chat", "--overwrite", "--html", &shown, &parcel()], ""));
+        assert!(fs::read(&page).expect("written") == whole && !next.exists());
+    }
+    // Another's page is not Arom's, and is refused before the model is opened.
+    let mine = "<!DOCTYPE html><html><head><title>mine</title></head><body>of somebody else</body></html>";
+    fs::write(&next, mine).expect("written");
+    let arguments = ["chat", "--overwrite", "--model", "nowhere", "--html", &shown, &parcel()];
+    let refused = run(&arguments, "");
+    assert!(stderr(&refused).contains("page.html.next: it is there already"), "{}", stderr(&refused));
+    assert_eq!(fs::read_to_string(&next).expect("it is there"), mine);
+}
+
 #[test]
 fn who_is_who_may_be_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -2,7 +2,7 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, offset};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::{Chat, Row};
 use crate::conversation::{Basis, Role, RoleTrajectory, TurningPoint, Waits, spoken};
@@ -24,6 +24,9 @@ const BOTTOM: f64 = 30.0;
 /// Most points of a curve that are drawn; beyond that each stands for several.
 const POINTS: usize = 2000;
 
+/// What a page begins with.
+pub(super) const HEAD: &str = "<!DOCTYPE html><!-- arom chat -->";
+
 pub(super) fn page(chat: &Chat) -> String {
     let trajectory = chat.trajectory();
     let times: Vec<DateTime> = chat
@@ -34,7 +37,7 @@ pub(super) fn page(chat: &Chat) -> String {
         .map(|time| BANGKOK.to_datetime(time))
         .collect();
     let markup = html! {
-        (DOCTYPE)
+        (PreEscaped(HEAD))
         html lang="en" {
             head {
                 meta charset="utf-8";
