@@ -54,13 +54,14 @@ pub(crate) fn hide_urls(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
-        let end = after
-            .find(|ch: char| ch.is_whitespace() || ch.is_control() || ENDS.contains(&ch))
-            .unwrap_or(after.len());
+        let word = after.split(|ch: char| ch.is_whitespace() || ch.is_control()).next().unwrap_or_default();
+        // A password may hold such a character. Then there is an `@` behind it, and the host follows that.
+        let host = word.rfind('@').unwrap_or(0);
+        let end = word.get(host..).and_then(|behind| behind.find(ENDS)).map_or(word.len(), |at| host + at);
         let (url, following) = after.split_at(end);
         shown.push_str(before);
-        shown.push_str("://");
-        shown.push_str(&hidden(url));
+        // With the end of its scheme: else a `://` in the password would be taken for that.
+        shown.push_str(&hidden(&format!("://{url}")));
         rest = following;
     }
     shown + rest

@@ -48,7 +48,32 @@ fn what_others_say_of_a_url_is_shown_without_its_secrets() {
     );
 }
 
+/// The text is another's: it may quote a URL, or put it between signs that no URL has.
+#[test]
+fn signs_in_a_password_do_not_end_its_url() {
+    for (said, shown) in [
+        ("bad uri http://arom:p{w@cdp.example/x?y", "bad uri http://***@cdp.example/***"),
+        ("bad uri http://arom:p://w@cdp.example/x?y", "bad uri http://***@cdp.example/***"),
+        ("<http://arom:p>w@cdp.example/x> is bad", "<http://***@cdp.example/***> is bad"),
+        (
+            r#"{"url":"http://a:b|c\"d`e'f@cdp.example/h","n":1}"#,
+            r#"{"url":"http://***@cdp.example/***","n":1}"#,
+        ),
+        ("`http://u:{}@h:1` 'http://v:<>@i/k'", "`http://***@h:1` 'http://***@i/***'"),
+        ("http://a.example|http://u:p@b.example'", "http://***@b.example'"),
+        ("'http://cdp.example' of ann@cdp.example", "'http://cdp.example' of ann@cdp.example"),
+    ] {
+        assert_eq!(hide_urls(said), shown, "{said}");
+    }
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_part_of_a_password_without_a_space_is_shown_of_any_url(password in "[a-zA-Z0-9/:@=\"'`<>{}|é]{0,12}") {
+        let shown = hide_urls(&format!("cannot reach \"https://arom:Zq{password}qZ@cdp.example/hook\": refused"));
+        proptest::prop_assert_eq!(shown, "cannot reach \"https://***@cdp.example/***\": refused");
+    }
+
     #[test]
     fn no_part_of_a_password_is_shown(password in "[a-zA-Z0-9/?#:@&= \"'é]{0,12}") {
         let secret = format!("Zq{password}qZ");
