@@ -383,7 +383,7 @@ pub(super) const KEYS: &[Key] = &[
         ("send-timeout-seconds", "AROM_SEND_TIMEOUT_SECONDS"),
         count(1, 3600, "SECONDS"),
         "60",
-        "A connection whose client takes nothing of an answer for so long is told to move on, and closed 10 s later",
+        "A call whose client takes nothing of the answer for so long is reset; a connection from which it takes nothing at all is closed 10 s later",
     ),
     key(
         "server.web_origins",

@@ -1,6 +1,9 @@
 //! Reflection, within the limits of the other services.
 //!
-//! tonic-reflection repeats the name that it does not find, and its streams have no limit of any kind.
+//! tonic-reflection repeats the name that it does not find, and its streams have no limit of any kind. It ends an answer without
+//! an error when it cannot read a request, and reads on in a task of its own when nobody takes the answer.
+
+mod asked;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,7 +14,6 @@ use futures_util::{Stream, stream};
 use hyper::HeaderMap;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::runtime::Handle;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Context, Poll, Service};
@@ -19,12 +21,14 @@ use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
 
 use super::call::Call;
 use super::offload::Offload;
 use super::phase::Halt;
 use super::status::{self, Failure, name};
-use super::{Shared, v1};
+use super::{Shared, guarded, v1};
+use asked::Asked;
 
 /// A request names one symbol or file.
 const MAX_REQUEST_BYTES: usize = 4096;
@@ -38,8 +42,8 @@ pub(super) fn routes(shared: &Arc<Shared>, calls: Option<&Handle>) -> Routes {
     let built = "the descriptor sets are constants of this build";
     let latest = builder().build_v1().expect(built).max_decoding_message_size(MAX_REQUEST_BYTES);
     let alpha = builder().build_v1alpha().expect(built).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let latest = Limited { inner: latest, shared: Arc::clone(shared) };
-    let alpha = Limited { inner: alpha, shared: Arc::clone(shared) };
+    let latest = guarded(shared, Limited { inner: latest, shared: Arc::clone(shared) });
+    let alpha = guarded(shared, Limited { inner: alpha, shared: Arc::clone(shared) });
     Routes::new(Offload::new(latest, calls.cloned())).add_service(Offload::new(alpha, calls.cloned()))
 }
 
@@ -79,10 +83,12 @@ where
             Ok(call) => call,
             Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
         };
+        let (asked, requests) = Asked::new();
+        let request = request.map(|body| Body::new(requests.of(body)));
         let (shared, answer) = (Arc::clone(&self.shared), self.inner.call(request));
         Box::pin(async move {
             let response = answer.await?;
-            Ok(response.map(|body| Body::new(Frames(Box::pin(frames(shared, call, body))))))
+            Ok(response.map(|body| Body::new(Frames(Box::pin(frames(shared, call, asked, body))))))
         })
     }
 }
@@ -90,7 +96,14 @@ where
 type Sent = Result<Frame<Bytes>, Status>;
 
 /// The frames of an answer until it ends, or must end.
-fn frames(shared: Arc<Shared>, mut call: Call, mut body: Body) -> impl Stream<Item = Sent> + Send {
+///
+/// Its requests end with it: `asked` is dropped.
+fn frames(
+    shared: Arc<Shared>,
+    mut call: Call,
+    asked: Asked,
+    mut body: Body,
+) -> impl Stream<Item = Sent> + Send {
     let mut halt = Halt::new(&shared, call.deadline);
     let next = async move || {
         let idle = shared.config.stream_idle;
@@ -102,7 +115,10 @@ fn frames(shared: Arc<Shared>, mut call: Call, mut body: Body) -> impl Stream<It
         };
         let ended = match frame {
             Ok(Ok(frame)) => match frame.into_trailers() {
-                Ok(trailers) => trailers_status(&trailers),
+                Ok(trailers) => match trailers_status(&trailers) {
+                    ended if ended.code() == Code::Ok => asked.refused().unwrap_or(ended),
+                    ended => ended,
+                },
                 Err(frame) => {
                     halt.heard();
                     return Some(Ok(frame));

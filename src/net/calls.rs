@@ -1,6 +1,6 @@
 //! The open calls of one connection: how many, since when there is none, and how many were cancelled.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use super::Ends;
+use super::executor;
 use super::places::Place;
 use super::resets::{Budget, Verdict};
 
@@ -31,7 +32,7 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct State {
-    open: HashMap<u64, Arc<Waits>>,
+    open: HashSet<u64>,
     begun: u64,
     idle_since: Instant,
     budget: Budget,
@@ -41,7 +42,7 @@ struct State {
 impl Calls {
     pub(super) fn new(place: Place) -> Arc<Self> {
         let now = Instant::now();
-        let (open, budget) = (HashMap::new(), Budget::new(now));
+        let (open, budget) = (HashSet::new(), Budget::new(now));
         let state = State { open, begun: 0, idle_since: now, budget, verdict: Verdict::Fine };
         Arc::new(Self { state: Mutex::new(state), place, judged: Notify::new() })
     }
@@ -50,11 +51,6 @@ impl Calls {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         state.open.is_empty().then_some(state.idle_since)
-    }
-
-    /// Since when the client has taken nothing of an answer that waits for it; of several the longest.
-    pub(super) fn stalled_since(&self) -> Option<Instant> {
-        self.state().open.values().filter_map(|waits| waits.since()).min()
     }
 
     /// Completes when another connection needs this one's place.
@@ -78,7 +74,7 @@ impl Calls {
         let mut state = self.state();
         state.begun += 1;
         let (number, waits) = (state.begun, Arc::new(Waits::new()));
-        state.open.insert(number, Arc::clone(&waits));
+        state.open.insert(number);
         if state.open.len() == 1 {
             self.place.busy();
         }
@@ -124,21 +120,24 @@ struct Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.end(self.number, self.answered && !self.broken.load(Ordering::Relaxed));
+        // A call that the server gave up was not cancelled by its client.
+        let answered = self.waits.is_given_up() || (self.answered && !self.broken.load(Ordering::Relaxed));
+        self.calls.end(self.number, answered);
     }
 }
 
 /// Since when a part of an answer waits for its client.
 #[derive(Debug)]
-struct Waits {
+pub(super) struct Waits {
     begun: Instant,
     /// In milliseconds since then, and one more; 0 while nothing waits.
     since_ms: AtomicU64,
+    given_up: AtomicBool,
 }
 
 impl Waits {
     fn new() -> Self {
-        Self { begun: Instant::now(), since_ms: AtomicU64::new(0) }
+        Self { begun: Instant::now(), since_ms: AtomicU64::new(0), given_up: AtomicBool::new(false) }
     }
 
     /// A part was handed over. The next is asked for once the client has taken it.
@@ -152,7 +151,16 @@ impl Waits {
         self.since_ms.store(0, Ordering::Relaxed);
     }
 
-    fn since(&self) -> Option<Instant> {
+    /// The answer has waited for too long.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn since(&self) -> Option<Instant> {
         let since = self.since_ms.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.begun + Duration::from_millis(since))
     }
@@ -216,6 +224,7 @@ where
             let response = answer.await?;
             call.answered = response.body().is_end_stream();
             call.waits.given();
+            executor::answers(&call.waits);
             Ok(response.map(|body| Answer { body: Box::pin(body), rest: Bytes::new(), call }))
         })
     }

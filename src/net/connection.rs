@@ -4,14 +4,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::body::Body;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::calls::{Calls, Counted};
 use super::drain::{Stage, Step};
-use super::inbound::{Greeted, Inbound};
+use super::executor::Streams;
+use super::inbound::{Blocked, Greeted, Inbound};
 use super::places::Place;
 use super::resets::Verdict;
 use super::timetable::{Due, Limits, Seen, Timetable, Why};
@@ -34,11 +35,11 @@ const MOST_ERROR_RESETS: usize = 16_384;
 /// The least buffer that hyper takes for the head of a request over HTTP/1.
 const HTTP1_BUFFER: usize = 8192;
 
-pub(super) type Builder = auto::Builder<TokioExecutor>;
+pub(super) type Builder = auto::Builder<Streams>;
 
 /// What every connection of a port is built from.
 pub(super) fn builder(settings: &Settings) -> Builder {
-    let builder = Builder::new(TokioExecutor::new());
+    let builder = Builder::new(Streams { limit: settings.send_timeout });
     let mut builder = match settings.protocol {
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
@@ -106,9 +107,9 @@ impl Connection {
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
         let Self { builder, limits, ends, place, mut stage } = self;
-        let (calls, greeted) = (Calls::new(place), Greeted::default());
+        let (calls, greeted, blocked) = (Calls::new(place), Greeted::default(), Blocked::default());
         let service = Counted { inner: service, ends, calls: std::sync::Arc::clone(&calls) };
-        let stream = TokioIo::new(Inbound::new(stream, greeted.clone()));
+        let stream = TokioIo::new(Inbound::new(stream, greeted.clone(), blocked.clone()));
         let mut served = pin!(builder.serve_connection(stream, service));
         let mut times = Timetable::new(Instant::now(), limits);
         let mut verdict = Verdict::Fine;
@@ -116,13 +117,13 @@ impl Connection {
             let seen = Seen {
                 greeted: greeted.is_set(),
                 idle_since: calls.idle_since(),
-                stalled_since: calls.stalled_since(),
+                stalled_since: blocked.since(),
             };
             let (why, grace) = match times.due(Instant::now(), seen) {
                 Due::Close(why) => return End::Closed(why),
                 Due::Tell(why) => {
                     if why == Why::Stalled {
-                        tracing::warn!("a client takes nothing of its answers; its connection is closed");
+                        tracing::warn!("a client takes nothing from its connection, which is closed");
                     }
                     (why, times.grace(why))
                 }

@@ -1,12 +1,15 @@
-//! The bytes of a connection on their way in: counted until the first have come, and mended where gRPC's C core needs it.
+//! The bytes of a connection on their way in: counted until the first have come, and mended where gRPC's C core needs it. On their
+//! way out: since when the client takes none.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use tokio::time::Instant;
 
 use super::authority::Authority;
 
@@ -23,18 +26,34 @@ impl Greeted {
     }
 }
 
+/// Since when bytes wait that the client does not take from the socket; none while nothing waits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Blocked(Arc<Mutex<Option<Instant>>>);
+
+impl Blocked {
+    pub(super) fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saw<T>(&self, written: &Poll<T>) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = written.is_pending().then(|| since.unwrap_or_else(Instant::now));
+    }
+}
+
 /// A stream whose incoming bytes are looked at.
 #[derive(Debug)]
 pub(super) struct Inbound<I> {
     inner: I,
     received: usize,
     greeted: Greeted,
+    blocked: Blocked,
     authority: Authority,
 }
 
 impl<I> Inbound<I> {
-    pub(super) fn new(inner: I, greeted: Greeted) -> Self {
-        Self { inner, received: 0, greeted, authority: Authority::default() }
+    pub(super) fn new(inner: I, greeted: Greeted, blocked: Blocked) -> Self {
+        Self { inner, received: 0, greeted, blocked, authority: Authority::default() }
     }
 }
 
@@ -64,7 +83,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Inbound<I> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.blocked.saw(&written);
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -80,7 +101,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Inbound<I> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.blocked.saw(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -12,6 +12,7 @@ mod authority;
 mod calls;
 mod connection;
 mod drain;
+mod executor;
 mod inbound;
 mod places;
 mod resets;
@@ -53,7 +54,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// A connection without calls is told to move on after so long.
     pub idle_timeout: Duration,
-    /// A connection whose client takes nothing of an answer for so long is told to move on.
+    /// A stream of whose answer the client takes nothing for so long is reset; a connection from which it takes nothing is told to
+    /// move on.
     pub send_timeout: Duration,
     /// When a connection is told to move on, and how long its calls have after that; never if not set.
     pub age: Option<Age>,

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// GOAWAY are gone before.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How long the other calls of a connection may go on, one of which is stuck: a stream cannot be reset alone while its client
-/// takes nothing, since hyper looks at it only when there is room.
+/// How long the calls of a connection may go on from which its client takes nothing. One stream that is stuck is reset alone
+/// ([`super::executor`]).
 const STALLED_GRACE: Duration = Duration::from_secs(10);
 
 /// Time limits of a connection; none where there is none.
@@ -19,7 +19,7 @@ pub(super) struct Limits {
     pub(super) handshake: Option<Duration>,
     /// How long it may have no open call.
     pub(super) idle: Option<Duration>,
-    /// How long its client may take nothing of an answer.
+    /// How long its client may take nothing that waits in the socket.
     pub(super) send: Option<Duration>,
     /// How old it may become.
     pub(super) age: Option<Duration>,
@@ -34,7 +34,7 @@ pub(super) struct Seen {
     pub(super) greeted: bool,
     /// Since when it has no open call; none while it has one.
     pub(super) idle_since: Option<Instant>,
-    /// Since when its client has taken nothing of an answer that waits for it; of several the longest.
+    /// Since when its client has taken nothing of the bytes that wait in the socket.
     pub(super) stalled_since: Option<Instant>,
 }
 
@@ -98,7 +98,7 @@ impl Timetable {
     }
 
     pub(super) fn due(&self, now: Instant, seen: Seen) -> Due {
-        // An answer that waits for nobody now is looked at again when it could be stuck for too long at the earliest.
+        // A connection without bytes that wait is looked at again when it could be stuck for too long at the earliest.
         let stalled = self.limits.send.map(|limit| seen.stalled_since.unwrap_or(now) + limit);
         match self.told {
             Some((at, why, cut)) => {

@@ -419,9 +419,10 @@ async fn reflection_has_the_limits_of_other_services() {
         assert!(header_bytes(&status) < METADATA_BYTES, "{} bytes", header_bytes(&status));
     }
     for bytes in [5_000, 3_000_000] {
-        // tonic-reflection ends the stream without a word.
         let mut answers = reflected(&channel, vec!["x".repeat(bytes)]).await.expect("open");
-        assert_eq!(answers.message().await.expect("a short end"), None);
+        let status = answers.message().await.expect_err("a request names one symbol");
+        let reason = status.get_error_details().error_info().expect("a reason").reason.clone();
+        assert_eq!((status.code(), reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     }
     let mut held = Vec::new();
     for _ in 0..6 {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,7 @@ impl Drop for Open {
 }
 
 /// What comes out of the store: its bytes, then that they were all.
+#[derive(Debug)]
 enum Piece {
     Data(Vec<u8>),
     End,
@@ -115,7 +116,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(mut self, failed: oneshot::Sender<Failure>) {
+    fn read(mut self, failed: oneshot::Sender<Failure>, open: Arc<Open>, waiting: &Weak<Waiting>) {
         let keeper = Arc::clone(&self.keeper);
         let sent = keeper.book().back_up(keeper.now(), &mut |data| {
             let mut pieces = data.chunks(PIECE_BYTES);
@@ -130,11 +131,30 @@ impl Reader {
             }
         };
         if let Some(rows) = rows.filter(|_| self.send(Piece::End, 0)) {
-            return tracing::info!(rows, "the profile store was backed up");
+            // What waits keeps the place.
+            drop(open);
+            if self.all_taken() {
+                return tracing::info!(rows, "the profile store was backed up");
+            }
         }
         tracing::info!(reason = ?self.failure, "a backup of the profile store ended before its last piece");
         // A caller that went away does not need the reason.
         drop(self.failure.map(|failure| failed.send(failure)));
+        // A caller that takes little keeps its stream open, but not its place.
+        if let Some(waiting) = waiting.upgrade() {
+            waiting.give_up();
+        }
+    }
+
+    /// Waits until the caller has taken the last piece; whether it did in time.
+    fn all_taken(&mut self) -> bool {
+        let left = self.pace.until().saturating_duration_since(Instant::now());
+        let closed = async { tokio::time::timeout(left, self.give.closed()).await };
+        let taken = self.runtime.block_on(closed).is_ok();
+        if !taken {
+            self.failure = Some(Failure::BackupTooSlow);
+        }
+        taken
     }
 
     /// Waits until there is room for a piece; whether it was taken.
@@ -161,6 +181,40 @@ impl Reader {
     }
 }
 
+/// What a backup holds for its caller: its place, and the pieces that wait.
+#[derive(Debug)]
+struct Waiting {
+    open: Mutex<Option<Arc<Open>>>,
+    /// Locked while the caller waits for a piece: then there is none.
+    pieces: tokio::sync::Mutex<mpsc::Receiver<Piece>>,
+}
+
+impl Waiting {
+    fn new(open: Arc<Open>, pieces: mpsc::Receiver<Piece>) -> Self {
+        Self { open: Mutex::new(Some(open)), pieces: tokio::sync::Mutex::new(pieces) }
+    }
+
+    /// Drops the pieces and gives the place back, whether or not the caller ever asks again.
+    fn give_up(&self) {
+        if let Ok(mut pieces) = self.pieces.try_lock() {
+            pieces.close();
+            while pieces.try_recv().is_ok() {}
+        }
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// The next piece, unless the backup has failed: then why, whatever still waits.
+    async fn next(&self, failure: &mut oneshot::Receiver<Failure>) -> Result<Piece, Failure> {
+        let mut pieces = self.pieces.lock().await;
+        if let Ok(failure) = failure.try_recv() {
+            return Err(failure);
+        }
+        let piece = pieces.recv().await;
+        // Without an end it was not all.
+        piece.ok_or_else(|| failure.try_recv().unwrap_or(Failure::Died))
+    }
+}
+
 /// Begins a backup.
 pub(super) fn pieces(
     shared: &Arc<Shared>,
@@ -174,15 +228,14 @@ pub(super) fn pieces(
         return Err(refused);
     };
     let open = Arc::new(open);
-    let (give, mut taken) = mpsc::channel::<Piece>(AHEAD);
+    let (give, pieces) = mpsc::channel::<Piece>(AHEAD);
     let (failed, mut failure) = oneshot::channel();
     let pace = Pace { begun: Instant::now(), bytes: 0 };
     let reader = Reader { keeper, runtime: Handle::current(), give, pace, failure: None };
-    let reading = Arc::clone(&open);
-    let thread = thread::Builder::new().name("arom-backup".to_owned()).spawn(move || {
-        reader.read(failed);
-        drop(reading);
-    });
+    let waiting = Arc::new(Waiting::new(Arc::clone(&open), pieces));
+    let held = Arc::downgrade(&waiting);
+    let thread =
+        thread::Builder::new().name("arom-backup".to_owned()).spawn(move || reader.read(failed, open, &held));
     if let Err(error) = thread {
         tracing::error!(%error, "no thread for a backup could be started");
         call.end(name(&Failure::Died.into()));
@@ -190,15 +243,12 @@ pub(super) fn pieces(
     }
     let mut halt = Halt::new(shared, call.deadline);
     let next = async move || {
-        // The pieces that wait are in memory as long as this stream is.
-        let _open = &open;
         // A backup is in use as long as pieces are taken.
         halt.heard();
         let piece = tokio::select! {
             biased;
             failure = halt.reached() => Err(failure),
-            // Without an end it was not all.
-            piece = taken.recv() => piece.ok_or_else(|| failure.try_recv().unwrap_or(Failure::Died)),
+            piece = waiting.next(&mut failure) => piece,
         };
         match piece {
             Ok(Piece::Data(data)) => Some(Ok(v1::BackUpProfilesResponse { data })),
@@ -238,6 +288,25 @@ mod tests {
         assert!(backups.begin(true, now).is_none(), "the store has not tried yet");
         assert!(backups.begin(true, now + WIPING).is_some(), "it has, and the disk may be too full to");
         assert!(backups.begin(false, now).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_failed_gives_its_place_back_and_no_piece_that_waits() {
+        let backups = Backups::default();
+        let (give, pieces) = mpsc::channel(AHEAD);
+        let open = backups.begin(false, Instant::now()).expect("none is open");
+        let waiting = Waiting::new(Arc::new(open), pieces);
+        let (failed, mut failure) = oneshot::channel();
+        for _ in 0..AHEAD {
+            give.send(Piece::Data(vec![0])).await.expect("there is room");
+        }
+        assert!(matches!(waiting.next(&mut failure).await, Ok(Piece::Data(_))));
+        failed.send(Failure::BackupTooSlow).expect("the stream is open");
+        waiting.give_up();
+        // The caller has not asked since.
+        assert_eq!(backups.open.available_permits(), MOST);
+        assert!(give.is_closed());
+        assert!(matches!(waiting.next(&mut failure).await, Err(Failure::BackupTooSlow)));
     }
 
     #[test]
