@@ -14,6 +14,7 @@ use futures_util::{Stream, stream};
 use hyper::HeaderMap;
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use tokio::runtime::Handle;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Context, Poll, Service};
@@ -21,12 +22,11 @@ use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Code, Status};
 
 use super::call::Call;
 use super::offload::Offload;
 use super::phase::Halt;
-use super::status::{self, Failure, name};
+use super::status::{self, Failure, OK, name};
 use super::{Shared, guarded, v1};
 use asked::Asked;
 
@@ -116,7 +116,7 @@ fn frames(
         let ended = match frame {
             Ok(Ok(frame)) => match frame.into_trailers() {
                 Ok(trailers) => match trailers_status(&trailers) {
-                    ended if ended.code() == Code::Ok => asked.refused().unwrap_or(ended),
+                    ended if name(&ended) == OK => asked.refused().unwrap_or(ended),
                     ended => ended,
                 },
                 Err(frame) => {
