@@ -23,7 +23,7 @@
 //! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 9. [`dumps`]: review dumps as they come, read as rows and written again; [`report`]: the scored rows of a dump in figures, in bounded memory, and these on one page
 //! 10. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
-//! 11. [`files`]: files that only their owner reads; [`secret_url`]: URLs that are printed without their secrets; `visible`: texts that a terminal only shows
+//! 11. [`files`]: files that only their owner reads; [`secret_url`]: URLs that are printed without their secrets; `visible`: texts that a terminal only shows; `turns`: a limited number of turns, shared fairly
 //!
 //! What stays true:
 //!
@@ -59,6 +59,7 @@ pub mod secret_url;
 pub mod sinks;
 pub mod telemetry;
 pub mod text;
+pub(crate) mod turns;
 pub(crate) mod visible;
 #[cfg(test)]
 mod work;

@@ -9,10 +9,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::shares::UsedUp;
 use crate::net::network;
+use crate::turns::Turn;
 
 /// What a call takes beside its message, about: its headers, the state of its stream and its task.
 pub(super) const CALL_BYTES: usize = 16 << 10;
@@ -64,7 +63,7 @@ pub(super) struct Charge {
     /// Whether its message came compressed.
     packed: AtomicBool,
     /// Its turn to make its message.
-    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    turn: Mutex<Option<Turn<IpAddr>>>,
 }
 
 /// What one call holds, by what for.
@@ -117,7 +116,7 @@ impl Charge {
     }
 
     /// Its message is made in this turn.
-    pub(super) fn read_in(&self, turn: OwnedSemaphorePermit) {
+    pub(super) fn read_in(&self, turn: Turn<IpAddr>) {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
     }
 

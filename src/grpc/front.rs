@@ -8,6 +8,7 @@ mod patience;
 mod whole;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use hyper::header::{HeaderName, ORIGIN};
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
-use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as TowerService;
@@ -27,7 +27,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
 use super::budget::Budget;
 use super::{Shared, status};
-use crate::net::{Ends, Received};
+use crate::net::{Ends, Received, network};
+use crate::turns::Turns;
 use checks::Refusal;
 use metered::Metered;
 use methods::Methods;
@@ -94,7 +95,7 @@ pub(super) fn service(routes: Routes, streams: Routes, origins: Origins, shared:
         methods: Arc::new(Methods::all()),
         shared,
         budgets,
-        reading: Arc::new(Semaphore::new(READERS)),
+        reading: Turns::new(READERS),
     };
     let web = (!origins.is_empty()).then(|| {
         let allowed = origins.clone();
@@ -156,7 +157,7 @@ struct Known {
     shared: Arc<Shared>,
     budgets: Budgets,
     /// Turns to make a message that may take long.
-    reading: Arc<Semaphore>,
+    reading: Turns<IpAddr>,
 }
 
 /// What calls may hold at once.
@@ -220,7 +221,7 @@ impl TowerService<Request<Body>> for Known {
                 Ok(metered::answer(answered.await?, &shared, charge, server_streams).await)
             });
         }
-        let (mut routes, reading) = (self.routes.clone(), Arc::clone(&self.reading));
+        let (mut routes, reading) = (self.routes.clone(), self.reading.clone());
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = Body::new(InTime::new(body, MESSAGE_TIMEOUT));
@@ -228,10 +229,8 @@ impl TowerService<Request<Body>> for Known {
                 Ok(whole) => whole,
                 Err(refused) => return Ok(refused.into_http()),
             };
-            if whole.is_large()
-                && let Ok(turn) = reading.acquire_owned().await
-            {
-                charge.read_in(turn);
+            if whole.is_large() {
+                charge.read_in(reading.take(peer.map(network)).await);
             }
             let answered = routes.call(Request::from_parts(head, whole.into_body())).await?;
             Ok(metered::answer(answered, &shared, charge, server_streams).await)
