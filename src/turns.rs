@@ -58,6 +58,11 @@ impl<K: Eq + Hash + Clone> Turns<K> {
         Self(Arc::new(Shared { most, all, lines: Mutex::default() }))
     }
 
+    /// How many turns there are.
+    pub(crate) fn most(&self) -> usize {
+        self.0.most
+    }
+
     /// Waits for a turn. Dropping the future leaves the lines. Without a key there is only the line of all.
     pub(crate) async fn take(&self, key: Option<K>) -> Turn<K> {
         let standing = match key {

@@ -7,7 +7,7 @@
 use super::ServerConfig;
 use super::convert::Checked;
 use super::status::Failure;
-use crate::scoring::{MAX_CLAUSES, Scorer};
+use crate::scoring::{Caller, MAX_CLAUSES};
 
 /// What answers hold many of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,18 +72,18 @@ pub(super) fn fits(
 /// found out without an inference, and only where their lengths do not tell that they fit.
 pub(super) async fn texts_fit<'a>(
     field: &'static str,
-    scorer: &Scorer,
+    caller: &Caller,
     texts: impl Iterator<Item = &'a Checked> + Clone,
     others: usize,
     config: &ServerConfig,
 ) -> Result<(), Failure> {
-    let most = texts.clone().map(|text| most_bytes(scorer, text)).fold(others, usize::saturating_add);
+    let most = texts.clone().map(|text| most_bytes(caller, text)).fold(others, usize::saturating_add);
     if most <= config.max_answer_bytes {
         return Ok(());
     }
-    let plain = texts.clone().map(|text| plain_bytes(scorer, text)).fold(others, usize::saturating_add);
+    let plain = texts.clone().map(|text| plain_bytes(caller, text)).fold(others, usize::saturating_add);
     let asked = texts.map(|checked| (checked.text.clone(), checked.features)).collect();
-    let outline = scorer.outline(asked).await.map_err(Failure::Score)?;
+    let outline = caller.outline(asked).await.map_err(Failure::Score)?;
     let bytes = plain
         + outline.clauses * Item::Clause.bytes()
         + outline.words * Item::Word.bytes()
@@ -98,19 +98,19 @@ pub(super) async fn texts_fit<'a>(
 }
 
 /// Of an answer without clauses, explanation and targets.
-fn plain_bytes(scorer: &Scorer, checked: &Checked) -> usize {
-    Item::Text.bytes() + scorer.most_windows(checked.text.len()) * Item::Window.bytes()
+fn plain_bytes(caller: &Caller, checked: &Checked) -> usize {
+    Item::Text.bytes() + caller.most_windows(checked.text.len()) * Item::Window.bytes()
 }
 
 /// Of an answer with all that is asked for, by the length of its text alone: each part has one byte of it at least.
-fn most_bytes(scorer: &Scorer, checked: &Checked) -> usize {
+fn most_bytes(caller: &Caller, checked: &Checked) -> usize {
     /// Of the id and the name of a target that a catalogue may have.
     const TARGET_BYTES: usize = 1024;
     let (parts, asked) = (checked.text.len(), checked.features);
     let clauses = if asked.clauses { parts.min(MAX_CLAUSES) * Item::Clause.bytes() } else { 0 };
     let words = asked.explanation.map_or(0, |most| parts.min(most) * Item::Word.bytes());
     let mentions = if asked.targets { parts * (Item::Mention.bytes() + TARGET_BYTES) } else { 0 };
-    plain_bytes(scorer, checked) + clauses + words + mentions
+    plain_bytes(caller, checked) + clauses + words + mentions
 }
 
 #[cfg(test)]

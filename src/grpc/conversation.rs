@@ -55,7 +55,8 @@ impl Conversations {
             let bytes = asked.answer_bytes(&roles, most);
             Ok((asked, roles, bytes))
         };
-        let place = self.shared.place(&self.shared.heavy)?;
+        let address = client.address;
+        let place = self.shared.place(&self.shared.heavy, address)?;
         let (asked, roles, bytes) = place.run(read).await??;
         drop(place);
         let instead = "ask without include_texts, send fewer messages at once, or use StreamConversation";
@@ -68,7 +69,7 @@ impl Conversations {
             asked.answer(&roles, &analysis, &fingerprint)
         };
         // No place: what is nearly done is not refused.
-        self.shared.heavy.run(answer).await
+        self.shared.heavy.run(address, answer).await
     }
 }
 
@@ -192,7 +193,9 @@ impl Going {
             let smoothed = live.smoothed(at);
             (live, trajectory, smoothed)
         };
-        let (live, trajectory, smoothed) = if is_long { self.shared.heavy.run(work).await? } else { work() };
+        let address = self.call.client().address;
+        let (live, trajectory, smoothed) =
+            if is_long { self.shared.heavy.run(address, work).await? } else { work() };
         self.live = Some(live);
         Ok((trajectory, smoothed))
     }
@@ -204,7 +207,7 @@ impl Going {
             Some(Event::Message(message)) => {
                 let (message, role) = convert::live(message, self.live()?.len(), &limits)?;
                 // While the queue has no room the stream waits with it.
-                let caller = scorer.patient_caller();
+                let caller = scorer.patient_caller_for(self.call.client());
                 let heard = self.live()?.hear(&caller, &message, role).await.map_err(Failure::Score)?;
                 self.cue_count += heard.cues.len();
                 (self.live()?.len() - 1, message, role, heard)

@@ -15,6 +15,7 @@ mod json;
 mod offload;
 mod page_token;
 mod phase;
+mod places;
 mod profile;
 mod recording;
 mod reflection;
@@ -151,6 +152,11 @@ impl ServerConfig {
     /// by itself and the stream goes on, and room for what goes with it. A stream keeps buffers of this size for as long as it lasts.
     fn max_stream_message_bytes(&self) -> usize {
         self.max_text_bytes.saturating_mul(2).saturating_add(BESIDE_TEXT_BYTES).min(self.max_message_bytes)
+    }
+
+    /// Whether one address is one peer. It is not where it may have all calls: behind a proxy that all callers share.
+    fn tells_peers_apart(&self) -> bool {
+        self.max_peer_calls < self.max_calls
     }
 }
 
@@ -363,10 +369,10 @@ where
         scorer: ArcSwapOption::empty(),
         profiles,
         in_flight: InFlight::new(config),
-        heavy: Heavy::conversations(),
-        reads: Heavy::reads(),
-        scans: Heavy::scans(),
-        backups: Backups::default(),
+        heavy: Heavy::conversations(config),
+        reads: Heavy::reads(config),
+        scans: Heavy::scans(config),
+        backups: Backups::new(config),
         address: ServerAddress::of(listeners.grpc.local_addr().unwrap_or(config.listen)),
         phase: phases.clone(),
         config: config.clone(),

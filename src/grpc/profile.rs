@@ -9,12 +9,12 @@ mod list;
 mod message;
 mod watch;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::Shared;
@@ -26,6 +26,7 @@ use super::v1::{self, batch_get_profiles_result, record_event_result};
 use super::violations::Violations;
 use crate::profile::{Command, Disk, Keeper, Key, Outcome, Profile};
 use crate::scoring::{Client, Features as Asked, ScoreError};
+use crate::turns::Turns;
 pub(super) use backup::Backups;
 use convert::Felt;
 use message::Message;
@@ -37,13 +38,13 @@ const SERVICE: &str = "arom.v1.ProfileService";
 #[derive(Debug)]
 pub(super) struct Profiles {
     shared: Arc<Shared>,
-    /// Of those who watch, so many read at a time.
-    turns: Arc<Semaphore>,
+    /// Of those who watch, one reads at a time.
+    turns: Turns<IpAddr>,
 }
 
 impl Profiles {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, turns: Arc::new(Semaphore::new(1)) }
+        Self { shared, turns: Turns::new(1) }
     }
 
     fn keeper(&self) -> Result<Arc<Keeper<Disk>>, Failure> {
@@ -125,21 +126,28 @@ impl Profiles {
     }
 
     /// The profiles of some keys, read off the threads that serve sockets.
-    async fn read(&self, keys: Vec<Key>, now: Timestamp) -> Result<Vec<Option<Profile>>, Failure> {
+    async fn read(
+        &self,
+        keys: Vec<Key>,
+        now: Timestamp,
+        address: Option<IpAddr>,
+    ) -> Result<Vec<Option<Profile>>, Failure> {
         let keeper = self.keeper()?;
         let read =
             move || keys.iter().map(|key| keeper.book().profile(key, now)).collect::<Result<Vec<_>, _>>();
-        self.shared.place(&self.shared.reads)?.run(read).await?.map_err(Failure::Storage)
+        self.shared.place(&self.shared.reads, address)?.run(read).await?.map_err(Failure::Storage)
     }
 
     async fn profiles(
         &self,
         keys: Vec<v1::ProfileKey>,
+        address: Option<IpAddr>,
     ) -> Result<Vec<Result<v1::Profile, Failure>>, Failure> {
         let now = self.keeper()?.now();
         let checked: Vec<Result<Key, Failure>> =
             keys.into_iter().map(|key| Ok(convert::key("key", key, &self.shared.config)?)).collect();
-        let mut found = self.read(checked.iter().flatten().cloned().collect(), now).await?.into_iter();
+        let known = checked.iter().flatten().cloned().collect();
+        let mut found = self.read(known, now, address).await?.into_iter();
         let mut profile = |key: Result<Key, Failure>| {
             let key = key?;
             let profile = found.next().flatten().ok_or_else(|| Failure::ProfileNotFound(key.to_string()))?;
@@ -148,15 +156,23 @@ impl Profiles {
         Ok(checked.into_iter().map(&mut profile).collect())
     }
 
-    async fn get(&self, key: Option<v1::ProfileKey>) -> Result<v1::GetProfileResponse, Failure> {
-        let found = self.profiles(vec![key.unwrap_or_default()]).await?;
+    async fn get(
+        &self,
+        key: Option<v1::ProfileKey>,
+        address: Option<IpAddr>,
+    ) -> Result<v1::GetProfileResponse, Failure> {
+        let found = self.profiles(vec![key.unwrap_or_default()], address).await?;
         let profile = found.into_iter().next().unwrap_or(Err(Failure::Died))?;
         Ok(v1::GetProfileResponse { profile: Some(profile) })
     }
 
-    async fn batch_get(&self, keys: Vec<v1::ProfileKey>) -> Result<v1::BatchGetProfilesResponse, Failure> {
+    async fn batch_get(
+        &self,
+        keys: Vec<v1::ProfileKey>,
+        address: Option<IpAddr>,
+    ) -> Result<v1::BatchGetProfilesResponse, Failure> {
         self.within("keys", keys.len(), Item::Profile)?;
-        let found = self.profiles(keys).await?;
+        let found = self.profiles(keys, address).await?;
         let result = |(found, index): (Result<v1::Profile, Failure>, i32)| {
             let outcome = match found {
                 Ok(profile) => batch_get_profiles_result::Outcome::Profile(profile),
@@ -172,7 +188,7 @@ impl Profiles {
         let call = Call::enter_stream(&self.shared, SERVICE, "WatchProfiles", &request)?;
         let mut response = Response::new(());
         call.trace(response.metadata_mut());
-        let turns = Arc::clone(&self.turns);
+        let turns = self.turns.clone();
         let updates = watch::updates(&self.shared, self.keeper()?, turns, call, request.into_inner())?;
         Ok(response.map(|()| updates))
     }
@@ -217,7 +233,8 @@ impl ProfileService for Profiles {
         request: Request<v1::GetProfileRequest>,
     ) -> Result<Response<v1::GetProfileResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "GetProfile", &request)?;
-        call.answer(self.get(request.into_inner().key)).await
+        let address = call.client().address;
+        call.answer(self.get(request.into_inner().key, address)).await
     }
 
     async fn batch_get_profiles(
@@ -225,7 +242,8 @@ impl ProfileService for Profiles {
         request: Request<v1::BatchGetProfilesRequest>,
     ) -> Result<Response<v1::BatchGetProfilesResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "BatchGetProfiles", &request)?;
-        call.answer(self.batch_get(request.into_inner().keys)).await
+        let address = call.client().address;
+        call.answer(self.batch_get(request.into_inner().keys, address)).await
     }
 
     async fn list_profiles(
@@ -233,7 +251,8 @@ impl ProfileService for Profiles {
         request: Request<v1::ListProfilesRequest>,
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "ListProfiles", &request)?;
-        call.answer(self.list(request.into_inner())).await
+        let address = call.client().address;
+        call.answer(self.list(request.into_inner(), address)).await
     }
 
     type WatchProfilesStream = BoxStream<'static, Result<v1::WatchProfilesResponse, Status>>;
@@ -251,7 +270,8 @@ impl ProfileService for Profiles {
         request: Request<v1::ExportSubjectRequest>,
     ) -> Result<Response<v1::ExportSubjectResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "ExportSubject", &request)?;
-        call.answer(self.export(request.into_inner())).await
+        let address = call.client().address;
+        call.answer(self.export(request.into_inner(), address)).await
     }
 
     async fn erase_subject(
@@ -267,7 +287,8 @@ impl ProfileService for Profiles {
         request: Request<v1::ListErasuresRequest>,
     ) -> Result<Response<v1::ListErasuresResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "ListErasures", &request)?;
-        call.answer(self.erasures(request.into_inner())).await
+        let address = call.client().address;
+        call.answer(self.erasures(request.into_inner(), address)).await
     }
 
     async fn get_profile_clock(

@@ -47,8 +47,8 @@ impl Sentiment {
         if recording.is_some() {
             self.shared.keeper()?;
         }
-        texts_fit("features", &scorer, std::iter::once(&checked), 0, &self.shared.config).await?;
         let caller = scorer.caller_for(client);
+        texts_fit("features", &caller, std::iter::once(&checked), 0, &self.shared.config).await?;
         let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
         let record = self.shared.record_one(recording, &scored).await?;
         Ok(checked.answer(scored, scorer.fingerprint(), record))
@@ -73,9 +73,10 @@ impl Sentiment {
         }
         // Those that are refused are refused in the answer, too.
         let refused = checked.iter().filter(|item| item.is_err()).count() * REFUSED_BYTES;
-        texts_fit("requests", &scorer, checked.iter().flatten(), refused, &self.shared.config).await?;
+        let caller = scorer.caller_for(client);
+        texts_fit("requests", &caller, checked.iter().flatten(), refused, &self.shared.config).await?;
         let texts: Vec<_> = checked.iter().flatten().map(|item| (item.text.clone(), item.features)).collect();
-        let mut scored = scorer.caller_for(client).score_all(texts).collect::<Vec<_>>().await.into_iter();
+        let mut scored = caller.score_all(texts).collect::<Vec<_>>().await.into_iter();
         // All that has a score is recorded in one commit, and then answered.
         let (mut items, mut commands) = (Vec::with_capacity(checked.len()), Vec::new());
         for item in checked {

@@ -41,6 +41,8 @@ pub(super) enum UsedUp {
     Scans,
     /// The backups.
     Backups,
+    /// The places of its peer, of one kind of work or of backups.
+    PeerWork,
 }
 
 impl UsedUp {
@@ -57,12 +59,13 @@ impl UsedUp {
             Self::Reads => "reads",
             Self::Scans => "scans",
             Self::Backups => "backups",
+            Self::PeerWork => "peer_work",
         }
     }
 
     /// Whether it is a limit of the caller's own address.
     pub(super) fn is_of_peer(self) -> bool {
-        matches!(self, Self::PeerCalls | Self::PeerStreams | Self::PeerBytes)
+        matches!(self, Self::PeerCalls | Self::PeerStreams | Self::PeerBytes | Self::PeerWork)
     }
 
     /// The reason in its `ErrorInfo`.
@@ -70,7 +73,7 @@ impl UsedUp {
         match self {
             Self::Calls | Self::Streams | Self::PeerCalls | Self::PeerStreams => "TOO_MANY_CALLS",
             Self::Bytes | Self::PeerBytes => "TOO_MANY_BYTES",
-            Self::Work | Self::Reads | Self::Scans | Self::Backups => "TOO_MUCH_WORK",
+            Self::Work | Self::Reads | Self::Scans | Self::Backups | Self::PeerWork => "TOO_MUCH_WORK",
         }
     }
 
@@ -104,6 +107,10 @@ impl UsedUp {
                 "too many calls wait to look through the profile store; retry after the delay given"
             }
             Self::Backups => "as many backups are being read as may be at once; retry after the delay given",
+            Self::PeerWork => {
+                "as much long work of your address waits as may of one, which is half of the places; retry after the delay \
+                 given, or ask for less at once"
+            }
         }
     }
 }

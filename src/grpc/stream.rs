@@ -217,7 +217,7 @@ impl Conversation {
             if recording.is_some() {
                 shared.keeper()?;
             }
-            texts_fit("request.features", &scorer, std::iter::once(&checked), 0, &shared.config).await?;
+            texts_fit("request.features", &caller, std::iter::once(&checked), 0, &shared.config).await?;
             let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
             let record = shared.record_one(recording, &scored).await?;
             Ok(checked.answer(scored, scorer.fingerprint(), record))
@@ -230,7 +230,7 @@ impl Conversation {
         match &self.serving {
             Some((scorer, caller)) if Arc::ptr_eq(scorer, &current) => Ok((current, Arc::clone(caller))),
             _ => {
-                let caller = Arc::new(current.patient_caller());
+                let caller = Arc::new(current.patient_caller_for(self.call.client()));
                 Ok(self.serving.insert((current, caller)).clone())
             }
         }

@@ -2,10 +2,13 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use moka::future::Cache as Entries;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::flights::{Answer, Flights, Next};
 use super::scorer::ScoreError;
 use super::sentiment::Analysis;
 use crate::text::Normalized;
@@ -18,6 +21,7 @@ const ENTRY_BYTES: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
     entries: Entries<u128, Arc<Analysis>>,
+    flights: Flights,
     /// Keyed at random, so that nobody can make two texts collide, and an entry does not betray its text.
     hasher: SipHasher13,
 }
@@ -30,6 +34,7 @@ impl Cache {
         };
         Self {
             entries: Entries::builder().max_capacity(bytes).weigher(weigh).build(),
+            flights: Flights::default(),
             hasher: SipHasher13::new_with_keys(random(), random()),
         }
     }
@@ -44,19 +49,39 @@ impl Cache {
         hasher.finish128().as_u128()
     }
 
-    /// The entry, and whether it was there or on its way; else what `flight` gives, asked for once however many
-    /// callers wait.
+    /// The entry, and whether it was there or on its way; else what `ask` gives, asked for once however many callers wait. It notes
+    /// when a worker has begun.
     ///
-    /// A caller who leaves while the flight is its own leaves the flight to the next who waits.
-    pub(super) async fn get_or(
+    /// A caller who leaves while it asks, or is refused, leaves that to the next who waits. If no worker has begun within `most_wait`,
+    /// the next who waits asks, too.
+    pub(super) async fn get_or<F: Future<Output = Answer>>(
         &self,
         key: u128,
-        flight: impl Future<Output = Result<Arc<Analysis>, ScoreError>>,
+        most_wait: Duration,
+        ask: impl FnOnce(Arc<AtomicBool>) -> F,
     ) -> Result<(Arc<Analysis>, bool), ScoreError> {
-        let entry = self.entries.entry(key).or_try_insert_with(flight).await;
-        let entry = entry.map_err(|shared| ScoreError::clone(&shared))?;
-        let hit = !entry.is_fresh();
-        Ok((entry.into_value(), hit))
+        if let Some(found) = self.entries.get(&key).await {
+            return Ok((found, true));
+        }
+        let seat = self.flights.board(key);
+        let takeoff = match seat.next(most_wait).await {
+            Next::Landed(answer) => return Ok((answer?, true)),
+            Next::Fly(takeoff) => takeoff,
+        };
+        // Another flight may have landed since.
+        if let Some(found) = self.entries.get(&key).await {
+            return Ok((found, true));
+        }
+        let answer = tokio::select! {
+            biased;
+            answer = takeoff.landed() => return Ok((answer?, true)),
+            answer = ask(takeoff.begun()) => answer,
+        };
+        if let Ok(analysis) = &answer {
+            self.entries.insert(key, Arc::clone(analysis)).await;
+        }
+        takeoff.land(&answer);
+        Ok((answer?, false))
     }
 
     /// Entries and what they weigh in bytes.

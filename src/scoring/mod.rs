@@ -5,6 +5,7 @@ mod cache;
 mod catalogue;
 mod evaluation;
 mod explanation;
+mod flights;
 mod prepared;
 mod queue;
 mod retry_line;

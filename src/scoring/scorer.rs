@@ -1,17 +1,18 @@
 //! The one path from text to sentiment; every caller, whatever its transport, goes through [`Scorer`].
 
 mod outline;
+mod preparing;
 
 use std::cell::LazyCell;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Mutex, Notify};
 
 use super::cache::Cache;
 use super::catalogue::Catalogue;
@@ -32,6 +33,7 @@ use crate::telemetry::{self, Metrics};
 use crate::text::{GraphemeEdges, Normalized, Script, normalize};
 
 pub use outline::Outline;
+use preparing::{Entrant, Preparing};
 
 /// Texts of one caller that are on their way at once in [`Scorer::score_all`]: enough that some are of like length.
 const AT_ONCE: usize = 1024;
@@ -102,8 +104,8 @@ struct Engine {
     metrics: Arc<Metrics>,
     config: ScoringConfig,
     callers: AtomicU64,
-    /// Texts that are prepared off the threads that serve sockets, at once: one for each worker.
-    preparing: Arc<Semaphore>,
+    /// The turns of work on long texts off the threads that serve sockets: one for each worker.
+    preparing: Preparing,
 }
 
 /// Why a bundle could not be put to work.
@@ -220,7 +222,7 @@ impl Scorer {
             overlap: bundle.manifest.window_overlap.min(bundle.manifest.max_tokens / 2 - special),
         };
         let padding = tokenizer.padding();
-        let preparing = Arc::new(Semaphore::new(sessions.len().max(1)));
+        let preparing = Preparing::new(sessions.len().max(1));
         let workers_config = WorkersConfig {
             inbox_tokens: config.inbox_tokens,
             max_wait: config.max_wait,
@@ -289,11 +291,16 @@ impl Scorer {
 
     /// One who asks for a client.
     pub fn caller_for(&self, client: Client) -> Caller {
+        self.caller_of(client, false)
+    }
+
+    fn caller_of(&self, client: Client, patient: bool) -> Caller {
         let id = CallerId(self.engine.callers.fetch_add(1, Ordering::Relaxed));
         let Client { address, deadline } = client;
-        let asker = Asker { id, address, patient: false, deadline, admitted: false, comes_back: None };
+        let asker = Asker { id, address, patient, deadline, admitted: false, comes_back: None };
         Caller {
             engine: Arc::clone(&self.engine),
+            entrant: self.engine.preparing.entrant(client, patient),
             turn: Mutex::new(asker),
             flying: AtomicUsize::new(0),
             to_trace: AtomicUsize::new(TRACED_TEXTS),
@@ -303,9 +310,12 @@ impl Scorer {
 
     /// A caller that is never refused: while the queue has no room it waits.
     pub fn patient_caller(&self) -> Caller {
-        let mut caller = self.caller();
-        caller.turn.get_mut().patient = true;
-        caller
+        self.patient_caller_for(Client::default())
+    }
+
+    /// A caller that asks for a client, and is never refused.
+    pub fn patient_caller_for(&self, client: Client) -> Caller {
+        self.caller_of(client, true)
     }
 
     /// Scores one text.
@@ -345,6 +355,8 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Caller {
     engine: Arc<Engine>,
+    /// How it stands where long texts are prepared.
+    entrant: Arc<Entrant>,
     /// Held by the text that is being tokenised and queued: one after the other, so that a caller's many do not
     /// stand in the way of another's one.
     turn: Mutex<Asker>,
@@ -540,18 +552,18 @@ impl Caller {
     }
 
     /// Does work on a text of so many bytes: away from the threads that serve sockets, or at once if it is short. Between many short
-    /// texts other tasks get the thread.
+    /// texts other tasks get the thread, and long texts take turns with those of other callers.
     ///
     /// # Errors
     ///
-    /// If the work panics.
+    /// If the work panics, or too many wait for a turn.
     pub async fn work_on<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ScoreError> {
         if bytes > SHORT_BYTES {
-            return self.engine.prepare(work).await;
+            return self.prepare(bytes, work).await;
         }
         pay_for(bytes).await;
         Ok(work())
@@ -561,16 +573,18 @@ impl Caller {
     async fn known(&self, text: &Arc<Normalized>) -> Result<Known, ScoreError> {
         let engine = &self.engine;
         let flight = OnceLock::new();
-        let work = async {
-            let (analysis, times) = self.analyze(text).await?;
-            flight.get_or_init(|| times);
+        let times_of = &flight;
+        let work = |begun: Arc<AtomicBool>| async move {
+            let (analysis, times) = self.analyze(text, begun).await?;
+            times_of.get_or_init(|| times);
             Ok(Arc::new(analysis))
         };
         let (analysis, cache_hit) = match (Content::of(text), &engine.cache) {
             (Content::Empty | Content::NonLinguistic, _) => (Arc::new(Analysis::neutral()), false),
-            (Content::Linguistic, None) => (work.await?, false),
+            (Content::Linguistic, None) => (work(Arc::default()).await?, false),
             (Content::Linguistic, Some(cache)) => {
-                let found = cache.get_or(cache.key(&engine.fingerprint, text), work).await?;
+                let key = cache.key(&engine.fingerprint, text);
+                let found = cache.get_or(key, engine.config.max_wait, work).await?;
                 engine.metrics.cache_asked(found.1);
                 found
             }
@@ -578,15 +592,19 @@ impl Caller {
         Ok(Known { analysis, cache_hit, flight: flight.get().copied().unwrap_or_default() })
     }
 
-    /// Asks the model.
-    async fn analyze(&self, text: &Arc<Normalized>) -> Result<(Analysis, Flight), ScoreError> {
+    /// Asks the model, and notes when a worker has begun.
+    async fn analyze(
+        &self,
+        text: &Arc<Normalized>,
+        begun: Arc<AtomicBool>,
+    ) -> Result<(Analysis, Flight), ScoreError> {
         let engine = &self.engine;
         let mut turn = self.turn.lock().await;
         let started = Instant::now();
         let (task, text) = (Arc::clone(engine), Arc::clone(text));
         let rows = self.work_on(text.as_str().len(), move || task.tokenize(&text)).await??;
         let tokenize = started.elapsed();
-        let (tickets, _flying) = self.queue(&mut turn, &rows.rows).await?;
+        let (tickets, _flying) = self.queue(&mut turn, &rows.rows, &begun).await?;
         drop(turn);
         let mut inferred = Vec::with_capacity(tickets.len());
         for ticket in tickets {
@@ -612,13 +630,14 @@ impl Caller {
         &self,
         asker: &mut Asker,
         rows: &[Vec<TokenId>],
+        begun: &Arc<AtomicBool>,
     ) -> Result<(Vec<Ticket>, Flying<'_>), ScoreError> {
         let workers = &self.engine.workers;
         // When a patient caller's time in the line of refused callers comes.
         let mut due = Instant::now();
         let traced = self.traces();
         loop {
-            match workers.submit(asker, rows, traced) {
+            match workers.submit(asker, rows, traced, begun) {
                 Ok(tickets) => {
                     self.flying.fetch_add(1, Ordering::AcqRel);
                     asker.admitted = true;
@@ -654,21 +673,6 @@ async fn pay_for(bytes: usize) {
 }
 
 impl Engine {
-    /// Does work away from the threads that serve sockets, as much at a time as there are workers. The turn lasts until the work is
-    /// done, even if nobody waits any more.
-    async fn prepare<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ScoreError> {
-        let permit = Arc::clone(&self.preparing).acquire_owned().await.map_err(|_| ScoreError::WorkerLost)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work();
-            drop(permit);
-            result
-        });
-        done.await.map_err(|_| ScoreError::WorkerLost)
-    }
-
     fn tokenize(&self, text: &Normalized) -> Result<Rows, ScoreError> {
         let failed = |error| ScoreError::Tokenize(Arc::new(error));
         let tokens = self.tokenizer.encode(text).map_err(failed)?.0;

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ struct Job {
     queued: Instant,
     reply: oneshot::Sender<Answer>,
     trace: WindowTrace,
+    /// Set when a worker has taken a window of the text.
+    begun: Arc<AtomicBool>,
 }
 
 impl Waiting for Job {
@@ -242,12 +245,14 @@ impl Workers {
         Self { shared, threads }
     }
 
-    /// Queues the windows of one text, all or none. If it is traced, the spans of each window belong to the current one.
+    /// Queues the windows of one text, all or none. If it is traced, the spans of each window belong to the current one. `begun` is set
+    /// when a worker takes the first of them.
     pub(super) fn submit(
         &self,
         asker: &Asker,
         rows: &[Vec<TokenId>],
         traced: bool,
+        begun: &Arc<AtomicBool>,
     ) -> Result<Vec<Ticket>, NotQueued> {
         let queued = Instant::now();
         let (jobs, replies): (Vec<_>, Vec<_>) = rows
@@ -255,7 +260,7 @@ impl Workers {
             .map(|row| {
                 let (reply, receiver) = oneshot::channel();
                 let trace = if traced { WindowTrace::queued(row.len()) } else { WindowTrace::none() };
-                (Job { row: row.clone(), queued, reply, trace }, receiver)
+                (Job { row: row.clone(), queued, reply, trace, begun: Arc::clone(begun) }, receiver)
             })
             .unzip();
         let key = self.shared.key(asker, rows);
@@ -294,6 +299,26 @@ impl Workers {
             work: pace.time_for(rows.iter().map(Vec::len).sum()),
             patience: asker.deadline.map(|deadline| deadline.saturating_duration_since(began + now)),
             comes_back: asker.comes_back.map(|due| due.saturating_duration_since(began)),
+            chance: chance(&shared.hasher, state.refusals),
+        };
+        state.line.refuse(refused, now)
+    }
+
+    /// Takes a place in the line of refused callers for a text whose tokens are not known yet, and says when to come back.
+    pub(super) fn line_up_unread(&self, deadline: Option<Instant>, bytes: usize) -> Duration {
+        /// Bytes of Thai text for one token, about.
+        const TOKEN_BYTES: usize = 10;
+        let shared = &self.shared;
+        let (now, began) = (shared.begun.elapsed(), shared.begun);
+        let mut state = shared.lock();
+        state.refusals += 1;
+        let pace = state.pace();
+        let refused = Refused {
+            key: None,
+            ahead: pace.time_for(state.queue.tokens()).max(shared.max_wait),
+            work: pace.time_for(bytes / TOKEN_BYTES),
+            patience: deadline.map(|deadline| deadline.saturating_duration_since(began + now)),
+            comes_back: None,
             chance: chance(&shared.hasher, state.refusals),
         };
         state.line.refuse(refused, now)
@@ -378,7 +403,8 @@ fn yield_to_sockets() {
 fn run(shared: &Shared, session: &mut dyn Inference, batch: Vec<Job>) {
     let (mut rows, mut callers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     let (count, tokens) = (batch.len(), batch.iter().map(Waiting::tokens).sum());
-    for Job { row, queued, reply, trace } in batch {
+    for Job { row, queued, reply, trace, begun } in batch {
+        begun.store(true, Ordering::Relaxed);
         rows.push(row);
         callers.push((queued, reply, trace.infer(count, tokens)));
     }

@@ -275,25 +275,22 @@ async fn backups_that_nobody_reads_hold_up_nobody_but_other_backups() {
         let events = (0..250).map(|_| event(&name(), &name(), &["b"], 60, -0.5));
         record(&mut client, events.collect()).await;
     }
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut caller = unread(&server).await;
-        let begun = caller.back_up_profiles(BackUpProfilesRequest {}).await;
-        held.push((caller, begun.expect("it begins").into_inner()));
-    }
+    let mut caller = unread(&server).await;
+    let begun = caller.back_up_profiles(BackUpProfilesRequest {}).await;
+    let held = (caller, begun.expect("it begins").into_inner());
     for _ in 0..20 {
         let refused = unread(&server).await.back_up_profiles(BackUpProfilesRequest {}).await;
-        let refused = refused.expect_err("two are open");
+        let refused = refused.expect_err("this address has one of the two");
         assert_eq!(refused.code(), Code::ResourceExhausted);
         let details = refused.get_error_details();
         assert_eq!(details.error_info().expect("a reason").reason, "TOO_MUCH_WORK");
         assert!(details.retry_info().is_some());
+        assert!(refused.message().contains("your address"), "{refused}");
     }
     let key = ProfileKey { customer_id: "c".to_owned(), ..ProfileKey::default() };
     client.get_profile(GetProfileRequest { key: Some(key) }).await.expect("profiles are read meanwhile");
-    held.pop();
+    drop(held);
     // Its end reaches the server after the client.
     eventually(async || client.back_up_profiles(BackUpProfilesRequest {}).await.is_ok()).await;
-    drop(held);
     server.stop().await.expect("a clean stop");
 }

@@ -1,19 +1,26 @@
 //! The cache as callers see it: the same answer, sooner.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use arom::scoring::{Features, Scored, Scorer, ScoringConfig, Timings};
+use arom::scoring::{Caller, Features, ScoreError, Scored, Scorer, ScoringConfig, Timings};
 use arom::telemetry::Metrics;
 use futures_util::future::join_all;
 
 use crate::scripted::{Script, Turn};
-use crate::support::{metric, open_scorer, uncached};
+use crate::support::{count, metric, open_scorer, uncached, until};
 
 fn cached() -> (Scorer, Arc<Metrics>) {
     let metrics = Arc::<Metrics>::default();
     let config = ScoringConfig { cache_bytes: 1 << 20, ..uncached() };
     (open_scorer(&config, Arc::clone(&metrics)), metrics)
+}
+
+/// The answer to a text of a caller.
+fn ask(caller: &Arc<Caller>, text: &str) -> impl Future<Output = Result<Scored, ScoreError>> + Send + use<> {
+    let (caller, text) = (Arc::clone(caller), text.to_owned());
+    async move { caller.score(&text, Features::default()).await }
 }
 
 /// What does not depend on the clock or on who asked before.
@@ -110,4 +117,78 @@ async fn the_cache_stays_within_its_bytes() {
     }
     let (entries, bytes) = scorer.cache_level().await;
     assert!(bytes <= 8192 && entries > 5 && entries < 40, "{entries} entries of {bytes} bytes");
+}
+
+#[tokio::test]
+async fn nobody_waits_in_the_place_of_another_who_asked_for_the_same() {
+    /// Runs that end: the one that is held, and two of those that stand before the phrase. All of these are more.
+    const RUNS: usize = 3;
+    let script = Script::new(Turn::Hold);
+    script.each(|rows| if rows.iter().any(|row| row.len() > 60) { Turn::Hold } else { Turn::Answer });
+    let metrics = Arc::<Metrics>::default();
+    let config = ScoringConfig {
+        cache_bytes: 1 << 20,
+        workers: 1,
+        max_wait: Duration::from_millis(10),
+        ..ScoringConfig::default()
+    };
+    let scorer = script.scorer(&config, Arc::clone(&metrics));
+    let queued = || count(&metrics, "arom_queue_windows");
+    let long = |number: usize| format!("ฉบับที่ {number} {}", "ข้อความยาว ".repeat(80));
+    // One run is held, so that all the rest waits in the queue.
+    let first = tokio::spawn(ask(&scorer.patient_caller().into(), &long(0)));
+    script.begun(1).await;
+    // A stream has long texts in the queue, and its phrase stands behind them.
+    let stream = Arc::new(scorer.patient_caller());
+    let mut waiting = Vec::new();
+    for number in 1..=12 {
+        let before = queued();
+        waiting.push(tokio::spawn(ask(&stream, &long(number))));
+        until(|| queued() > before).await;
+    }
+    let before = queued();
+    let phrase = tokio::spawn(ask(&stream, "ขอบคุณค่ะ"));
+    until(|| queued() > before).await;
+    // Who asks for the same phrase has a place of its own before long.
+    let other = tokio::spawn(ask(&scorer.caller().into(), "ขอบคุณค่ะ"));
+    until(|| queued() > before + 1).await;
+    script.release(RUNS);
+    until(|| other.is_finished()).await;
+    other.await.expect("no panic").expect("scored");
+    assert!(
+        waiting.iter().any(|long| !long.is_finished()),
+        "it did not wait for all that stood before the phrase"
+    );
+    // The stream has the same answer, and its own place is given up.
+    phrase.await.expect("no panic").expect("scored");
+    script.all(Turn::Answer);
+    for one in waiting.into_iter().chain([first]) {
+        one.await.expect("no panic").expect("scored");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_shared_with_those_who_wait_for_the_same_text() {
+    let script = Script::new(Turn::Hold);
+    let metrics = Arc::<Metrics>::default();
+    // Room for about one of these texts.
+    let config = ScoringConfig { cache_bytes: 1 << 20, workers: 1, inbox_tokens: 40, ..uncached() };
+    let scorer = script.scorer(&config, Arc::clone(&metrics));
+    let first = tokio::spawn(ask(&scorer.patient_caller().into(), "มาก่อนใคร"));
+    script.begun(1).await;
+    let second = tokio::spawn(ask(&scorer.patient_caller().into(), &"อยู่ในคิว ".repeat(10)));
+    until(|| count(&metrics, "arom_queue_windows") == 1).await;
+    // There is no room: who is not patient is refused, and who is waits, although it came after the other.
+    let text = "ไม่มีที่ว่าง ".repeat(10);
+    let (hasty, patient) = (scorer.caller(), scorer.patient_caller());
+    let mut hasty = Box::pin(hasty.score(&text, Features::default()));
+    let mut patient = Box::pin(patient.score(&text, Features::default()));
+    let refused = futures_util::poll!(&mut hasty);
+    assert!(matches!(refused, Poll::Ready(Err(ScoreError::QueueFull { .. }))), "{refused:?}");
+    assert!(futures_util::poll!(&mut patient).is_pending());
+    script.all(Turn::Answer);
+    patient.await.expect("it is never refused");
+    for one in [first, second] {
+        one.await.expect("no panic").expect("scored");
+    }
 }

@@ -21,6 +21,7 @@ mod config_check;
 mod constraints;
 mod conversation;
 mod exports;
+mod fair;
 mod faults;
 mod features;
 mod grpc;

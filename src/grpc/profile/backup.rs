@@ -1,5 +1,6 @@
 //! `BackUpProfiles`: the store as a stream of bytes.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,14 +10,15 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, stream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::SendTimeoutError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::super::call::Call;
 use super::super::phase::Halt;
+use super::super::places::{Places, Taking};
 use super::super::shares::UsedUp;
 use super::super::status::{Failure, OK, name};
-use super::super::{Shared, v1};
+use super::super::{ServerConfig, Shared, v1};
 use crate::profile::{Disk, Keeper};
 
 /// The messages of one stream.
@@ -48,34 +50,31 @@ const WIPING: Duration = Duration::from_secs(90);
 /// The backups that are being read.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Backups {
-    open: Arc<Semaphore>,
+    open: Places,
     /// When the last one ended.
     ended: Arc<Mutex<Option<Instant>>>,
-}
-
-impl Default for Backups {
-    fn default() -> Self {
-        Self { open: Arc::new(Semaphore::new(MOST)), ended: Arc::default() }
-    }
 }
 
 /// One backup, from its call to its last piece.
 #[derive(Debug)]
 struct Open {
     backups: Backups,
-    _permit: OwnedSemaphorePermit,
+    _place: Taking,
 }
 
 impl Backups {
-    /// Begins one, unless too many are open, or what was erased must be wiped first.
-    fn begin(&self, is_wiping: bool, now: Instant) -> Option<Open> {
+    pub(in super::super) fn new(config: &ServerConfig) -> Self {
+        Self { open: Places::new(MOST, config.tells_peers_apart(), UsedUp::Backups), ended: Arc::default() }
+    }
+
+    /// Begins one, unless too many are open, in all or of the caller's peer, or what was erased must be wiped first.
+    fn begin(&self, address: Option<IpAddr>, is_wiping: bool, now: Instant) -> Result<Open, UsedUp> {
         let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_open = self.open.available_permits() < MOST;
+        let is_open = self.open.count() > 0;
         if is_wiping && (is_open || ended.is_some_and(|ended| now < ended + WIPING)) {
-            return None;
+            return Err(UsedUp::Backups);
         }
-        let permit = Arc::clone(&self.open).try_acquire_owned().ok()?;
-        Some(Open { backups: self.clone(), _permit: permit })
+        Ok(Open { _place: self.open.take(address)?, backups: self.clone() })
     }
 }
 
@@ -222,12 +221,12 @@ pub(super) fn pieces(
     mut call: Call,
 ) -> Result<Pieces, Status> {
     let is_wiping = keeper.book().unscrubbed().map_err(Failure::Storage)?.is_some();
-    let Some(open) = shared.backups.begin(is_wiping, Instant::now()) else {
-        let refused = Status::from(shared.refused(UsedUp::Backups));
+    let begun = shared.backups.begin(call.client().address, is_wiping, Instant::now());
+    let open = Arc::new(begun.map_err(|used_up| {
+        let refused = Status::from(shared.refused(used_up));
         call.end(name(&refused));
-        return Err(refused);
-    };
-    let open = Arc::new(open);
+        refused
+    })?);
     let (give, pieces) = mpsc::channel::<Piece>(AHEAD);
     let (failed, mut failure) = oneshot::channel();
     let pace = Pace { begun: Instant::now(), bytes: 0 };
@@ -278,16 +277,16 @@ mod tests {
 
     #[test]
     fn two_are_open_at_once_and_what_was_erased_is_wiped_between() {
-        let (backups, now) = (Backups::default(), Instant::now());
-        let first = backups.begin(false, now).expect("none is open");
-        assert!(backups.begin(true, now).is_none(), "the first must end for the bytes to be wiped");
-        let second = backups.begin(false, now).expect("one is open");
-        assert!(backups.begin(false, now).is_none(), "two are open");
+        let (backups, now) = (Backups::new(&ServerConfig::default()), Instant::now());
+        let first = backups.begin(None, false, now).expect("none is open");
+        assert!(backups.begin(None, true, now).is_err(), "the first must end for the bytes to be wiped");
+        let second = backups.begin(None, false, now).expect("one is open");
+        assert!(backups.begin(None, false, now).is_err(), "two are open");
         drop((first, second));
         let now = Instant::now();
-        assert!(backups.begin(true, now).is_none(), "the store has not tried yet");
-        assert!(backups.begin(true, now + WIPING).is_some(), "it has, and the disk may be too full to");
-        assert!(backups.begin(false, now).is_some());
+        assert!(backups.begin(None, true, now).is_err(), "the store has not tried yet");
+        assert!(backups.begin(None, true, now + WIPING).is_ok(), "it has, and the disk may be too full to");
+        assert!(backups.begin(None, false, now).is_ok());
     }
 
     #[tokio::test]

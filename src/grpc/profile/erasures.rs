@@ -1,5 +1,7 @@
 //! `ListErasures`: that customers were forgotten.
 
+use std::net::IpAddr;
+
 use super::super::answer_size::{Item, most_of};
 use super::super::convert::timestamp;
 use super::super::page_token::{self, PageTokens, page_size};
@@ -15,6 +17,7 @@ impl Profiles {
     pub(super) async fn erasures(
         &self,
         request: v1::ListErasuresRequest,
+        address: Option<IpAddr>,
     ) -> Result<v1::ListErasuresResponse, Failure> {
         let keeper = self.keeper()?;
         let most = most_of(Item::Erasure, &self.shared.config);
@@ -37,7 +40,7 @@ impl Profiles {
             customer => Some(convert::customer(customer, &self.shared.config)?),
         };
         let read = move || keeper.book().erasures(after.as_ref(), customer.as_deref(), size + 1);
-        let waiting = self.shared.place(&self.shared.scans)?;
+        let waiting = self.shared.place(&self.shared.scans, address)?;
         let mut found = waiting.run(read).await?.map_err(Failure::Storage)?;
         let more = found.len() > size;
         found.truncate(size);

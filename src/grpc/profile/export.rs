@@ -1,5 +1,7 @@
 //! `ExportSubject`: all that is held of a customer, in pages.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use prost::Message;
 
@@ -28,6 +30,7 @@ impl Profiles {
     pub(super) async fn export(
         &self,
         request: v1::ExportSubjectRequest,
+        address: Option<IpAddr>,
     ) -> Result<v1::ExportSubjectResponse, Failure> {
         let keeper = self.keeper()?;
         let every_page =
@@ -48,7 +51,7 @@ impl Profiles {
         let bytes = self.shared.config.max_answer_bytes;
         let now = keeper.now();
         let read = move || Page::of(keeper.book(), customer, place, size, bytes, now);
-        let waiting = self.shared.place(&self.shared.scans)?;
+        let waiting = self.shared.place(&self.shared.scans, address)?;
         let (mut answer, next) = waiting.run(read).await?.map_err(Failure::Storage)?;
         answer.next_page_token = next.map(|place| tokens.seal(&place.to_bytes())).unwrap_or_default();
         Ok(answer)

@@ -1,6 +1,7 @@
 //! `ListProfiles`: keys in pages, by name or by mood.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -38,13 +39,15 @@ impl Profiles {
     pub(super) async fn list(
         &self,
         request: v1::ListProfilesRequest,
+        address: Option<IpAddr>,
     ) -> Result<v1::ListProfilesResponse, Failure> {
         let keeper = self.keeper()?;
         let most = most_of(Item::Profile, &self.shared.config);
         let (asked, tokens) = asked(request, &keeper.book().key_for(page_token::PURPOSE), most)?;
         let now = keeper.now();
         let by_name = asked.order == ProfileOrder::Unspecified;
-        let waiting = self.shared.place(if by_name { &self.shared.reads } else { &self.shared.scans })?;
+        let work = if by_name { &self.shared.reads } else { &self.shared.scans };
+        let waiting = self.shared.place(work, address)?;
         let (profiles, next) = page(&waiting, &keeper, &Arc::new(asked), now).await?;
         Ok(v1::ListProfilesResponse {
             profiles: profiles.iter().map(|profile| convert::profile(profile, now)).collect(),

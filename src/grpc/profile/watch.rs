@@ -1,6 +1,7 @@
 //! `WatchProfiles`: a snapshot, then what changes.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use futures_util::{Stream, stream};
 use jiff::Timestamp;
 use prost::Message as _;
 use ring::hmac;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::super::call::Call;
@@ -21,8 +22,10 @@ use super::super::violations::Violations;
 use super::super::{ServerConfig, Shared, v1};
 use super::convert;
 use super::message::{self, Message};
+use crate::net::network;
 use crate::profile::{Anew, Disk, Interest, Keeper, Position, Shown, Step, StorageError, Update, Watcher};
 use crate::telemetry::Metrics;
+use crate::turns::{Turn, Turns};
 
 /// The messages of one stream.
 pub(super) type Updates = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send + 'static>>;
@@ -44,8 +47,8 @@ struct Watching {
     watcher: Option<Watcher<Disk>>,
     sequence: watch::Receiver<u64>,
     queue: VecDeque<Message>,
-    /// One watcher at a time reads, and the others send what it has read.
-    turns: Arc<Semaphore>,
+    /// One watcher at a time reads, and the others send what it has read. Peers share the turns fairly.
+    turns: Turns<IpAddr>,
     /// How long its last turn took.
     took: Duration,
     in_snapshot: bool,
@@ -87,7 +90,7 @@ impl Found {
 pub(super) fn updates(
     shared: &Arc<Shared>,
     keeper: Arc<Keeper<Disk>>,
-    turns: Arc<Semaphore>,
+    turns: Turns<IpAddr>,
     call: Call,
     request: v1::WatchProfilesRequest,
 ) -> Result<Updates, Failure> {
@@ -154,10 +157,11 @@ impl Watching {
     /// Waits for its turn, and has the watcher find what there is to say.
     async fn turn(&mut self) -> Result<(), Failure> {
         self.wait().await?;
+        let peer = self.call.client().address.map(network);
         let turn = tokio::select! {
             biased;
             failure = self.halt.reached() => return Err(failure),
-            turn = Arc::clone(&self.turns).acquire_owned() => turn.map_err(|_| Failure::Died)?,
+            turn = self.turns.take(peer) => turn,
         };
         self.sequence.borrow_and_update();
         let begun = Instant::now();
@@ -175,7 +179,7 @@ impl Watching {
     }
 
     /// Has the watcher read, off the threads that serve sockets.
-    async fn work(&mut self, turn: OwnedSemaphorePermit) -> Result<Found, Failure> {
+    async fn work(&mut self, turn: Turn<IpAddr>) -> Result<Found, Failure> {
         let (now, in_snapshot) = (self.now(), self.in_snapshot);
         let mut watcher = self.watcher.take().ok_or(Failure::Died)?;
         let read = move || -> (Watcher<Disk>, Result<Found, StorageError>) {

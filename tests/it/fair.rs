@@ -1,0 +1,95 @@
+//! Work on long texts goes in turns that addresses and callers share fairly.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use arom::scoring::{Caller, Client, ScoreError, Scorer, ScoringConfig};
+use futures_util::future::join_all;
+
+use crate::scripted::{Script, Turn};
+use crate::support::uncached;
+
+/// Bytes of a text that takes a turn.
+const LONG: usize = 2000;
+
+fn scorer(max_wait: Duration) -> Scorer {
+    let config = ScoringConfig { workers: 1, max_wait, ..uncached() };
+    Script::new(Turn::Answer).scorer(&config, Arc::default())
+}
+
+fn client(peer: u8) -> Client {
+    Client { address: Some(IpAddr::from([10, 0, 0, peer])), deadline: None }
+}
+
+/// The names of those who work on long texts, in the order of their turns: each has so many texts and asks in the order given.
+async fn order(callers: Vec<(&'static str, Caller, usize)>) -> Vec<&'static str> {
+    let order = Arc::<Mutex<Vec<&'static str>>>::default();
+    let steps = callers.iter().flat_map(|(name, caller, texts)| {
+        let (order, name) = (&order, *name);
+        (0..*texts).map(move |_| {
+            let order = Arc::clone(order);
+            caller.work_on(LONG, move || order.lock().expect("no panic").push(name))
+        })
+    });
+    for step in join_all(steps).await {
+        step.expect("nobody is refused");
+    }
+    let order = order.lock().expect("no panic");
+    order.clone()
+}
+
+fn place_of(name: &str, order: &[&str]) -> usize {
+    order.iter().position(|one| *one == name).expect("it had a turn")
+}
+
+#[tokio::test]
+async fn a_long_text_waits_for_a_turn_of_another_address_and_not_for_all_of_its_texts() {
+    let scorer = scorer(Duration::from_secs(60));
+    let mut callers: Vec<_> =
+        (0..50).map(|_| ("one of many", scorer.patient_caller_for(client(1)), 10)).collect();
+    callers.push(("alone", scorer.caller_for(client(2)), 1));
+    let order = order(callers).await;
+    assert!(place_of("alone", &order) <= 2, "{order:?}");
+}
+
+#[tokio::test]
+async fn a_long_text_does_not_wait_for_a_batch_of_its_own_address_or_without_one() {
+    for client in [client(1), Client::default()] {
+        let scorer = scorer(Duration::from_secs(60));
+        let batch = scorer.caller_for(client);
+        let order = order(vec![("batch", batch, 200), ("alone", scorer.caller_for(client), 1)]).await;
+        assert!(place_of("alone", &order) <= 2, "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_burst_that_wait_too_long_for_a_turn_are_refused() {
+    /// So many may always wait.
+    const BURST: usize = 64;
+    let scorer = scorer(Duration::from_millis(1));
+    let (release, held) = mpsc::channel::<()>();
+    let working = scorer.caller();
+    let mut working = Box::pin(working.work_on(LONG, move || held.recv()));
+    assert!(futures_util::poll!(&mut working).is_pending());
+    let callers: Vec<_> = (0..BURST + 6).map(|_| scorer.caller_for(client(1))).collect();
+    let patient = scorer.patient_caller_for(client(1));
+    let mut rest = Box::pin(join_all(callers.iter().map(|caller| caller.work_on(LONG, || ()))));
+    let mut patient = Box::pin(patient.work_on(LONG, || ()));
+    assert!(futures_util::poll!(&mut patient).is_pending());
+    assert!(futures_util::poll!(&mut rest).is_pending());
+    // With the patient one, which is not refused, seven are too many.
+    let mut lone = Vec::new();
+    for _ in 0..3 {
+        let refused = scorer.caller_for(client(2)).work_on(LONG, || ()).await;
+        lone.push(matches!(refused, Err(ScoreError::QueueFull { .. })));
+    }
+    assert_eq!(lone, [true; 3], "they wait for longer than they may, and so many others do");
+    // Nobody polls most of those who wait now: a turn that they get is not stuck for that.
+    release.send(()).expect("the work waits for it");
+    working.await.expect("no panic").expect("released");
+    let refused =
+        rest.await.into_iter().filter(|one| matches!(one, Err(ScoreError::QueueFull { .. }))).count();
+    assert!(refused <= 7, "{refused} of those who may wait were refused");
+    patient.await.expect("it is never refused");
+}
