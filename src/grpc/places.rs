@@ -52,11 +52,11 @@ impl Places {
         let peer = address.map(network);
         let mut taken = self.taken();
         let of_peer = peer.and_then(|peer| taken.peers.get(&peer)).copied().unwrap_or_default();
-        if of_peer >= self.most_of_peer {
-            return Err(UsedUp::PeerWork);
-        }
         if taken.all >= self.most {
             return Err(self.used_up);
+        }
+        if of_peer >= self.most_of_peer {
+            return Err(UsedUp::PeerWork);
         }
         taken.all += 1;
         if let Some(peer) = peer {

@@ -128,7 +128,10 @@ proptest! {
                 }
                 Act::Leave(which) if !crowd.waiting.is_empty() => {
                     let which = which.index(crowd.waiting.len());
-                    drop(crowd.waiting.remove(which));
+                    let (key, gone) = crowd.waiting.remove(which);
+                    drop(gone);
+                    // Its place in the line of all goes with it: the next of its key stands at the end.
+                    passed.remove(&key);
                     crowd.settle();
                     began = crowd.working.len() - before;
                 }
