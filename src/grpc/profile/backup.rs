@@ -291,9 +291,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_backup_that_failed_gives_its_place_back_and_no_piece_that_waits() {
-        let backups = Backups::default();
+        let backups = Backups::new(&ServerConfig::default());
         let (give, pieces) = mpsc::channel(AHEAD);
-        let open = backups.begin(false, Instant::now()).expect("none is open");
+        let open = backups.begin(None, false, Instant::now()).expect("none is open");
         let waiting = Waiting::new(Arc::new(open), pieces);
         let (failed, mut failure) = oneshot::channel();
         for _ in 0..AHEAD {
@@ -303,7 +303,7 @@ mod tests {
         failed.send(Failure::BackupTooSlow).expect("the stream is open");
         waiting.give_up();
         // The caller has not asked since.
-        assert_eq!(backups.open.available_permits(), MOST);
+        assert_eq!(backups.open.count(), 0);
         assert!(give.is_closed());
         assert!(matches!(waiting.next(&mut failure).await, Err(Failure::BackupTooSlow)));
     }
