@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arom::scoring::{Caller, Client, ScoreError, Scorer, ScoringConfig};
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::scripted::{Script, Turn};
@@ -23,8 +24,13 @@ fn client(peer: u8) -> Client {
     Client { address: Some(IpAddr::from([10, 0, 0, peer])), deadline: None }
 }
 
-/// The names of those who work on long texts, in the order of their turns: each has so many texts and asks in the order given.
-async fn order(callers: Vec<(&'static str, Caller, usize)>) -> Vec<&'static str> {
+/// The names of those who work on long texts, in the order of their turns: each has so many texts. The first turn comes when all of
+/// them ask.
+async fn order(scorer: &Scorer, callers: Vec<(&'static str, Caller, usize)>) -> Vec<&'static str> {
+    let (release, held) = mpsc::channel::<()>();
+    let (begin, begun) = oneshot::channel::<()>();
+    let holder = scorer.patient_caller();
+    let holding = holder.work_on(LONG, move || begin.send(()).map(|()| held.recv()));
     let order = Arc::<Mutex<Vec<&'static str>>>::default();
     let steps = callers.iter().flat_map(|(name, caller, texts)| {
         let (order, name) = (&order, *name);
@@ -33,7 +39,20 @@ async fn order(callers: Vec<(&'static str, Caller, usize)>) -> Vec<&'static str>
             caller.work_on(LONG, move || order.lock().expect("no panic").push(name))
         })
     });
-    for step in join_all(steps).await {
+    let asking = async {
+        begun.await.expect("it has its turn");
+        let mut steps = Box::pin(join_all(steps));
+        assert!(futures_util::poll!(&mut steps).is_pending());
+        // This runtime has one thread: each task that was spawned gets as far as it can before this one goes on.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        release.send(()).expect("it is held");
+        steps.await
+    };
+    let (held, steps) = tokio::join!(holding, asking);
+    held.expect("no panic").expect("released").expect("released");
+    for step in steps {
         step.expect("nobody is refused");
     }
     let order = order.lock().expect("no panic");
@@ -50,7 +69,7 @@ async fn a_long_text_waits_for_a_turn_of_another_address_and_not_for_all_of_its_
     let mut callers: Vec<_> =
         (0..50).map(|_| ("one of many", scorer.patient_caller_for(client(1)), 10)).collect();
     callers.push(("alone", scorer.caller_for(client(2)), 1));
-    let order = order(callers).await;
+    let order = order(&scorer, callers).await;
     assert!(place_of("alone", &order) <= 2, "{order:?}");
 }
 
@@ -59,7 +78,8 @@ async fn a_long_text_does_not_wait_for_a_batch_of_its_own_address_or_without_one
     for client in [client(1), Client::default()] {
         let scorer = scorer(Duration::from_secs(60));
         let batch = scorer.caller_for(client);
-        let order = order(vec![("batch", batch, 200), ("alone", scorer.caller_for(client), 1)]).await;
+        let order =
+            order(&scorer, vec![("batch", batch, 200), ("alone", scorer.caller_for(client), 1)]).await;
         assert!(place_of("alone", &order) <= 2, "{order:?}");
     }
 }

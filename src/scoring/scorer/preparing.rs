@@ -111,21 +111,22 @@ impl Caller {
 }
 
 impl Engine {
-    /// Waits for a turn. A caller that is not patient is refused if it has not had one within the time that the queue grants, and
-    /// more wait than a burst.
+    /// Waits for a turn. A caller that comes while a burst waits, and is not patient, is refused if it has not had one within the time
+    /// that the queue grants. One that came before may wait: whoever comes later does not push it out.
     async fn step(&self, entrant: &Entrant, bytes: usize) -> Result<Step, ScoreError> {
         let preparing = &self.preparing;
-        let mut step = pin!(preparing.step(entrant));
-        if entrant.patient {
+        let is_crowded = preparing.waiting.load(Ordering::Relaxed) >= BURST;
+        let step = preparing.step(entrant);
+        if entrant.patient || !is_crowded {
             return Ok(step.await);
         }
+        let mut step = pin!(step);
         let most = self.config.max_wait.max(SHORTEST_WAIT);
         loop {
             if let Ok(step) = tokio::time::timeout(most, &mut step).await {
                 return Ok(step);
             }
-            let is_crowded = preparing.waiting.load(Ordering::Relaxed) > BURST;
-            if is_crowded && !entrant.let_in.load(Ordering::Relaxed) {
+            if !entrant.let_in.load(Ordering::Relaxed) {
                 let retry_after = self.workers.line_up_unread(entrant.deadline, bytes);
                 self.metrics.text_refused(retry_after);
                 return Err(ScoreError::QueueFull { retry_after });
