@@ -27,7 +27,7 @@ fn client(peer: u8) -> Client {
 /// The names of those who work on long texts, in the order of their turns: each has so many texts. The first turn comes when all of
 /// them ask.
 async fn order(scorer: &Scorer, callers: Vec<(&'static str, Caller, usize)>) -> Vec<&'static str> {
-    let (release, held) = mpsc::channel::<()>();
+    let (release, held) = mpsc::sync_channel::<()>(1);
     let (begin, begun) = oneshot::channel::<()>();
     let holder = scorer.patient_caller();
     let holding = holder.work_on(LONG, move || begin.send(()).map(|()| held.recv()));
@@ -89,7 +89,7 @@ async fn more_than_a_burst_that_wait_too_long_for_a_turn_are_refused() {
     /// So many may always wait.
     const BURST: usize = 64;
     let scorer = scorer(Duration::from_millis(1));
-    let (release, held) = mpsc::channel::<()>();
+    let (release, held) = mpsc::sync_channel::<()>(1);
     let working = scorer.caller();
     let mut working = Box::pin(working.work_on(LONG, move || held.recv()));
     assert!(futures_util::poll!(&mut working).is_pending());
