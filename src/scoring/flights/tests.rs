@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "an index that is wrong fails its test")]
+
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
