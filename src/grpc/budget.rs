@@ -16,6 +16,9 @@ use crate::turns::Turn;
 /// What a call takes beside its message, about: its headers, the state of its stream and its task.
 pub(super) const CALL_BYTES: usize = 16 << 10;
 
+/// The quarters of a budget.
+const ALL: usize = 4;
+
 /// The bytes that calls hold.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -45,7 +48,7 @@ impl Budget {
             packed: AtomicBool::new(false),
             turn: Mutex::default(),
         };
-        charge.change(|bytes| bytes.call = CALL_BYTES)?;
+        charge.change(ALL, |bytes| bytes.call = CALL_BYTES)?;
         Ok(Arc::new(charge))
     }
 
@@ -71,27 +74,37 @@ pub(super) struct Charge {
 struct Bytes {
     call: usize,
     message: usize,
+    inflated: usize,
     state: usize,
 }
 
 impl Bytes {
     fn sum(self) -> usize {
-        self.call.saturating_add(self.message).saturating_add(self.state)
+        [self.message, self.inflated, self.state].into_iter().fold(self.call, usize::saturating_add)
     }
 }
 
 impl Charge {
     /// It holds a message of so many bytes now. If there is no room for them, it holds what it held.
     pub(super) fn set(&self, message: usize) -> Result<(), UsedUp> {
-        self.change(|bytes| bytes.message = message)
+        self.change(ALL, |bytes| bytes.message = message)
+    }
+
+    /// It has inflated a message of so many bytes into a buffer that never shrinks. One that came as it is was counted as it came.
+    pub(super) fn took(&self, message: usize) -> Result<(), UsedUp> {
+        let packed = self.packed.load(Ordering::Relaxed);
+        if packed { self.change(ALL, |bytes| bytes.inflated = bytes.inflated.max(message)) } else { Ok(()) }
     }
 
     /// It remembers so many bytes now, beside its message. If there is no room for them, it holds what it held.
+    ///
+    /// Streams take all the room that there is, so they leave a quarter to calls that come.
     pub(super) fn remember(&self, state: usize) -> Result<(), UsedUp> {
-        self.change(|bytes| bytes.state = state)
+        self.change(ALL - 1, |bytes| bytes.state = state)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Bytes)) -> Result<(), UsedUp> {
+    /// Changes what it holds, if that has room in so many quarters of the budget.
+    fn change(&self, quarters: usize, change: impl FnOnce(&mut Bytes)) -> Result<(), UsedUp> {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held = self.budget.held();
         let mut changed = *bytes;
@@ -100,10 +113,10 @@ impl Charge {
         let (all, peer) = (held.all, self.peer.and_then(|peer| held.peers.get(&peer)).copied().unwrap_or(0));
         let after = |of: usize| (of - before).saturating_add(wanted);
         if wanted > before {
-            if self.peer.is_some() && after(peer) > self.budget.most_of_peer {
+            if self.peer.is_some() && after(peer) > self.budget.most_of_peer / ALL * quarters {
                 return Err(UsedUp::PeerBytes);
             }
-            if after(all) > self.budget.most {
+            if after(all) > self.budget.most / ALL * quarters {
                 return Err(UsedUp::Bytes);
             }
         }

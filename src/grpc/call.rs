@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use tokio::sync::watch;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Span};
@@ -194,7 +195,7 @@ impl Call {
             .filter_map(|name| Some((name.to_owned(), metadata.get(name)?.to_str().ok()?.to_owned())));
         let headers = given.collect::<HashMap<_, _>>();
         let span = telemetry::call_span(service, method, &shared.address, &headers);
-        let deadline = deadline(metadata);
+        let deadline = request.extensions().get::<Arrival>().and_then(|arrival| arrival.deadline);
         let admitted = shared.in_flight.admit(peer, kind);
         if let Err(used_up) = admitted {
             let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -216,6 +217,11 @@ impl Call {
             deadline,
             span,
         })
+    }
+
+    /// It has taken a message of so many bytes, inflated, into its buffers, which never shrink.
+    pub(super) fn took(&self, bytes: usize) -> Result<(), UsedUp> {
+        self.charge.as_ref().map_or(Ok(()), |charge| charge.took(bytes))
     }
 
     /// It remembers so many bytes now, beside its message.
@@ -319,12 +325,32 @@ pub(super) async fn within<T>(
     }
 }
 
-/// When the caller stops waiting, from the header `grpc-timeout`: up to eight digits and a unit. Nothing else ends a late call.
-fn deadline(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
+/// When a call came, and when its caller stops waiting. What the call waits for before it is admitted counts, too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    deadline: Option<Instant>,
+}
+
+impl Arrival {
+    /// Of a call that comes now.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let timeout = headers.get("grpc-timeout").and_then(|timeout| timeout.to_str().ok()).and_then(timeout);
+        Self { deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)) }
+    }
+
+    /// Waits for something until the caller stops waiting.
+    pub(super) async fn within<T>(self, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let Some(deadline) = self.deadline else { return work.await };
+        let done = tokio::time::timeout_at(deadline.into(), work).await;
+        done.unwrap_or_else(|_| Err(Failure::DeadlineExceeded.into()))
+    }
+}
+
+/// How long a caller waits, from the header `grpc-timeout`: up to eight digits and a unit.
+fn timeout(header: &str) -> Option<Duration> {
+    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok()?;
-    let timeout = match unit {
+    Some(match unit {
         "H" => Duration::from_secs(number.checked_mul(3600)?),
         "M" => Duration::from_secs(number.checked_mul(60)?),
         "S" => Duration::from_secs(number),
@@ -332,8 +358,7 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
         "u" => Duration::from_micros(number),
         "n" => Duration::from_nanos(number),
         _ => return None,
-    };
-    Instant::now().checked_add(timeout)
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
@@ -141,9 +142,9 @@ impl Going {
             () = tokio::time::sleep(idle) => Err(Failure::StreamIdle(idle)),
         };
         let failure = match event {
-            Ok(Some(StreamConversationRequest { event })) => {
+            Ok(Some(request)) => {
                 self.halt.heard();
-                match within(self.call.deadline, self.heard(event)).await {
+                match within(self.call.deadline, self.heard(request.encoded_len(), request.event)).await {
                     Ok(outcome) => return Some(Ok(self.answer(outcome))),
                     Err(failure) => failure,
                 }
@@ -160,9 +161,14 @@ impl Going {
     }
 
     /// The outcome of an event. Nothing is lost if it is dropped: the stream ends then.
-    async fn heard(&mut self, event: Option<Event>) -> Result<Result<ConversationUpdate, Failure>, Failure> {
+    async fn heard(
+        &mut self,
+        bytes: usize,
+        event: Option<Event>,
+    ) -> Result<Result<ConversationUpdate, Failure>, Failure> {
         let remembered = usize::try_from(self.received).unwrap_or(usize::MAX).saturating_mul(MESSAGE_BYTES);
-        self.call.remember(remembered).map_err(|used_up| self.shared.refused(used_up))?;
+        let counted = self.call.took(bytes).and_then(|()| self.call.remember(remembered));
+        counted.map_err(|used_up| self.shared.refused(used_up))?;
         Ok(self.update(event).await)
     }
 

@@ -9,6 +9,7 @@ mod whole;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use tower::Layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
 use super::budget::Budget;
+use super::call::Arrival;
+use super::health::MAX_REQUEST_BYTES;
 use super::{Shared, status};
 use crate::net::{Ends, Received, network};
 use crate::turns::Turns;
@@ -39,9 +42,6 @@ use whole::Whole;
 
 /// How long the message of a unary request may take from its headers to its last byte.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How many large messages are made at once. Making one keeps a thread of calls busy, so most threads are left to others.
-const READERS: usize = 1;
 
 /// How long a browser need not ask again whether it may.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
@@ -95,7 +95,8 @@ pub(super) fn service(routes: Routes, streams: Routes, origins: Origins, shared:
         methods: Arc::new(Methods::all()),
         shared,
         budgets,
-        reading: Turns::new(READERS),
+        // Making one keeps a thread of calls busy: never more than there are.
+        reading: Turns::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
     };
     let web = (!origins.is_empty()).then(|| {
         let allowed = origins.clone();
@@ -209,12 +210,15 @@ impl TowerService<Request<Body>> for Known {
                 return Box::pin(std::future::ready(Ok(refused.into_http())));
             }
         };
+        let is_probe = request.uri().path().starts_with(HEALTH);
         let config = &self.shared.config;
         let most_of_stream = client_streams.then(|| config.max_stream_message_bytes());
         let (shared, of_body) = (Arc::clone(&self.shared), Arc::clone(&charge));
         let mut request =
             request.map(|body| Body::new(Metered::new(body, Arc::clone(&shared), of_body, most_of_stream)));
         request.extensions_mut().insert(Arc::clone(&charge));
+        let arrival = Arrival::of(request.headers());
+        request.extensions_mut().insert(arrival);
         if client_streams {
             let answered = self.streams.call(request);
             return Box::pin(async move {
@@ -225,13 +229,18 @@ impl TowerService<Request<Body>> for Known {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = Body::new(InTime::new(body, MESSAGE_TIMEOUT));
-            let whole = match Whole::of(body, shared.config.max_message_bytes).await {
+            let most = if is_probe { MAX_REQUEST_BYTES } else { shared.config.max_message_bytes };
+            let collected = async {
+                let whole = Whole::of(body, most).await?;
+                if whole.is_large() && !is_probe {
+                    charge.read_in(reading.take(peer.map(network)).await);
+                }
+                Ok(whole)
+            };
+            let whole = match arrival.within(collected).await {
                 Ok(whole) => whole,
                 Err(refused) => return Ok(refused.into_http()),
             };
-            if whole.is_large() {
-                charge.read_in(reading.take(peer.map(network)).await);
-            }
             let answered = routes.call(Request::from_parts(head, whole.into_body())).await?;
             Ok(metered::answer(answered, &shared, charge, server_streams).await)
         })

@@ -28,7 +28,7 @@ use pb::health_server::{Health, HealthServer};
 use pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
 /// A request names one service: a watch must not hold megabytes of a name.
-const MAX_REQUEST_BYTES: usize = 1024;
+pub(super) const MAX_REQUEST_BYTES: usize = 1024;
 
 type Statuses = BTreeMap<String, ServingStatus>;
 

@@ -23,7 +23,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 
-use super::call::Call;
+use super::call::{Arrival, Call};
 use super::offload::Offload;
 use super::phase::Halt;
 use super::status::{self, Failure, OK, name};
@@ -78,6 +78,9 @@ where
         *head.metadata_mut() = MetadataMap::from_headers(request.headers().clone());
         if let Some(ends) = request.extensions().get::<TcpConnectInfo>() {
             head.extensions_mut().insert(ends.clone());
+        }
+        if let Some(arrival) = request.extensions().get::<Arrival>() {
+            head.extensions_mut().insert(*arrival);
         }
         let call = match Call::enter_stream(&self.shared, S::NAME, "ServerReflectionInfo", &head) {
             Ok(call) => call,

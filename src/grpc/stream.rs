@@ -179,6 +179,10 @@ impl Conversation {
         let index = self.received;
         self.received += 1;
         let bytes = message.encoded_len();
+        if let Err(used_up) = self.call.took(bytes) {
+            let refused = self.shared.refused(used_up);
+            return self.close(Some(refused));
+        }
         self.hold(self.bytes + bytes);
         // One that is too long is not given back; the index tells which it was.
         let id = message.request.as_ref().map(|request| &request.message_id);

@@ -307,6 +307,11 @@ impl<S: Storage + 'static> Keeper<S> {
         self.shared.changes(after, most)
     }
 
+    /// The last change that [`Keeper::changes`] gives.
+    pub(super) fn published(&self) -> u64 {
+        *self.shared.sequence.borrow()
+    }
+
     /// What is known of a key, as it was read within the last second, if that fits; else as it is now. So however many watch, a change
     /// is read once.
     ///

@@ -356,7 +356,8 @@ impl<S: Storage + 'static> Watcher<S> {
 
     fn anew(&mut self, why: Anew) -> Step {
         let interest = self.interest.clone();
-        let began = self.keeper.book().sequence();
+        // Published: what is only on the disk is not among the changes yet, and its signals would be passed over.
+        let began = self.keeper.published();
         self.snapshot = Some(Snapshot {
             began,
             signals: self.position.unwrap_or(Position::after(began)),

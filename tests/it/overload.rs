@@ -267,8 +267,8 @@ async fn a_message_that_is_not_whole_counts_as_it_arrives() {
 
 #[tokio::test]
 async fn what_streams_remember_is_bounded() {
-    /// Room for a stream, its longest message, and some messages that it remembers.
-    const ROOM: usize = 16_384 + 1_000 + 10 * 320;
+    /// Room for a stream, its longest message, and some messages that it remembers, and a quarter for others.
+    const ROOM: usize = (16_384 + 1_000 + 10 * 320) * 4 / 3;
     let config = ServerConfig { max_peer_request_bytes: ROOM, ..server_config() };
     let (server, _) = Server::scripted(config, &scripted(), &Script::new(Turn::Answer)).await;
     let channel = server.ready().await;
@@ -324,5 +324,36 @@ async fn a_stream_that_was_said_to_end_has_its_deadline_yet() {
     assert_eq!(late.expect_err("nothing was answered").code(), Code::DeadlineExceeded);
     until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
     script.all(Turn::Answer);
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn streams_that_take_all_room_leave_some_to_calls() {
+    let config = ServerConfig { max_peer_request_bytes: 400_000, stream_window: 1000, ..server_config() };
+    let script = Script::new(Turn::Hold);
+    let (server, metrics) = Server::scripted(config, &scripted(), &script).await;
+    let channel = server.ready().await;
+    let streams = 6;
+    let mut held = Vec::new();
+    for stream in 0..streams {
+        let one = move |number: usize| StreamAnalyzeSentimentRequest {
+            request: Some(text(&format!("{stream} {number} {}", "ดี".repeat(150)))),
+            in_order: false,
+        };
+        let requests = futures_util::stream::iter((0..1000).map(one)).chain(futures_util::stream::pending());
+        let mut client = Client::new(channel.clone());
+        held.push(client.stream_analyze_sentiment(requests).await.expect("it opens"));
+    }
+    until(|| count(&metrics, "arom_queue_windows") > 60).await;
+    // A call finds room, although the streams have more to send than there is.
+    let found = tokio::spawn({
+        let mut client = Client::new(channel.clone());
+        async move { client.analyze_sentiment(text("ดี")).await }
+    });
+    until(|| count(&metrics, "arom_calls_in_flight") == streams + 1).await;
+    script.all(Turn::Answer);
+    found.await.expect("no panic").expect("there was room for it");
+    drop(held);
+    until(|| metric(&metrics, "arom_calls_in_flight") == 0.0).await;
     server.stop().await.expect("a clean stop");
 }

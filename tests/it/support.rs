@@ -220,10 +220,18 @@ fn keeper_by(folder: &Path, clock: Clock, upkeep: Upkeep, metrics: &Arc<Metrics>
 
 /// As [`Server::patient_client`], of any server.
 pub fn patient_client(address: &str) -> SentimentServiceClient<Patient> {
-    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+    SentimentServiceClient::with_origin(patient(), address.parse().expect("a URI"))
+}
+
+/// The same for requests of bytes as they are.
+pub fn patient_raw(address: &str) -> tonic::client::Grpc<Patient> {
+    tonic::client::Grpc::with_origin(patient(), address.parse().expect("a URI"))
+}
+
+fn patient() -> Patient {
+    hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .http2_only(true)
-        .build_http();
-    SentimentServiceClient::with_origin(client, address.parse().expect("a URI"))
+        .build_http()
 }
 
 /// The value of a metric, by its name and labels as they are written.

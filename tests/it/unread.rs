@@ -3,6 +3,7 @@
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient as Client;
 use arom::grpc::v1::{AnalyzeSentimentRequest, BatchAnalyzeSentimentRequest, StreamAnalyzeSentimentRequest};
+use futures_util::StreamExt as _;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -11,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::support::{Process, Raw, Server, metric, raw, scorer, server_config};
+use crate::support::{PATIENCE, Process, Raw, Server, metric, patient_raw, raw, scorer, server_config};
 
 const ANALYZE: &str = "/arom.v1.SentimentService/AnalyzeSentiment";
 const BATCH: &str = "/arom.v1.SentimentService/BatchAnalyzeSentiment";
@@ -95,6 +96,39 @@ async fn a_call_that_takes_one_message_gets_no_second() {
         .expect_err("it takes one");
     assert_eq!(seen(&status), (Code::InvalidArgument, "UNREADABLE_MESSAGE".to_owned(), String::new()));
     Client::new(channel).analyze_sentiment(one).await.expect("the connection serves on");
+    server.stop().await.expect("a clean stop");
+}
+
+/// A message that says how long it is, and does not end.
+fn endless(bytes: usize) -> impl futures_util::Stream<Item = Vec<u8>> {
+    futures_util::stream::iter([vec![b'x'; bytes]]).chain(futures_util::stream::pending())
+}
+
+#[tokio::test]
+async fn a_deadline_passes_while_the_message_is_not_whole() {
+    let server = Server::start().await;
+    server.ready().await;
+    let mut client = patient_raw(&server.address);
+    client.ready().await.expect("the connection is open");
+    let mut request = Request::new(endless(100));
+    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("50m"));
+    let call = client.client_streaming(request, PathAndQuery::from_static(ANALYZE), Raw);
+    let late = tokio::time::timeout(PATIENCE, call).await.expect("it ends by itself").expect_err("late");
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    server.stop().await.expect("a clean stop");
+}
+
+#[tokio::test]
+async fn a_long_request_to_health_is_refused_by_what_its_head_says() {
+    let server = Server::start().await;
+    let mut client = tonic::client::Grpc::new(server.ready().await);
+    for method in ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"] {
+        client.ready().await.expect("the connection is open");
+        let call =
+            client.client_streaming(Request::new(endless(2000)), PathAndQuery::from_static(method), Raw);
+        let refused = tokio::time::timeout(PATIENCE, call).await.expect("before its end").expect_err("long");
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    }
     server.stop().await.expect("a clean stop");
 }
 

@@ -44,8 +44,6 @@ impl Metered {
     fn held(&self) -> usize {
         match self.most_of_stream {
             None => self.received,
-            // tonic inflates into a second buffer.
-            Some(most) if self.messages.packed => most.saturating_add(self.messages.longest.min(most)),
             Some(most) => self.messages.longest.min(most),
         }
     }

@@ -17,6 +17,9 @@ use crate::grpc::status;
 /// A message that is large takes a turn to be made: it may take milliseconds.
 const LARGE_BYTES: usize = 64 << 10;
 
+/// A compressed one of more bytes than this is taken to be large: it may have a thousand times as many.
+const LARGE_PACKED_BYTES: usize = 512;
+
 /// A request whose bytes are all there.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -56,7 +59,8 @@ impl Whole {
 
     /// Whether it may take long to make its message.
     pub(super) fn is_large(&self) -> bool {
-        self.bytes.first().is_some_and(|&packed| packed != 0) || self.bytes.len() > LARGE_BYTES
+        let is_packed = self.bytes.first().is_some_and(|&packed| packed != 0);
+        self.bytes.len() > if is_packed { LARGE_PACKED_BYTES } else { LARGE_BYTES }
     }
 
     /// The request again.

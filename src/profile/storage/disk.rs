@@ -318,8 +318,9 @@ impl Disk {
     /// The rows as of the last commit that was acknowledged. The database would also show a part of the commit that is being
     /// written, and one whose journal or folder failed after it was written.
     fn acknowledged(&self, open: &Open) -> Snapshot {
-        let before = self.before.read().unwrap_or_else(PoisonError::into_inner).clone();
-        before.unwrap_or_else(|| open.database.snapshot())
+        // Locked until the snapshot is taken: or a whole commit could come in between.
+        let before = self.before.read().unwrap_or_else(PoisonError::into_inner);
+        before.clone().unwrap_or_else(|| open.database.snapshot())
     }
 
     fn read_before(&self, before: Option<Snapshot>) {
