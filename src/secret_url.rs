@@ -54,7 +54,7 @@ pub(crate) fn hide_urls(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
-        let word = word_of(after);
+        let word = after.split(|ch: char| ch.is_whitespace() || ch.is_control()).next().unwrap_or_default();
         // A password may hold such a character. Then there is an `@` behind it, and the host follows that.
         let host = word.rfind('@').unwrap_or(0);
         let end = word.get(host..).and_then(|behind| behind.find(ENDS)).map_or(word.len(), |at| host + at);
@@ -65,19 +65,6 @@ pub(crate) fn hide_urls(text: &str) -> String {
         rest = following;
     }
     shown + rest
-}
-
-/// The text up to white space, or up to the end of a string of JSON, which log lines are. No URL is longer than a few thousand characters.
-fn word_of(text: &str) -> &str {
-    const LONGEST: usize = 4096;
-    let ends = |(at, ch): (usize, char)| {
-        let is_json =
-            ch == '"' && text.get(at + 1..).is_some_and(|rest| rest.starts_with([',', ':', '}', ']']));
-        (ch.is_whitespace() || ch.is_control() || is_json).then_some(at)
-    };
-    let end = text.char_indices().take(LONGEST).find_map(ends);
-    let end = end.or_else(|| text.char_indices().nth(LONGEST).map(|(at, _)| at));
-    end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
 /// A URL, with or without its scheme, without its secrets.
