@@ -396,7 +396,7 @@ async fn a_second_signal_ends_the_server_at_once() {
         let sent = std::process::Command::new("kill").arg(server.child.id().to_string()).status();
         assert!(sent.expect("kill runs").success());
     };
-    eventually(async || !http_get(&http, "/metrics").await.1.contains("\narom_queue_windows 0\n")).await;
+    eventually(async || http_get(&http, "/metrics").await.1.contains("\narom_calls_in_flight 8\n")).await;
     signal(&server);
     server.wait_for("stopping");
     signal(&server);

@@ -95,7 +95,8 @@ def metrics_that_prometheus_reads(address: str) -> None:
     assert hits >= STREAMED - 25 * len(OPINIONS) and 25 * len(OPINIONS) <= misses < 2 * 25 * len(OPINIONS)
     scored = value("arom_text_duration_seconds", "arom_text_duration_seconds_count", step="total")
     assert value("arom_labels", "arom_labels_total") == scored >= STREAMED
-    assert value("arom_batch_rows", "arom_batch_rows_sum") == misses
+    # A text that waited long is asked twice, and the first answer counts.
+    assert misses <= value("arom_batch_rows", "arom_batch_rows_sum") < 2 * 25 * len(OPINIONS)
     assert value("arom_queue_tokens", "arom_queue_tokens") == 0
     assert value("arom_process_resident_memory_bytes", "arom_process_resident_memory_bytes") > 50e6
     for family in families.values():
