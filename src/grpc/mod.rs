@@ -7,6 +7,7 @@ mod call;
 mod conversation;
 mod convert;
 mod explained;
+mod framing;
 mod front;
 mod guarded;
 pub(crate) mod health;

@@ -11,7 +11,7 @@ use prost::bytes::BytesMut;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::metered::HEAD_BYTES;
+use crate::grpc::framing::HEAD_BYTES;
 use crate::grpc::status;
 
 /// A message that is large takes a turn to be made: it may take milliseconds.

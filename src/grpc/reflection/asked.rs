@@ -9,11 +9,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Context, Poll};
 
+use super::super::framing::Messages;
 use super::super::status;
 use super::MAX_REQUEST_BYTES;
-
-/// The bytes before each message of gRPC: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
 
 /// What the answer knows of the requests. They end when it is dropped.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ impl Asked {
         let state = lock(&self.state);
         let refused = match (&state.error, state.ended) {
             (Some(error), _) => error.clone(),
-            (None, true) if state.prefix.is_empty() && state.left == 0 => return None,
+            (None, true) if state.messages.is_whole() => return None,
             (None, true) => Status::internal("the stream ended within a message"),
             (None, false) => Status::internal("failed to decode Protobuf message: it is malformed"),
         };
@@ -48,35 +46,17 @@ struct State {
     /// Why no more can be read.
     error: Option<Status>,
     ended: bool,
-    /// What has come of the prefix of the next message.
-    prefix: Vec<u8>,
-    /// Bytes of the message that are still to come.
-    left: usize,
+    messages: Messages,
 }
 
 impl State {
-    fn came(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.error.is_none() {
-            let wanted = if self.left > 0 { self.left } else { PREFIX_BYTES - self.prefix.len() };
-            let (part, rest) = bytes.split_at(wanted.min(bytes.len()));
-            bytes = rest;
-            if self.left > 0 {
-                self.left -= part.len();
-                continue;
-            }
-            self.prefix.extend_from_slice(part);
-            if let [_, length @ ..] = self.prefix.as_slice()
-                && let Ok(length) = <[u8; 4]>::try_from(length)
-            {
-                self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-                self.prefix.clear();
-                if self.left > MAX_REQUEST_BYTES {
-                    self.error = Some(Status::out_of_range(format!(
-                        "message length too large: found {} bytes, the limit is: {MAX_REQUEST_BYTES} bytes",
-                        self.left
-                    )));
-                }
-            }
+    fn came(&mut self, bytes: &[u8]) {
+        self.messages.feed(bytes);
+        let longest = self.messages.longest;
+        if longest > MAX_REQUEST_BYTES && self.error.is_none() {
+            self.error = Some(Status::out_of_range(format!(
+                "message length too large: found {longest} bytes, the limit is: {MAX_REQUEST_BYTES} bytes"
+            )));
         }
     }
 }
