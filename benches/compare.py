@@ -6,7 +6,7 @@
 
 The other commit is checked out and built under target/bench/base. Each round runs every benchmark of both, in turn. A row shows
 the medians, their ratio, and the spread of each side: its largest value divided by its smallest. A change that is
-smaller than the spread shows nothing.
+smaller than the spread shows nothing. Both sides read the same texts: those of ../shared/data of this tree, where it has them.
 """
 import argparse
 import json
@@ -17,6 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "target/bench/base"
+
+
+def share_texts():
+    """The benchmarks look for texts in ../shared, which for the other commit is target/bench/shared."""
+    link = BASE.parent / "shared"
+    link.unlink(missing_ok=True)
+    if (ROOT.parent / "shared").is_dir():
+        link.symlink_to(ROOT.parent / "shared")
 
 
 def checkout(commit):
@@ -48,6 +56,7 @@ def main():
     arguments = parser.parse_args()
 
     checkout(arguments.commit)
+    share_texts()
     trees = {"base": BASE, "here": ROOT}
     for tree in trees.values():
         for bench in arguments.benches:
