@@ -23,7 +23,7 @@ FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends libstdc++6 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out /usr/local
 USER 65532:65532
-# ONNX Runtime sends telemetry without it. arom sets it for itself, too.
+# ONNX Runtime sends telemetry without it. arom sets it for itself too; this saves a restart of the process.
 ENV ORT_DISABLE_TELEMETRY=1
 ENV AROM_LISTEN=0.0.0.0:50051 AROM_HTTP_LISTEN=0.0.0.0:9464 AROM_LOG_FORMAT=json
 EXPOSE 50051 9464

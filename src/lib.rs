@@ -23,7 +23,7 @@
 //! 8. [`model`]: the verified bundle, tokenizer, ONNX Runtime session, calibration
 //! 9. [`dumps`]: review dumps as they come, read as rows and written again; [`report`]: the scored rows of a dump in figures, in bounded memory, and these on one page
 //! 10. [`telemetry`]: log lines, traces, one [`Metrics`](telemetry::Metrics)
-//! 11. [`environment`]: what libraries below read from it at the start; [`files`]: files that only their owner reads; [`secret_url`]: URLs that are printed without their secrets; `visible`: texts that a terminal only shows; `turns`: a limited number of turns, shared fairly
+//! 11. [`files`]: files that only their owner reads; [`secret_url`]: URLs that are printed without their secrets; `visible`: texts that a terminal only shows; `turns`: a limited number of turns, shared fairly
 //!
 //! What stays true:
 //!
@@ -47,7 +47,6 @@ pub mod config;
 pub mod conversation;
 pub mod descriptors;
 pub mod dumps;
-pub mod environment;
 pub mod files;
 pub mod grpc;
 pub mod http;

@@ -6,7 +6,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // If it cannot start again, a command that needs ONNX Runtime says what to set, and the others work.
-    arom::environment::settle().unwrap_or_default();
+    arom::model::restart_without_telemetry().unwrap_or_default();
     arom::files::keep_private();
     let cli = match arom::cli::Cli::try_parse() {
         Ok(cli) => cli,

@@ -15,11 +15,9 @@ pub use calibration::{Calibration, Probabilities};
 pub use drift::{Distributions, Drift, Observation};
 pub use inference::Inference;
 pub use runtime::{RuntimeError, locate_runtime};
-pub use runtime_telemetry::restart_without_telemetry;
+pub use runtime_telemetry::{TELEMETRY_OFF, restart_without_telemetry};
 pub use session::{Logits, Model, Runtime, Session, SessionError};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError, Tokens};
-
-pub use crate::environment::TELEMETRY_OFF;
 
 use serde::{Deserialize, Serialize};
 

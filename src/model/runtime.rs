@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::environment::TELEMETRY_OFF;
+use super::TELEMETRY_OFF;
 
 /// Why no ONNX Runtime library could be used.
 #[derive(Debug, thiserror::Error)]

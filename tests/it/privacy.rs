@@ -316,9 +316,7 @@ mod traced {
         let comm = fs::read_to_string(format!("/proc/{id}/comm")).expect("it runs");
         assert_eq!(comm.trim(), "arom");
         let environment = fs::read(format!("/proc/{id}/environ")).expect("it runs");
-        let entries: Vec<_> = environment.split(|byte| *byte == 0).collect();
-        assert!(entries.contains(&b"ORT_DISABLE_TELEMETRY=1".as_slice()));
-        assert!(entries.iter().any(|entry| entry.starts_with(b"MALLOC_ARENA_MAX=")), "malloc has few arenas");
+        assert!(environment.split(|byte| *byte == 0).any(|entry| entry == b"ORT_DISABLE_TELEMETRY=1"));
         server.stop();
         // Where it cannot start again, it says what to do, and does what needs no runtime.
         let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
