@@ -21,6 +21,12 @@ use super::resets::{Budget, Verdict};
 /// Most bytes of an answer that are handed over at once. What is handed over waits in the connection until the client takes it.
 const CHUNK_BYTES: usize = 32 << 10;
 
+/// An answer of so many bytes keeps its last byte back until the connection asks for more.
+///
+/// hyper asks for more once the client has given room for what it has. An answer that is handed over to its end is no longer watched,
+/// and its last part may wait for that room for ever. Clients give 64 KiB of it to each new stream, so a smaller answer goes in one part.
+pub(super) const CHECKED_BYTES: usize = 16 << 10;
+
 /// Shared by a connection and its calls.
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -247,10 +253,14 @@ impl<B> fmt::Debug for Answer<B> {
 impl<B: Body> Answer<B> {
     /// As much of some bytes as is handed over at once; the rest is kept.
     fn part_of(&mut self, mut data: B::Data) -> Bytes {
-        let mut bytes = data.copy_to_bytes(data.remaining());
-        let part = bytes.split_to(bytes.len().min(CHUNK_BYTES));
-        self.rest = bytes;
-        part
+        self.rest = data.copy_to_bytes(data.remaining());
+        if self.rest.len() < CHECKED_BYTES { std::mem::take(&mut self.rest) } else { self.next_part() }
+    }
+
+    /// The next part of what was kept. The last byte is a part of its own.
+    fn next_part(&mut self) -> Bytes {
+        let size = (self.rest.len() - 1).clamp(1, CHUNK_BYTES);
+        self.rest.split_to(size)
     }
 }
 
@@ -264,8 +274,7 @@ impl<B: Body> Body for Answer<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         self.call.waits.taken();
         let frame = if self.rest.has_remaining() {
-            let size = self.rest.len().min(CHUNK_BYTES);
-            Some(Ok(Frame::data(self.rest.split_to(size))))
+            Some(Ok(Frame::data(self.next_part())))
         } else {
             let frame = std::task::ready!(self.body.as_mut().poll_frame(context));
             frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.part_of(data))))

@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Body;
@@ -17,6 +18,7 @@ use super::places::Place;
 use super::resets::Verdict;
 use super::timetable::{Due, Limits, Seen, Timetable, Why};
 use super::{Ends, Offer, Protocol, Settings};
+use crate::telemetry::Metrics;
 
 /// How long an evicted connection may take to read that it must leave.
 const EVICTION_GRACE: Duration = Duration::from_millis(100);
@@ -38,8 +40,9 @@ const HTTP1_BUFFER: usize = 8192;
 pub(super) type Builder = auto::Builder<Streams>;
 
 /// What every connection of a port is built from.
-pub(super) fn builder(settings: &Settings) -> Builder {
-    let builder = Builder::new(Streams { limit: settings.send_timeout });
+pub(super) fn builder(settings: &Settings, metrics: &Arc<Metrics>) -> Builder {
+    let (limit, port, metrics) = (settings.send_timeout, settings.port, Arc::clone(metrics));
+    let builder = Builder::new(Streams { limit, port, metrics });
     let mut builder = match settings.protocol {
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
@@ -108,7 +111,7 @@ impl Connection {
     {
         let Self { builder, limits, ends, place, mut stage } = self;
         let (calls, greeted, blocked) = (Calls::new(place), Greeted::default(), Blocked::default());
-        let service = Counted { inner: service, ends, calls: std::sync::Arc::clone(&calls) };
+        let service = Counted { inner: service, ends, calls: Arc::clone(&calls) };
         let stream = TokioIo::new(Inbound::new(stream, greeted.clone(), blocked.clone()));
         let mut served = pin!(builder.serve_connection(stream, service));
         let mut times = Timetable::new(Instant::now(), limits);

@@ -9,6 +9,7 @@ use hyper::rt::Executor;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::calls::Waits;
+use crate::telemetry::Metrics;
 
 tokio::task_local! {
     /// The answer of the stream that this task serves, once it has begun.
@@ -28,6 +29,9 @@ pub(super) fn answers(waits: &Arc<Waits>) {
 pub(super) struct Streams {
     /// How long a client may take nothing of an answer.
     pub(super) limit: Duration,
+    /// The name of the port in metrics.
+    pub(super) port: &'static str,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl<F> Executor<F> for Streams
@@ -35,12 +39,13 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let limit = self.limit;
+        let (limit, port, metrics) = (self.limit, self.port, Arc::clone(&self.metrics));
         tokio::spawn(ANSWER.scope(OnceLock::new(), async move {
             tokio::select! {
                 biased;
                 ended = stream => drop(ended),
                 () = stalled(limit) => {
+                    metrics.connections().stream_reset(port, "stalled");
                     tracing::info!("a client takes nothing of an answer; its stream is reset");
                 }
             }

@@ -144,7 +144,7 @@ pub async fn serve<S, B>(
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let (port, local) = (settings.port, listener.local_addr().ok());
-    let builder = connection::builder(&settings);
+    let builder = connection::builder(&settings, &metrics);
     let places = Places::new(settings.caps);
     let mut errors = Errors::default();
     let mut refusals = Refusals::default();

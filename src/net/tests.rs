@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::calls::CHECKED_BYTES;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -96,6 +97,17 @@ struct Served {
     bodies: mpsc::Receiver<mpsc::Sender<Bytes>>,
     calls: Arc<AtomicUsize>,
     drain: Drain,
+    metrics: Arc<Metrics>,
+}
+
+impl Served {
+    /// How many streams were reset because their clients took nothing, by the metric.
+    fn streams_reset(&self) -> u32 {
+        let text = self.metrics.render();
+        let name = "arom_streams_reset_total{port=\"grpc\",reason=\"stalled\"} ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        count.expect("it is there before the first").parse().expect("a number")
+    }
 }
 
 fn peer(number: u8) -> IpAddr {
@@ -106,8 +118,9 @@ fn serve_one(settings: &Settings, places: &Places) -> (DuplexStream, Served) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let (open, bodies) = mpsc::channel(16);
     let (calls, drain) = (Arc::new(AtomicUsize::new(0)), Drain::default());
+    let metrics = Arc::new(Metrics::default());
     let connection = Connection {
-        builder: connection::builder(settings),
+        builder: connection::builder(settings, &metrics),
         limits: connection::limits(settings),
         ends: Ends { peer: (peer(1), 1).into(), local: None },
         place: places.take(peer(1)).expect("a place"),
@@ -115,7 +128,7 @@ fn serve_one(settings: &Settings, places: &Places) -> (DuplexStream, Served) {
     };
     let service = Scripted { open, calls: Arc::clone(&calls) };
     let ended = tokio::spawn(connection.run(far, service));
-    (near, Served { ended, bodies, calls, drain })
+    (near, Served { ended, bodies, calls, drain, metrics })
 }
 
 fn places() -> Places {
@@ -129,6 +142,15 @@ async fn client(stream: DuplexStream) -> Client {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// A client that gives each answer so much room, and no more before it reads.
+async fn client_with_window(stream: DuplexStream, bytes: u32) -> Client {
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(bytes);
+    let (client, connection) = builder.handshake(TokioIo::new(stream)).await.expect("a connection");
     tokio::spawn(connection);
     client
 }
@@ -418,6 +440,42 @@ async fn a_stalled_stream_is_reset_and_the_others_go_on() {
         assert!(!served.ended.is_finished());
         drop(answer);
     }
+}
+
+/// An answer that ends is watched to its end: its last part may wait in the connection, too.
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_last_part_stalls_is_reset() {
+    for (window, bytes) in [(20_000, 30_000), (33_000, 40_000), (16_000, CHECKED_BYTES), (60_000, 65_536)] {
+        let (stream, mut served) = serve_one(&settings(), &places());
+        let mut client = client_with_window(stream, window).await;
+        let (mut answer, body) = open(&mut client, &mut served).await;
+        body.send(Bytes::from(vec![b'x'; bytes])).await.expect("the call is open");
+        drop(body);
+        tokio::time::sleep(63 * SECOND).await;
+        let is_reset = loop {
+            let frame = std::future::poll_fn(|context| {
+                hyper::body::Body::poll_frame(std::pin::Pin::new(&mut answer), context)
+            });
+            match frame.await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        assert!(is_reset, "an answer of {bytes} bytes in a window of {window}");
+        client.send_request(request("/")).await.expect("the connection goes on");
+        assert_eq!(served.streams_reset(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_answer_is_one_part() {
+    let (stream, mut served) = serve_one(&settings(), &places());
+    let mut client = client(stream).await;
+    let (mut answer, body) = open(&mut client, &mut served).await;
+    body.send(Bytes::from(vec![b'x'; CHECKED_BYTES - 1])).await.expect("the call is open");
+    assert_eq!(next_frame(&mut answer).await.map(|part| part.len()), Some(CHECKED_BYTES - 1));
+    assert_eq!(served.streams_reset(), 0);
 }
 
 #[tokio::test(start_paused = true)]

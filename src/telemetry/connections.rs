@@ -24,6 +24,7 @@ pub struct Connections {
     opened: Family<Port, Counter>,
     closed: Family<Reason, Counter>,
     refused: Family<Reason, Counter>,
+    streams_reset: Family<Reason, Counter>,
     accept_errors: Family<Port, Counter>,
     descriptors: Gauge,
 }
@@ -41,6 +42,11 @@ impl Connections {
             "connections_refused",
             "Connections that were closed at once because the port or the peer has too many",
             self.refused.clone(),
+        );
+        registry.register(
+            "streams_reset",
+            "HTTP/2 streams that the server reset while their connection went on, by why",
+            self.streams_reset.clone(),
         );
         registry.register(
             "accept_errors",
@@ -71,6 +77,11 @@ impl Connections {
         self.refused.get_or_create(&Reason { port, reason }).inc();
     }
 
+    /// The server reset one HTTP/2 stream of a connection.
+    pub fn stream_reset(&self, port: &'static str, reason: &'static str) {
+        self.streams_reset.get_or_create(&Reason { port, reason }).inc();
+    }
+
     /// The system could not give a connection.
     pub fn accept_failed(&self, port: &'static str) {
         self.accept_errors.get_or_create(&Port { port }).inc();
@@ -87,9 +98,12 @@ impl Connections {
             self.open.get_or_create(&Port { port }).set(0);
             self.opened.get_or_create(&Port { port }).inc_by(0);
             self.accept_errors.get_or_create(&Port { port }).inc_by(0);
-            for reason in ["done", "failed", "handshake", "idle", "age", "drain", "evicted", "resets"] {
+            for reason in
+                ["done", "failed", "handshake", "idle", "age", "drain", "evicted", "resets", "stalled"]
+            {
                 self.closed.get_or_create(&Reason { port, reason }).inc_by(0);
             }
+            self.streams_reset.get_or_create(&Reason { port, reason: "stalled" }).inc_by(0);
             for reason in ["total", "peer"] {
                 self.refused.get_or_create(&Reason { port, reason }).inc_by(0);
             }

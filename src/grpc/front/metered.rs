@@ -81,7 +81,7 @@ impl HttpBody for Metered {
 }
 
 /// An answer that is counted until it is sent. A single message is made at once, so that its bytes are known; one for which there is
-/// no room is refused.
+/// no room is refused. Its bytes carry its charge: they may wait in the connection after the body has ended.
 pub(super) async fn answer(
     response: Response<Body>,
     shared: &Shared,
@@ -99,8 +99,28 @@ pub(super) async fn answer(
         {
             return Status::from(shared.refused(used_up)).into_http();
         }
+        first = first.map(|frame| frame.map(|frame| frame.map_data(|data| Counted::bytes(data, &charge))));
     }
     Response::from_parts(parts, Body::new(Answer { first, body, _charge: charge }))
+}
+
+/// Bytes of an answer, with what they are counted by.
+struct Counted {
+    data: Bytes,
+    _charge: Arc<Charge>,
+}
+
+impl Counted {
+    /// The same bytes, counted for as long as any part of them is held.
+    fn bytes(data: Bytes, charge: &Arc<Charge>) -> Bytes {
+        Bytes::from_owner(Self { data, _charge: Arc::clone(charge) })
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
 }
 
 /// The body of an answer.
@@ -127,5 +147,25 @@ impl HttpBody for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.first.is_none() && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::budget::{Budget, CALL_BYTES};
+
+    /// hyper drops the body of an answer once it has all of its bytes, and these may wait for the client.
+    #[test]
+    fn an_answer_is_counted_until_its_last_byte_is_dropped() {
+        let budget = Budget::new(2 * CALL_BYTES, 2 * CALL_BYTES);
+        let charge = budget.enter(None).expect("there is room");
+        charge.set(CALL_BYTES).expect("there is room");
+        let mut waits = Counted::bytes(Bytes::from_static(&[0; CALL_BYTES]), &charge);
+        drop(charge);
+        drop(waits.split_to(CALL_BYTES - 1));
+        assert!(budget.enter(None).is_err(), "a byte waits");
+        drop(waits);
+        budget.enter(None).expect("there is room again");
     }
 }
