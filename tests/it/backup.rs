@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
 use crate::profile::{erase, event, record};
-use crate::support::{Server, eventually, run, stderr, stdout};
+use crate::support::{Process, Server, eventually, run, stderr, stdout};
 
 type Client = ProfileServiceClient<Channel>;
 
@@ -250,10 +250,14 @@ async fn a_backup_is_restored_whole_or_not_at_all() {
     server.stop().await.expect("a clean stop");
 }
 
-/// A client that takes no more than a byte of each answer until it reads it.
+/// A client that takes no more than so many bytes of each answer until it reads it.
+async fn client_with_window(address: &str, bytes: u32) -> Client {
+    let endpoint = Channel::from_shared(address.to_owned()).expect("an address");
+    Client::new(endpoint.initial_stream_window_size(bytes).connect().await.expect("it listens"))
+}
+
 async fn unread(server: &Server) -> Client {
-    let endpoint = Channel::from_shared(server.address.clone()).expect("an address");
-    Client::new(endpoint.initial_stream_window_size(1).connect().await.expect("it listens"))
+    client_with_window(&server.address, 1).await
 }
 
 #[tokio::test]
@@ -293,4 +297,25 @@ async fn backups_that_nobody_reads_hold_up_nobody_but_other_backups() {
     // Its end reaches the server after the client.
     eventually(async || client.back_up_profiles(BackUpProfilesRequest {}).await.is_ok()).await;
     server.stop().await.expect("a clean stop");
+}
+
+/// A small backup is read before its caller has taken any of it: that is not the end of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_a_whole_backup_from_one_whose_caller_went_away() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut server = Process::start(&["--profile-store", folder.path().to_str().expect("UTF-8")]);
+    let address = format!("http://{}", server.address);
+    let channel = Channel::from_shared(address.clone()).expect("an address").connect().await;
+    let mut client = Client::new(channel.expect("it listens"));
+    record(&mut client, vec![event("e", "c", &["b"], 60, -0.5)]).await;
+    let mut reader = client_with_window(&address, 0).await;
+    let begun = reader.back_up_profiles(BackUpProfilesRequest {}).await.expect("it begins");
+    drop((begun, reader));
+    let line = server
+        .wait_for("a backup of the profile store is not whole: its caller went away before its last piece");
+    assert_eq!(line.get("level").and_then(serde_json::Value::as_str), Some("WARN"), "{line}");
+    let mut whole = client.back_up_profiles(BackUpProfilesRequest {}).await.expect("it begins").into_inner();
+    while whole.message().await.expect("it goes on").is_some() {}
+    server.wait_for("the profile store was backed up");
+    assert!(!server.stop().contains("not whole"));
 }

@@ -88,7 +88,8 @@ impl Drop for Open {
 #[derive(Debug)]
 enum Piece {
     Data(Vec<u8>),
-    End,
+    /// Its receiver says by this that it was taken.
+    End(oneshot::Sender<()>),
 }
 
 /// Hands pieces to a caller, for as long as it takes them fast enough.
@@ -129,14 +130,24 @@ impl Reader {
                 None
             }
         };
-        if let Some(rows) = rows.filter(|_| self.send(Piece::End, 0)) {
+        let (taken, end) = oneshot::channel();
+        if let Some(rows) = rows.filter(|_| self.send(Piece::End(taken), 0)) {
             // What waits keeps the place.
             drop(open);
-            if self.all_taken() {
+            if self.all_taken(end) {
                 return tracing::info!(rows, "the profile store was backed up");
             }
         }
-        tracing::info!(reason = ?self.failure, "a backup of the profile store ended before its last piece");
+        let bytes = self.pace.bytes;
+        match &self.failure {
+            Some(reason) => {
+                tracing::warn!(?reason, bytes, "a backup of the profile store ended before its last piece");
+            }
+            None => tracing::warn!(
+                bytes,
+                "a backup of the profile store is not whole: its caller went away before its last piece"
+            ),
+        }
         // A caller that went away does not need the reason.
         drop(self.failure.map(|failure| failed.send(failure)));
         // A caller that takes little keeps its stream open, but not its place.
@@ -145,15 +156,15 @@ impl Reader {
         }
     }
 
-    /// Waits until the caller has taken the last piece; whether it did in time.
-    fn all_taken(&mut self) -> bool {
+    /// Waits until the caller has taken the last piece; whether it did, in time.
+    fn all_taken(&mut self, end: oneshot::Receiver<()>) -> bool {
         let left = self.pace.until().saturating_duration_since(Instant::now());
-        let closed = async { tokio::time::timeout(left, self.give.closed()).await };
-        let taken = self.runtime.block_on(closed).is_ok();
-        if !taken {
+        let ended = self.runtime.block_on(async { tokio::time::timeout(left, end).await });
+        if ended.is_err() {
             self.failure = Some(Failure::BackupTooSlow);
         }
-        taken
+        // The end is dropped with the stream of a caller that went away.
+        matches!(ended, Ok(Ok(())))
     }
 
     /// Waits until there is room for a piece; whether it was taken.
@@ -251,7 +262,9 @@ pub(super) fn pieces(
         };
         match piece {
             Ok(Piece::Data(data)) => Some(Ok(v1::BackUpProfilesResponse { data })),
-            Ok(Piece::End) => {
+            Ok(Piece::End(taken)) => {
+                // The reader may have given up waiting.
+                taken.send(()).unwrap_or_default();
                 call.end(OK);
                 None
             }
