@@ -48,20 +48,43 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// A text with every URL in it printed without its secrets.
+/// A text with every URL in it printed without its secrets. Each byte is looked at a fixed number of times.
 pub(crate) fn hide_urls(text: &str) -> String {
+    text.split_inclusive(|ch: char| ch.is_whitespace() || ch.is_control()).map(hide_in_word).collect()
+}
+
+/// A line of JSON with every URL in it printed without its secrets.
+///
+/// Between two fields there is no space, so each string is looked at by itself.
+pub(crate) fn hide_json_urls(line: &str) -> String {
+    let mut escaped = false;
+    let ends_string = |ch: char| {
+        let ends = ch == '"' && !escaped;
+        escaped = ch == '\\' && !escaped;
+        ends
+    };
+    line.split_inclusive(ends_string).map(hide_urls).collect()
+}
+
+/// As [`hide_urls`], of a text without spaces but the last character.
+fn hide_in_word(word: &str) -> String {
     const ENDS: [char; 8] = ['"', '\'', '`', '<', '>', '{', '}', '|'];
     let mut shown = String::new();
-    let mut rest = text;
+    let mut rest = word;
+    // A password may hold one of the signs that end a URL. Then there is an `@` behind it, and the host follows the last of them.
+    let mut last_at = word.rfind('@');
     while let Some((before, after)) = rest.split_once("://") {
-        let word = after.split(|ch: char| ch.is_whitespace() || ch.is_control()).next().unwrap_or_default();
-        // A password may hold such a character. Then there is an `@` behind it, and the host follows that.
-        let host = word.rfind('@').unwrap_or(0);
-        let end = word.get(host..).and_then(|behind| behind.find(ENDS)).map_or(word.len(), |at| host + at);
+        let passed = rest.len() - after.len();
+        let host = last_at.and_then(|at| at.checked_sub(passed)).unwrap_or(0);
+        let ends = |ch: char| ENDS.contains(&ch) || ch.is_whitespace() || ch.is_control();
+        let end = after.get(host..).and_then(|behind| behind.find(ends)).map_or(after.len(), |at| host + at);
+        // A backslash belongs to the quote behind it. Without it a line of JSON would be none.
+        let end = after.get(..end).map_or(end, |url| url.trim_end_matches('\\').len());
         let (url, following) = after.split_at(end);
         shown.push_str(before);
         // With the end of its scheme: else a `://` in the password would be taken for that.
         shown.push_str(&hidden(&format!("://{url}")));
+        last_at = last_at.and_then(|at| at.checked_sub(passed + end));
         rest = following;
     }
     shown + rest
@@ -86,11 +109,14 @@ fn after_user(rest: &str) -> &str {
     let mut left = rest;
     loop {
         let authority = left.split(['/', '?', '#']).next().unwrap_or_default();
-        let path = left.split(['?', '#']).next().unwrap_or_default();
         let is_host = is_host(authority);
         let was_cut = left.len() < rest.len();
         let at = authority.rfind('@').or_else(|| if is_host { None } else { left.find('@') });
-        let at = at.or_else(|| path.find('@').filter(|_| was_cut));
+        // One in the path. The search ends where the path does, so that no byte is searched again.
+        let at = at.or_else(|| {
+            left.find(['@', '?', '#'])
+                .filter(|&at| was_cut && left.get(at..).is_some_and(|left| left.starts_with('@')))
+        });
         match at.and_then(|at| left.get(at + 1..)) {
             Some(after) => left = after,
             None => return left,

@@ -19,7 +19,7 @@ pub(crate) use traces::{ServerAddress, WindowTrace, call_ended, call_span, infer
 
 use traces::Traces;
 
-use crate::secret_url::hide_urls;
+use crate::secret_url::{hide_json_urls, hide_urls};
 use crate::visible::upright;
 
 /// What is logged and traced.
@@ -54,8 +54,9 @@ pub struct Telemetry(Option<Traces>);
 /// If the filter or the endpoint cannot be used; the message says why.
 pub fn start(config: &TelemetryConfig) -> Result<Telemetry, String> {
     let filter = filter(config)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
-    let lines = match config.format {
+    let format = config.format;
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || Lines(format));
+    let lines = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
@@ -71,11 +72,15 @@ fn is_safe(event: &tracing::Metadata<'_>) -> bool {
 }
 
 /// Log lines on stderr, whoever wrote them: URLs have no secrets, and no character turns the order of the others.
-struct Lines;
+struct Lines(LogFormat);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = hide_urls(&String::from_utf8_lossy(bytes));
+        let text = String::from_utf8_lossy(bytes);
+        let text = match self.0 {
+            LogFormat::Text => hide_urls(&text),
+            LogFormat::Json => hide_json_urls(&text),
+        };
         io::stderr().write_all(upright(&text).as_bytes())?;
         Ok(bytes.len())
     }

@@ -67,6 +67,40 @@ fn signs_in_a_password_do_not_end_its_url() {
     }
 }
 
+/// In JSON nothing stands between a field and the next but `","`, which a password may hold, too.
+#[test]
+fn a_url_in_a_json_line_hides_no_other_field() {
+    for (line, shown) in [
+        (
+            r#"{"url":"http://a.example/x","mail":"ann@b.example","n":1}"#,
+            r#"{"url":"http://a.example/***","mail":"ann@b.example","n":1}"#,
+        ),
+        (
+            r#"{"url":"http://u:p\",\"q\\@cdp.example/h","mail":"ann@b.example"}"#,
+            r#"{"url":"http://***@cdp.example/***","mail":"ann@b.example"}"#,
+        ),
+        (r#"{"error":"no \"http://u:p@h/x\" (os)"}"#, r#"{"error":"no \"http://***@h/***\" (os)"}"#),
+        ("half a line \"http://u:p@h/x", "half a line \"http://***@h/***"),
+        ("http://u:p@h/x", "http://***@h/***"),
+    ] {
+        assert_eq!(hide_json_urls(line), shown, "{line}");
+    }
+}
+
+#[test]
+fn the_work_on_a_text_grows_with_its_length() {
+    for part in ["http://", "http://|", "http://a.example\"", "a/@", "http://a:b/@", "http://a:b@?@|", "\\\""]
+    {
+        crate::work::assert_grows_with_its_input(1500, |count| {
+            let text = format!("http://{}", part.repeat(count));
+            std::hint::black_box((hide_urls(&text), hide_json_urls(&text)));
+        });
+    }
+    // A line of 100 KB.
+    let hidden = hide_urls(&"http://".repeat(15_000));
+    assert!(hidden.len() <= 100 << 10);
+}
+
 proptest::proptest! {
     #[test]
     fn no_part_of_a_password_without_a_space_is_shown_of_any_url(password in "[a-zA-Z0-9/:@=\"'`<>{}|é]{0,12}") {
