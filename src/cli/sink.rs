@@ -36,6 +36,17 @@ pub(super) fn run(command: &SinkCommand, common: &CommonFlags) -> Result<()> {
         .into());
     };
     let file = webhook.dead_letters.display();
+    let folder = webhook.dead_letters.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        // The server makes it. One that is not there is mistyped.
+        let folder = folder.display();
+        let problem = format!("there is no folder {folder}, where the dead letters {file} would be");
+        return Err(ConfigError::invalid(problem).into());
+    }
+    if !webhook.dead_letters.exists() {
+        anstream::println!("{file}: nothing to replay: there is no such file");
+        return Ok(());
+    }
     let replayed = DeadLetters::open(&webhook.dead_letters)?.replay(&Webhook::new(webhook)?)?;
     let Replayed { delivered, superseded, left, unreadable, failed } = replayed;
     if unreadable > 0 {

@@ -11,7 +11,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Context, Poll, Service};
 use tonic::server::NamedService;
 
-use super::status;
+use super::status::{self, Limit};
 use crate::telemetry::Metrics;
 
 /// A service whose every refusal says its reason and what to do.
@@ -33,7 +33,7 @@ impl<S: NamedService> NamedService for Explained<S> {
 
 impl<S, B, A> Service<Request<B>> for Explained<S>
 where
-    S: Service<Request<B>, Response = Response<A>, Error = Infallible>,
+    S: Service<Request<B>, Response = Response<A>, Error = Infallible> + NamedService,
     S::Future: Send + 'static,
     A: Default,
 {
@@ -47,11 +47,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = request.uri().path().to_owned();
+        let limit = if S::NAME.starts_with("arom.") { Limit::Setting } else { Limit::Fixed };
         let (answer, metrics) = (self.inner.call(request), Arc::clone(&self.metrics));
         Box::pin(async move {
             let response = answer.await?;
             // tonic leaves the status of a call that failed before its first answer here.
-            let Some(refused) = response.extensions().get::<Status>().and_then(status::unread) else {
+            let Some(refused) =
+                response.extensions().get::<Status>().and_then(|status| status::unread(status, limit))
+            else {
                 return Ok(response);
             };
             tracing::debug!(method, reason = refused.reason, "a request could not be read");

@@ -121,9 +121,8 @@ impl From<Failure> for Status {
                 "the server stops; send again what was not answered",
                 STOPPING,
             ),
-            Failure::Transport(status) => {
-                unread(&status).map_or_else(|| bounded(status.clone()), |unread| unread.status)
-            }
+            Failure::Transport(status) => unread(&status, Limit::Setting)
+                .map_or_else(|| bounded(status.clone()), |unread| unread.status),
             Failure::ClockMoved => plain(
                 Code::FailedPrecondition,
                 "CLOCK_MOVED",
@@ -263,11 +262,20 @@ pub(super) struct Unread {
     pub(super) status: Status,
 }
 
+/// What limits the messages of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// `server.max_message_bytes`.
+    Setting,
+    /// A constant: health and reflection take short names only.
+    Fixed,
+}
+
 /// Says of a status without details why tonic could not read the request.
 ///
 /// tonic has no types for these: they are told apart by their code and the start of their text, which the tests of
 /// `tests/it/unread.rs` hold to what tonic sends.
-pub(super) fn unread(status: &Status) -> Option<Unread> {
+pub(super) fn unread(status: &Status, limit: Limit) -> Option<Unread> {
     let bounded = bounded(status.clone());
     let (code, text) = (status.code(), bounded.message());
     if !status.details().is_empty() {
@@ -278,12 +286,18 @@ pub(super) fn unread(status: &Status) -> Option<Unread> {
     {
         // The limit is the last number of the text.
         let mut numbers = text.split(|ch: char| !ch.is_ascii_digit()).filter(|number| !number.is_empty());
-        let limit = numbers.next_back().unwrap_or_default().to_owned();
-        let message = format!(
-            "the message is larger than the {limit} bytes that this server takes, inflated; send less at once, \
-             or start the server with a larger --max-message-bytes; a message of a stream holds one text"
-        );
-        details.set_error_info(MESSAGE_TOO_LARGE, DOMAIN, [("max_message_bytes".to_owned(), limit)]);
+        let most = numbers.next_back().unwrap_or_default().to_owned();
+        let message = match limit {
+            Limit::Setting => format!(
+                "the message is larger than the {most} bytes that this server takes, inflated; send less at once, \
+                 or start the server with a larger --max-message-bytes; a message of a stream holds one text"
+            ),
+            Limit::Fixed => format!(
+                "the message is larger than the {most} bytes that this service takes, inflated; no setting changes \
+                 this limit; a request names one symbol, file or service"
+            ),
+        };
+        details.set_error_info(MESSAGE_TOO_LARGE, DOMAIN, [("max_message_bytes".to_owned(), most)]);
         (MESSAGE_TOO_LARGE, Code::ResourceExhausted, message)
     } else if let Some(problem) = text.strip_prefix(UNDECODED) {
         let problem = match undecoded_field(problem) {

@@ -423,6 +423,8 @@ async fn reflection_has_the_limits_of_other_services() {
         let status = answers.message().await.expect_err("a request names one symbol");
         let reason = status.get_error_details().error_info().expect("a reason").reason.clone();
         assert_eq!((status.code(), reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+        // No setting changes its limit.
+        assert!(status.message().contains("4096 bytes") && !status.message().contains("--"), "{status}");
     }
     let mut held = Vec::new();
     for _ in 0..6 {

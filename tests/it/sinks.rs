@@ -266,6 +266,33 @@ async fn what_is_refused_for_good_waits_to_be_replayed() {
     assert!(stdout(&replay()).contains("nothing to replay"));
 }
 
+#[test]
+fn a_replay_from_a_mistyped_path_makes_nothing_and_names_the_path() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "s".repeat(32)).expect("written");
+    let replay = |store: &str, letters: &str| {
+        let mut command = arom();
+        command.current_dir(folder.path()).args(["sink", "replay", "--profile-store", store]);
+        command.args([
+            "--sink-webhook-url",
+            "http://127.0.0.1:9/hook",
+            "--sink-webhook-secret-file",
+            "secret",
+        ]);
+        command.args(["--sink-webhook-dead-letters", letters]);
+        run_command(&mut command, "")
+    };
+    let refused = replay("store", "stroe/letters.jsonl");
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("there is no folder stroe"), "{}", stderr(&refused));
+    // A server that had nothing to give up has not written the file.
+    assert!(stdout(&replay("store", "letters.jsonl")).contains("letters.jsonl: nothing to replay"));
+    let names =
+        fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["secret"], "nothing was made");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_erased_while_the_receiver_is_away_is_not_told_of() {
     let receiver = Receiver::start(Manner::Says(503));

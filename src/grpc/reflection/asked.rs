@@ -10,7 +10,7 @@ use tonic::body::Body;
 use tonic::codegen::{Context, Poll};
 
 use super::super::framing::Messages;
-use super::super::status;
+use super::super::status::{self, Limit};
 use super::MAX_REQUEST_BYTES;
 
 /// What the answer knows of the requests. They end when it is dropped.
@@ -36,7 +36,10 @@ impl Asked {
             (None, true) => Status::internal("the stream ended within a message"),
             (None, false) => Status::internal("failed to decode Protobuf message: it is malformed"),
         };
-        Some(status::unread(&refused).map_or_else(|| status::bounded(refused), |unread| unread.status))
+        Some(
+            status::unread(&refused, Limit::Fixed)
+                .map_or_else(|| status::bounded(refused), |unread| unread.status),
+        )
     }
 }
 
@@ -145,6 +148,7 @@ mod tests {
         assert_eq!(status::name(&short), "INTERNAL");
         let long = refusal(&[&[0, 0, 0], &[16, 1, 0]], false).await.expect("refused");
         assert_eq!(status::name(&long), "RESOURCE_EXHAUSTED");
+        assert!(long.message().contains("4096 bytes") && !long.message().contains("--"), "{long}");
     }
 
     #[tokio::test]
