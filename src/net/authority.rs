@@ -13,8 +13,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES: usize = 9;
 
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 0x01;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 
@@ -27,6 +30,8 @@ const NAME: &[u8] = b":authority";
 pub(super) struct Authority {
     frames: Frames,
     fields: Fields,
+    /// Frames that were about all streams of the connection.
+    of_all_streams: u32,
 }
 
 /// Where the next byte is among the frames.
@@ -129,8 +134,15 @@ impl Integer {
 }
 
 impl Authority {
-    /// Looks at the next bytes and mends them in place.
-    pub(super) fn pass(&mut self, mut bytes: &mut [u8]) {
+    /// Looks at the next bytes and mends them in place. Says how many frames among them were about all streams of the connection: SETTINGS and
+    /// GOAWAY, for which the h2 crate goes through all streams.
+    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> u32 {
+        self.of_all_streams = 0;
+        self.read(bytes);
+        self.of_all_streams
+    }
+
+    fn read(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = match &mut self.frames {
                 Frames::Unknown => return,
@@ -197,8 +209,11 @@ impl Authority {
     fn begin(&mut self, head: [u8; HEAD_BYTES]) {
         let [a, b, c, kind, flags, ..] = head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        if kind == HEADERS {
-            self.fields = Fields::Start;
+        match kind {
+            HEADERS => self.fields = Fields::Start,
+            SETTINGS if flags & ACK == 0 => self.of_all_streams += 1,
+            GOAWAY => self.of_all_streams += 1,
+            _ => {}
         }
         let priority = if kind == HEADERS && flags & PRIORITY != 0 { 5 } else { 0 };
         self.frames = match kind {

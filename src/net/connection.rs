@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::calls::{Calls, Counted};
 use super::drain::{Stage, Step};
 use super::executor::Streams;
-use super::inbound::{Blocked, Greeted, Inbound};
+use super::inbound::{Blocked, Flooded, Greeted, Inbound};
 use super::places::Place;
 use super::resets::Verdict;
 use super::timetable::{Due, Limits, Seen, Timetable, Why};
@@ -111,8 +111,9 @@ impl Connection {
     {
         let Self { builder, limits, ends, place, mut stage } = self;
         let (calls, greeted, blocked) = (Calls::new(place), Greeted::default(), Blocked::default());
+        let flooded = Flooded::default();
         let service = Counted { inner: service, ends, calls: Arc::clone(&calls) };
-        let stream = TokioIo::new(Inbound::new(stream, greeted.clone(), blocked.clone()));
+        let stream = TokioIo::new(Inbound::new(stream, greeted.clone(), blocked.clone(), flooded.clone()));
         let mut served = pin!(builder.serve_connection(stream, service));
         let mut times = Timetable::new(Instant::now(), limits);
         let mut verdict = Verdict::Fine;
@@ -131,7 +132,9 @@ impl Connection {
                     (why, times.grace(why))
                 }
                 Due::Wait(until) => tokio::select! {
-                    ended = served.as_mut() => return ended_with(ended),
+                    ended = served.as_mut() => {
+                        return if flooded.is_set() { End::Closed(Why::Frames) } else { ended_with(ended) };
+                    }
                     () = sleep_until_some(until) => continue,
                     step = stage.next() => match step {
                         Step::Cut => return End::Closed(Why::Drain),

@@ -1,5 +1,5 @@
-//! The bytes of a connection on their way in: counted until the first have come, and mended where gRPC's C core needs it. On their
-//! way out: since when the client takes none.
+//! The bytes of a connection on their way in: counted until the first have come, mended where gRPC's C core needs it, and refused after
+//! too many frames about all streams. On their way out: since when the client takes none.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::authority::Authority;
+use super::ration::Ration;
 
 /// An HTTP/2 client begins with a preface of 24 bytes and a frame with a head of 9. The head of an HTTP/1 request has its own time limit.
 const GREETING_BYTES: usize = 24 + 9;
@@ -21,6 +22,16 @@ const GREETING_BYTES: usize = 24 + 9;
 pub(super) struct Greeted(Arc<AtomicBool>);
 
 impl Greeted {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the client sent too many frames about all of its streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flooded(Arc<AtomicBool>);
+
+impl Flooded {
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -48,12 +59,15 @@ pub(super) struct Inbound<I> {
     received: usize,
     greeted: Greeted,
     blocked: Blocked,
+    flooded: Flooded,
+    ration: Ration,
     authority: Authority,
 }
 
 impl<I> Inbound<I> {
-    pub(super) fn new(inner: I, greeted: Greeted, blocked: Blocked) -> Self {
-        Self { inner, received: 0, greeted, blocked, authority: Authority::default() }
+    pub(super) fn new(inner: I, greeted: Greeted, blocked: Blocked, flooded: Flooded) -> Self {
+        let ration = Ration::new(Instant::now());
+        Self { inner, received: 0, greeted, blocked, flooded, ration, authority: Authority::default() }
     }
 }
 
@@ -66,7 +80,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Inbound<I> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
-        self.authority.pass(came);
+        let frames = self.authority.pass(came);
+        if frames > 0 && self.ration.is_used_up(frames, Instant::now()) {
+            self.flooded.0.store(true, Ordering::Relaxed);
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::Error::other("too many SETTINGS or GOAWAY frames")));
+        }
         if self.received < GREETING_BYTES {
             self.received += came.len();
             if self.received >= GREETING_BYTES {

@@ -15,6 +15,7 @@ mod drain;
 mod executor;
 mod inbound;
 mod places;
+mod ration;
 mod resets;
 mod seats;
 mod timetable;
@@ -231,6 +232,7 @@ fn name_of_end(end: End) -> &'static str {
         End::Closed(Why::Drain) => "drain",
         End::Closed(Why::Evicted) => "evicted",
         End::Closed(Why::Resets) => "resets",
+        End::Closed(Why::Frames) => "frames",
         End::Closed(Why::Stalled) => "stalled",
     }
 }

@@ -402,6 +402,18 @@ async fn rapid_resets_are_cut_whether_they_come_at_once_or_bit_by_bit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_of_frames_about_all_streams_is_cut_and_some_are_taken() {
+    const WINDOW: [u8; 15] = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0x10, 0];
+    let (mut stream, served) = serve_one(&settings(), &places());
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("open");
+    stream.write_all(&WINDOW.repeat(30)).await.expect("open");
+    tokio::time::sleep(SECOND).await;
+    assert!(!served.ended.is_finished(), "a client may change its settings");
+    stream.write_all(&WINDOW.repeat(50)).await.expect("open");
+    assert_eq!(served.ended.await.expect("no panic"), End::Closed(Why::Frames));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_of_several_addresses_is_an_authority() {
     let (mut stream, served) = serve_one(&settings(), &places());
     let authority = b"192.0.2.1:50051,192.0.2.2:50051";

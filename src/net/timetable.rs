@@ -47,6 +47,7 @@ pub(super) enum Why {
     Drain,
     Evicted,
     Resets,
+    Frames,
     Stalled,
 }
 

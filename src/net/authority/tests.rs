@@ -48,7 +48,7 @@ fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
 fn passed(bytes: &[u8], piece: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let mut authority = Authority::default();
-    bytes.chunks_mut(piece).for_each(|piece| authority.pass(piece));
+    bytes.chunks_mut(piece).for_each(|piece| _ = authority.pass(piece));
     bytes
 }
 
@@ -157,4 +157,13 @@ proptest! {
         prop_assert_eq!(passed(&sent, piece).len(), sent.len());
         prop_assert_eq!(passed(&sent, piece), passed(&sent, 1));
     }
+}
+
+#[test]
+fn settings_and_goaway_are_counted_and_answers_to_settings_are_not() {
+    let frames = [frame(4, 0, &[]), frame(4, 1, &[]), frame(7, 0, &[0; 8]), frame(6, 0, &[0; 8])];
+    let mut bytes = connection(&frames);
+    let mut authority = Authority::default();
+    let counted: u32 = bytes.chunks_mut(5).map(|piece| authority.pass(piece)).sum();
+    assert_eq!(counted, 2);
 }
