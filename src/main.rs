@@ -4,10 +4,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// For Rust's code; ONNX Runtime goes on with the C library's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // If it cannot start again, a command that needs ONNX Runtime says what to set, and the others work.
     arom::model::restart_without_telemetry().unwrap_or_default();
