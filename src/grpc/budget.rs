@@ -16,6 +16,9 @@ use crate::turns::Turn;
 /// What a call takes beside its message, about: its headers, the state of its stream and its task.
 pub(super) const CALL_BYTES: usize = 16 << 10;
 
+/// So many times the bytes of a request are counted for the copies that work on it makes: normalised texts, tokens, results.
+const COPIES: usize = 2;
+
 /// The quarters of a budget.
 const ALL: usize = 4;
 
@@ -143,9 +146,23 @@ impl Charge {
         self.packed.store(true, Ordering::Relaxed);
     }
 
-    /// Its message is inflated now. One that came as it is was counted as it came.
-    pub(super) fn inflated(&self, message: impl Fn() -> usize) -> Result<(), UsedUp> {
-        if self.packed.load(Ordering::Relaxed) { self.set(message()) } else { Ok(()) }
+    /// Its message of so many bytes is made now, and work on it begins. A call that is alone always has room for that.
+    pub(super) fn works_on(&self, message: usize) -> Result<(), UsedUp> {
+        let Budget { most, most_of_peer, .. } = *self.budget;
+        let alone = if self.peer.is_some() { most.min(most_of_peer) } else { most } / ALL * ALL;
+        self.change(ALL, |bytes| {
+            // One that came as it is was counted as it came.
+            if self.packed.load(Ordering::Relaxed) {
+                bytes.message = message;
+            }
+            let left = alone.saturating_sub(bytes.call.saturating_add(bytes.message));
+            bytes.state = message.saturating_mul(COPIES).min(left);
+        })
+    }
+
+    /// Its work is done, and its answer has so many bytes.
+    pub(super) fn answers(&self, answer: usize) -> Result<(), UsedUp> {
+        self.change(ALL, |bytes| (bytes.message, bytes.state) = (answer, 0))
     }
 }
 
@@ -196,9 +213,23 @@ mod tests {
     fn what_came_compressed_is_counted_as_it_is_inflated() {
         let budget = Budget::new(usize::MAX, 4 * CALL_BYTES);
         let call = budget.enter(PEER).expect("there is room");
-        call.inflated(|| 9 * CALL_BYTES).expect("it was counted as it came");
+        call.works_on(9 * CALL_BYTES).expect("it was counted as it came");
         call.note_packed();
-        assert_eq!(call.inflated(|| 9 * CALL_BYTES), Err(UsedUp::PeerBytes));
+        assert_eq!(call.works_on(9 * CALL_BYTES), Err(UsedUp::PeerBytes));
+    }
+
+    #[test]
+    fn a_call_that_is_alone_has_room_for_its_work_and_for_its_answer() {
+        let budget = Budget::new(usize::MAX, 16 * CALL_BYTES);
+        let call = budget.enter(PEER).expect("there is room");
+        call.set(15 * CALL_BYTES).expect("there is room");
+        call.works_on(15 * CALL_BYTES).expect("it is alone");
+        call.answers(15 * CALL_BYTES).expect("the copies are gone");
+        call.set(4 * CALL_BYTES).expect("less is always taken");
+        call.works_on(4 * CALL_BYTES).expect("there is room");
+        let other = budget.enter(PEER).expect("there is room");
+        other.set(2 * CALL_BYTES).expect("the copies leave as much");
+        assert_eq!(other.set(3 * CALL_BYTES), Err(UsedUp::PeerBytes), "the copies are counted");
     }
 
     proptest! {

@@ -158,8 +158,8 @@ impl Call {
         request: &Request<T>,
     ) -> Result<Self, Status> {
         let mut call = Self::of(Kind::Short, shared, service, method, request)?;
-        let inflated = |charge: &Arc<Charge>| charge.inflated(|| request.get_ref().encoded_len());
-        if let Some(Err(used_up)) = call.charge.as_ref().map(inflated) {
+        let works_on = |charge: &Arc<Charge>| charge.works_on(request.get_ref().encoded_len());
+        if let Some(Err(used_up)) = call.charge.as_ref().map(works_on) {
             let refused = Status::from(shared.refused(used_up));
             call.end(name(&refused));
             return Err(refused);

@@ -94,7 +94,7 @@ pub(super) async fn answer(
     if !is_stream && !body.is_end_stream() {
         first = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         let bytes = first.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-        if let Err(used_up) = charge.set(bytes)
+        if let Err(used_up) = charge.answers(bytes)
             && bytes > SMALL_ANSWER_BYTES
         {
             return Status::from(shared.refused(used_up)).into_http();
