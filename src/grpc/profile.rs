@@ -133,8 +133,7 @@ impl Profiles {
         address: Option<IpAddr>,
     ) -> Result<Vec<Option<Profile>>, Failure> {
         let keeper = self.keeper()?;
-        let read =
-            move || keys.iter().map(|key| keeper.book().profile(key, now)).collect::<Result<Vec<_>, _>>();
+        let read = move || keeper.book().profiles(&keys, now);
         self.shared.place(&self.shared.reads, address)?.run(read).await?.map_err(Failure::Storage)
     }
 

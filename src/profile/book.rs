@@ -5,6 +5,7 @@
 //! [works out](Book::prepare), one [commits](Book::commit); any may read.
 
 mod erasures;
+mod last;
 mod migrate;
 mod page;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod sheet;
 mod tests;
 mod upkeep;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -25,15 +26,14 @@ use moka::sync::Cache;
 use super::change::Change;
 use super::clock::{ClockRow, ClockState, Moment, Past, Reading, StoreClock};
 use super::event::{Contribution, Event, Key};
-use super::features::{Features, LONGEST_RUN, State, Tail};
+use super::features::{Features, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, events_from, hash, prefix,
-    sequence, span, tile_of,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, hash, prefix, sequence,
+    span, tile_of,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
 use super::tiles::Resolution;
-use crate::model::Label;
 pub use erasures::Erasure;
 use page::{Loaded, Page};
 use sheet::Sheet;
@@ -434,14 +434,28 @@ impl<S: Storage> Book<S> {
     ///
     /// If it cannot be read.
     pub fn profile(&self, key: &Key, now: Timestamp) -> Result<Option<Profile>, StorageError> {
-        let kept = self.kept(key)?;
-        if kept.state == State::default() {
-            return Ok(None);
-        }
-        let tail = self.tail(key, &kept, now)?;
-        let features = Features::of(&kept.state, &tail, now);
-        let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
-        Ok(Some(Profile { key: key.clone(), revision: kept.revision, features, raised }))
+        Ok(self.profiles(std::slice::from_ref(key), now)?.into_iter().next().flatten())
+    }
+
+    /// What is known of keys; nothing of those that there are not. Keys of one customer are cheaper together.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn profiles(&self, keys: &[Key], now: Timestamp) -> Result<Vec<Option<Profile>>, StorageError> {
+        let horizon = self.horizon(now);
+        let kept = keys.iter().map(|key| self.kept(key)).collect::<Result<Vec<_>, _>>()?;
+        let known = |kept: &Kept| kept.tail.and_then(|tail| tail.kept_since(horizon));
+        let is_there = |kept: &Kept| kept.state != State::default();
+        let unknown = keys.iter().zip(&kept).filter(|(_, kept)| is_there(kept) && known(kept).is_none());
+        let looked = self.last_of(unknown.map(|(key, _)| key), horizon)?;
+        let profile = |(key, kept): (&Key, &Arc<Kept>)| {
+            let tail = known(kept).or_else(|| looked.get(key).copied()).unwrap_or_default();
+            let raised = kept.alarms.iter().copied().filter(|alarm| alarm.raised).collect();
+            let features = Features::of(&kept.state, &tail, now);
+            is_there(kept).then(|| Profile { key: key.clone(), revision: kept.revision, features, raised })
+        };
+        Ok(keys.iter().zip(&kept).map(profile).collect())
     }
 
     /// The keys whose names begin so, after a key, at most so many, in the order of their names.
@@ -542,10 +556,18 @@ impl<S: Storage> Book<S> {
         if let Some(tail) = kept.tail.and_then(|tail| tail.kept_since(horizon)) {
             return Ok(tail);
         }
-        let scan = |from: &[u8], to: &[u8], most| {
+        Ok(self.last_of([key], horizon)?.remove(key).unwrap_or_default())
+    }
+
+    /// The last events of keys, out of those that are kept.
+    fn last_of<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Key>,
+        horizon: i64,
+    ) -> Result<HashMap<&'k Key, Tail>, StorageError> {
+        last::tails(keys, horizon, |from, to, most| {
             self.storage.scan(Table::Events, from, to, Order::Descending, most)
-        };
-        Ok(Tail::of(newest(key, horizon, scan)?))
+        })
     }
 
     /// The time of the oldest events that are kept at a moment, in milliseconds. Older ones count as forgotten, whether they were
@@ -693,40 +715,4 @@ fn weigh(state: &State) -> u32 {
 fn contribution(row: &[u8], felt: &Felt) -> Result<Contribution, StorageError> {
     let time = event_time(row).ok_or(StorageError::Row { table: Table::Events })?;
     Ok(Contribution { time, label: felt.label, score: felt.score, channel: felt.channel })
-}
-
-/// The events of a key since a moment in milliseconds, the newest first, up to the last of the run of negatives that they begin
-/// with. Those of a pair are among its customer's.
-fn newest(
-    key: &Key,
-    horizon: i64,
-    scan: impl Fn(&[u8], &[u8], usize) -> Result<Vec<Row>, StorageError>,
-) -> Result<Vec<Contribution>, StorageError> {
-    let (owner, of) = match key {
-        Key::Customer(_) | Key::Brand(_) => (key.clone(), None),
-        Key::Pair { customer, brand } => (Key::Customer(customer.clone()), Some(brand)),
-    };
-    let [(_, mut to), _] = event_spans(&owner);
-    let from = events_from(&owner, horizon);
-    let (mut events, mut most) = (Vec::new(), 4);
-    loop {
-        let rows = scan(&from, &to, most)?;
-        for (row, value) in &rows {
-            let felt: Felt = decode(Table::Events, value)?;
-            let counts =
-                felt.own.as_ref().is_none_or(|own| of.is_none_or(|brand| own.brands.contains(brand)));
-            if !counts {
-                continue;
-            }
-            events.push(contribution(row, &felt)?);
-            if felt.label != Label::Negative || events.len() == LONGEST_RUN {
-                return Ok(events);
-            }
-        }
-        match rows.into_iter().nth(most - 1) {
-            Some((row, _)) => to = row,
-            None => return Ok(events),
-        }
-        most = (most * 4).min(256);
-    }
 }

@@ -103,18 +103,23 @@ pub struct Tail {
 
 impl Tail {
     /// That of events, the newest first.
+    #[cfg(test)]
     pub fn of(newest: impl IntoIterator<Item = Contribution>) -> Self {
         let mut tail = Self::default();
-        for event in newest.into_iter().take(LONGEST_RUN) {
-            let millis = event.time.as_millisecond();
-            tail.last.get_or_insert((millis, event.score));
-            if event.label != Label::Negative {
-                tail.broken = Some(millis);
-                break;
-            }
-            (tail.run, tail.since) = (tail.run + 1, Some(millis));
-        }
+        newest.into_iter().any(|event| tail.add_older(&event));
         tail
+    }
+
+    /// Adds an event that is older than all that were added before; true if no older one changes anything.
+    pub fn add_older(&mut self, event: &Contribution) -> bool {
+        let millis = event.time.as_millisecond();
+        self.last.get_or_insert((millis, event.score));
+        if event.label != Label::Negative {
+            self.broken = Some(millis);
+            return true;
+        }
+        (self.run, self.since) = (self.run + 1, Some(millis));
+        self.run == LONGEST_RUN
     }
 
     /// Adds an event or takes it back; false if the events must be looked at to know what is last now.

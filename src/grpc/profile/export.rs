@@ -94,14 +94,13 @@ impl Page {
         loop {
             let pairs = book.names(&prefix, brand.as_ref(), CHUNK)?;
             let last = pairs.len() < CHUNK;
-            for pair in pairs {
-                // Erased or swept since its name was read.
-                let Some(profile) = book.profile(&pair, now)? else { continue };
+            // Those that are not there were erased or swept since their names were read.
+            for profile in book.profiles(&pairs, now)?.into_iter().flatten() {
                 if !page.take(Item::Profile.bytes()) {
                     return Ok((page.answer, Some(Place::Brands(brand))));
                 }
                 page.answer.brand_profiles.push(convert::profile(&profile, now));
-                brand = Some(pair);
+                brand = Some(profile.key);
             }
             if last {
                 return Ok((page.answer, None));

@@ -118,10 +118,8 @@ async fn page(
     };
     let keeper = Arc::clone(keeper);
     let read = move || -> Result<_, StorageError> {
-        let mut profiles = Vec::with_capacity(ranks.len());
-        for (_, _, key) in &ranks {
-            profiles.extend(keeper.book().profile(key, now)?);
-        }
+        let keys: Vec<Key> = ranks.iter().map(|(_, _, key)| key.clone()).collect();
+        let profiles = keeper.book().profiles(&keys, now)?.into_iter().flatten().collect();
         Ok((profiles, ranks.into_iter().next_back().filter(|_| more)))
     };
     place.run(read).await?.map_err(Failure::Storage)

@@ -21,7 +21,7 @@ use super::super::signals::Case;
 use super::super::storage::{Order, Row, Storage, StorageError, Table};
 use super::super::tiles::{Resolution, Sign};
 use super::sheet::{Rows, Sheet};
-use super::{Book, CLOCK, Command, Outcome, Overdue, Prepared, SEQUENCE, SWEPT, TRIMMED, UNSCRUBBED, newest};
+use super::{Book, CLOCK, Command, Outcome, Overdue, Prepared, SEQUENCE, SWEPT, TRIMMED, UNSCRUBBED, last};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
@@ -161,16 +161,15 @@ impl<'a, S: Storage> Page<'a, S> {
             let rows = self.book.storage.scan(table, from, to, order, read)?;
             // Of what is written, what lies among these rows; all of it if they are the last.
             let edge = rows.last().filter(|_| rows.len() == read).map(|(row, _)| row.clone());
-            let among = |row: &[u8]| match (&edge, order) {
-                (None, _) => true,
-                (Some(edge), Order::Ascending) => row <= edge.as_slice(),
-                (Some(edge), Order::Descending) => row >= edge.as_slice(),
+            let (first, end) = match (&edge, order) {
+                (None, _) => (from.to_vec(), to.to_vec()),
+                (Some(edge), Order::Ascending) => (from.to_vec(), [edge.as_slice(), &[0]].concat()),
+                (Some(edge), Order::Descending) => (edge.clone(), to.to_vec()),
             };
             let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
-            for (row, value) in self.written(table).flat_map(|rows| rows.range(from, to)) {
+            for (row, value) in self.written(table).flat_map(|rows| rows.range(&first, &end)) {
                 match value {
-                    Some(value) if among(row) => drop(merged.insert(row.to_vec(), value.to_vec())),
-                    Some(_) => {}
+                    Some(value) => drop(merged.insert(row.to_vec(), value.to_vec())),
                     None => drop(merged.remove(row)),
                 }
             }
@@ -559,9 +558,10 @@ impl<'a, S: Storage> Page<'a, S> {
     fn look_for_last(&mut self) -> Result<(), StorageError> {
         let stale: Vec<Key> =
             self.keys.iter().filter(|(_, loaded)| loaded.stale).map(|(key, _)| key.clone()).collect();
-        for key in stale {
-            let tail = self.look(&key)?;
-            let loaded = self.key(&key)?;
+        let mut tails = self.look(stale.iter())?;
+        for key in &stale {
+            let tail = tails.remove(key).unwrap_or_default();
+            let loaded = self.key(key)?;
             // A profile that says otherwise what came last is another one: whoever watches is told.
             loaded.changed |= loaded.is.tail.is_some_and(|before| !before.shows_as(&tail));
             loaded.change().tail = Some(tail);
@@ -569,24 +569,28 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(())
     }
 
-    /// The last events of a key, out of those that are kept.
-    fn look(&self, key: &Key) -> Result<Tail, StorageError> {
-        let load = self.keys.get(key);
-        if load.is_some_and(|loaded| loaded.is.state == State::default()) {
-            // Nothing of it counts: a pair's would be looked for among all events of its customer.
-            return Ok(Tail::default());
-        }
-        let scan = |from: &[u8], to: &[u8], most| self.scan(Table::Events, from, to, Order::Descending, most);
-        Ok(Tail::of(newest(key, self.book.horizon(self.now), scan)?))
+    /// The last events of keys, out of those that are kept.
+    fn look<'k>(&self, keys: impl Iterator<Item = &'k Key>) -> Result<HashMap<&'k Key, Tail>, StorageError> {
+        // Of a key for which nothing counts, nothing is looked for.
+        let counts =
+            |key: &&Key| self.keys.get(*key).is_none_or(|loaded| loaded.is.state != State::default());
+        last::tails(keys.filter(counts), self.book.horizon(self.now), |from, to, most| {
+            self.scan(Table::Events, from, to, Order::Descending, most)
+        })
     }
 
-    /// What came last for each key whose signals are looked at, as of now.
+    /// What came last for each key whose signals are looked at, as of now. Nothing for pairs: they have no signals.
     fn tails(&self) -> Result<Vec<Tail>, StorageError> {
+        let horizon = self.book.horizon(self.now);
+        let known = |loaded: &Loaded| loaded.is.tail.and_then(|tail| tail.kept_since(horizon));
+        let looked_at = || self.keys.iter().filter(|(_, loaded)| loaded.is_looked_at());
+        let has_signals = |key: &Key| !matches!(key, Key::Pair { .. });
+        let unknown = looked_at().filter(|(key, loaded)| has_signals(key) && known(loaded).is_none());
+        let looked = self.look(unknown.map(|(key, _)| key))?;
         let tail = |(key, loaded): (&Key, &Loaded)| {
-            let known = loaded.is.tail.and_then(|tail| tail.kept_since(self.book.horizon(self.now)));
-            known.map_or_else(|| self.look(key), Ok)
+            known(loaded).or_else(|| looked.get(key).copied()).unwrap_or_default()
         };
-        self.keys.iter().filter(|(_, loaded)| loaded.is_looked_at()).map(tail).collect()
+        Ok(looked_at().map(tail).collect())
     }
 
     fn trim(&mut self, through: u64) -> Result<Outcome, StorageError> {

@@ -650,3 +650,86 @@ fn a_delivery_reads_no_notices_but_those_that_it_forgets() {
     at(&book, 0, Command::Sinks(Vec::new()));
     assert_eq!(rows_of(&book, Table::Notices), Vec::<Vec<u8>>::new());
 }
+
+/// Takes back the last events of many pairs of one customer at once: the customer's later events are read once for all of them, and
+/// not once for each pair.
+#[test]
+fn the_last_events_of_the_pairs_of_a_customer_are_found_in_one_pass() {
+    const PAIRS: usize = 64;
+    const LATER: usize = 3000;
+    let pair = |number: usize| Key::Pair { customer: "c".to_owned(), brand: format!("b{number}") };
+    let id = |turn: usize, number: usize| format!("e{turn}-{number}");
+    let begin = || {
+        let book = book();
+        let brands: Vec<String> = (0..PAIRS).map(|number| format!("b{number}")).collect();
+        for turn in 0..2_usize {
+            let millis = -120 * MINUTE + if turn == 0 { 0 } else { MINUTE };
+            let record = |(number, brand): (usize, &String)| {
+                scored(event(&id(turn, number), "c", &[brand], millis, if turn == 0 { -0.5 } else { 0.5 }))
+            };
+            book.apply(&brands.iter().enumerate().map(record).collect::<Vec<_>>(), after(0))
+                .expect("written");
+        }
+        let later =
+            |number: i64| scored(event(&format!("later{number}"), "c", &["x"], number - 60 * MINUTE, 0.5));
+        let later: Vec<Command> = (0..i64::try_from(LATER).expect("few")).map(later).collect();
+        book.apply(&later, after(0)).expect("written");
+        book
+    };
+    let check = |book: &Book<Memory>, cost: usize| {
+        assert!(cost < 2 * (LATER + 4 * PAIRS), "{cost} rows");
+        for number in 0..PAIRS {
+            let Known::Present(last) = features(book, &pair(number), 0).last else { panic!("{number}") };
+            assert_eq!((last.score, last.time), (Micros::of(-0.5), after(-120 * MINUTE)), "{number}");
+        }
+    };
+    let retract: Vec<Command> = (0..PAIRS).map(|number| Command::Retract(id(1, number))).collect();
+    let book = begin();
+    let cost = scanned(&book, || book.apply(&retract, after(0)).expect("written"));
+    check(&book, cost);
+    // Corrections take them back as well.
+    let book = begin();
+    let correct = |number: usize| {
+        correcting(event(&format!("new{number}"), "c", &["y"], -90 * MINUTE, 0.5), &id(1, number))
+    };
+    let corrections: Vec<Command> = (0..PAIRS).map(correct).collect();
+    let cost = scanned(&book, || book.apply(&corrections, after(0)).expect("written"));
+    check(&book, cost);
+}
+
+/// Runs that began before what is kept are looked for when they are read and when the sweep takes their first events: once for all
+/// pairs of a customer.
+#[test]
+fn runs_that_are_too_old_in_part_are_found_in_one_pass() {
+    const PAIRS: usize = 64;
+    const LATER: usize = 3000;
+    let book = book();
+    let keys: Vec<Key> = (0..PAIRS)
+        .map(|number| Key::Pair { customer: "c".to_owned(), brand: format!("b{number}") })
+        .collect();
+    let old = -90 * DAY;
+    for turn in 0..2 {
+        let record = |number: usize| {
+            let (id, brand) = (format!("e{turn}-{number}"), format!("b{number}"));
+            scored(event(&id, "c", &[&brand], old + MINUTE * (1 + 60 * turn), -0.5))
+        };
+        book.apply(&(0..PAIRS).map(record).collect::<Vec<_>>(), after(0)).expect("written");
+    }
+    let later =
+        |number: i64| scored(event(&format!("later{number}"), "c", &["x"], number - 60 * MINUTE, 0.5));
+    let later: Vec<Command> = (0..i64::try_from(LATER).expect("few")).map(later).collect();
+    book.apply(&later, after(0)).expect("written");
+    let then = 30 * MINUTE;
+    let most = 2 * (LATER + 4 * PAIRS);
+    let read = || book.profiles(&keys, after(then)).expect("readable");
+    let cost = scanned(&book, || drop(read()));
+    assert!(cost < most, "{cost} rows");
+    let before: Vec<Option<Features>> = read().into_iter().map(|one| one.map(|one| one.features)).collect();
+    let overdue = book.overdue(Table::Ledger, &[], usize::MAX, after(then)).expect("readable").0;
+    assert_eq!(overdue.len(), PAIRS);
+    let cost = scanned(&book, || at(&book, then, Command::Expire(overdue)));
+    assert!(cost < most, "{cost} rows");
+    let after: Vec<Option<Features>> = read().into_iter().map(|one| one.map(|one| one.features)).collect();
+    assert!(before.iter().all(Option::is_some));
+    assert_eq!(before, after);
+}
