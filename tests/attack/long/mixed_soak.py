@@ -171,7 +171,9 @@ class Abuse:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, \
-            Server("--model", "arom-fast", "--profile-store", folder, "--catalogue", "examples/catalogue.toml") as server:
+            Server("--model", "arom-fast", "--profile-store", folder, "--catalogue", "examples/catalogue.toml",
+                   # The cache may grow to its limit for an hour, which would look like a leak: it is full within minutes.
+                   "--cache-bytes", str(1 << 20)) as server:
         begun = time.monotonic()
         abuse, innocent, samples = Abuse(server), Innocent(server), []
         threads = [threading.Thread(target=abuse.go_on, args=(kind, begun + SECONDS)) for kind in Abuse.KINDS]
