@@ -4,7 +4,7 @@ use super::profile::convert::{self, Checked};
 use super::status::Failure;
 use super::violations::Violations;
 use super::{ServerConfig, Shared, v1};
-use crate::profile::{Command, Disk, Keeper};
+use crate::profile::{Command, Disk, Keeper, Outcome};
 use crate::scoring::Scored;
 use crate::telemetry;
 
@@ -74,19 +74,30 @@ pub(crate) fn record_blocking(
 
 impl Shared {
     /// Records what there is, in one commit; an outcome for each.
-    pub(super) async fn record(&self, commands: Vec<Command>) -> Result<Vec<v1::RecordOutcome>, Failure> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+    ///
+    /// The texts are scored already, so a store that refuses takes no score from its caller: each outcome then says why nothing was
+    /// recorded, and the caller sends the events again with RecordEvents.
+    pub(super) async fn record(&self, commands: Vec<Command>) -> Vec<v1::RecordOutcome> {
+        let count = commands.len();
+        if count == 0 {
+            return Vec::new();
         }
-        let outcomes = self.keeper()?.apply(commands).await.map_err(Failure::Keep)?;
-        let outcome = |outcome| {
-            let outcome = match convert::recorded(Some(outcome)) {
-                Ok(status) => v1::record_outcome::Outcome::Status(status.into()),
-                Err(failure) => v1::record_outcome::Outcome::Error(failure.into_item()),
-            };
-            v1::RecordOutcome { outcome: Some(outcome) }
+        let failed = |failure: Failure| v1::record_outcome::Outcome::Error(failure.into_item());
+        let outcomes = match self.apply(commands).await {
+            Ok(outcomes) => outcomes
+                .into_iter()
+                .map(|outcome| match convert::recorded(Some(outcome)) {
+                    Ok(status) => v1::record_outcome::Outcome::Status(status.into()),
+                    Err(failure) => failed(failure),
+                })
+                .collect(),
+            Err(failure) => vec![failed(failure); count],
         };
-        Ok(outcomes.into_iter().map(outcome).collect())
+        outcomes.into_iter().map(|outcome| v1::RecordOutcome { outcome: Some(outcome) }).collect()
+    }
+
+    async fn apply(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Failure> {
+        self.keeper()?.apply(commands).await.map_err(Failure::Keep)
     }
 
     /// As [`record`](Self::record), of one text or none.
@@ -94,8 +105,8 @@ impl Shared {
         &self,
         recording: Option<Recording>,
         scored: &Scored,
-    ) -> Result<Option<v1::RecordOutcome>, Failure> {
+    ) -> Option<v1::RecordOutcome> {
         let commands = recording.map(|recording| recording.command(scored)).into_iter().collect();
-        Ok(self.record(commands).await?.into_iter().next())
+        self.record(commands).await.into_iter().next()
     }
 }

@@ -44,13 +44,10 @@ impl Sentiment {
         let scorer = self.shared.scorer()?;
         let mut checked = Checked::new(request, &self.shared.config)?;
         let recording = checked.recording.take();
-        if recording.is_some() {
-            self.shared.keeper()?;
-        }
         let caller = scorer.caller_for(client);
         texts_fit("features", &caller, std::iter::once(&checked), 0, &self.shared.config).await?;
         let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
-        let record = self.shared.record_one(recording, &scored).await?;
+        let record = self.shared.record_one(recording, &scored).await;
         Ok(checked.answer(scored, scorer.fingerprint(), record))
     }
 
@@ -68,9 +65,6 @@ impl Sentiment {
         }
         let checked = requests.into_iter().map(|request| Checked::new(request, &self.shared.config));
         let checked: Vec<Result<Checked, Failure>> = checked.collect();
-        if checked.iter().flatten().any(|item| item.recording.is_some()) {
-            self.shared.keeper()?;
-        }
         // Those that are refused are refused in the answer, too.
         let refused = checked.iter().filter(|item| item.is_err()).count() * REFUSED_BYTES;
         let caller = scorer.caller_for(client);
@@ -89,7 +83,7 @@ impl Sentiment {
             });
             items.push(item);
         }
-        let mut records = self.shared.record(commands).await?.into_iter();
+        let mut records = self.shared.record(commands).await.into_iter();
         let mut outcome =
             |item: Result<(Checked, Scored, bool), Failure>| -> Result<AnalyzeSentimentResponse, Failure> {
                 let (item, scored, recorded) = item?;

@@ -218,12 +218,9 @@ impl Conversation {
             let mut checked = checked?;
             let (scorer, caller) = serving?;
             let recording = checked.recording.take();
-            if recording.is_some() {
-                shared.keeper()?;
-            }
             texts_fit("request.features", &caller, std::iter::once(&checked), 0, &shared.config).await?;
             let scored = caller.score(&checked.text, checked.features).await.map_err(Failure::Score)?;
-            let record = shared.record_one(recording, &scored).await?;
+            let record = shared.record_one(recording, &scored).await;
             Ok(checked.answer(scored, scorer.fingerprint(), record))
         }
     }

@@ -15,7 +15,7 @@ use arom::profile::Upkeep;
 use prost_types::Timestamp;
 use tonic::Code;
 use tonic::transport::Channel;
-use tonic_types::StatusExt;
+use tonic_types::{RpcStatusExt, StatusExt};
 
 use crate::support::{Server, server_config, until};
 
@@ -287,11 +287,105 @@ async fn texts_are_recorded_as_they_are_scored_and_once() {
     assert_eq!((counts.total, counts.negative, counts.review), (2, 1, 2));
     assert!(score < 0.0);
     server.stop().await.expect("a clean stop");
+}
+
+/// Texts with `recording`, in each of the three ways; of each whether it has a score, and how its recording ended.
+async fn scored_and_recorded(channel: Channel, id: &str) -> Vec<(bool, Result<i32, tonic_types::Status>)> {
+    use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
+    use arom::grpc::v1::{
+        AnalyzeSentimentRequest, AnalyzeSentimentResponse, BatchAnalyzeSentimentRequest, Recording,
+        StreamAnalyzeSentimentRequest, batch_analyze_sentiment_result, record_outcome,
+        stream_analyze_sentiment_response,
+    };
+    let mut texts = SentimentServiceClient::new(channel);
+    let request = |part: &str| AnalyzeSentimentRequest {
+        text: "อาหารมาช้า แต่พนักงานน่ารัก".to_owned(),
+        recording: Some(Recording {
+            event_id: format!("{id}-{part}"),
+            event_time: ago(30),
+            customer_id: "c".to_owned(),
+            ..Recording::default()
+        }),
+        ..AnalyzeSentimentRequest::default()
+    };
+    let plain = AnalyzeSentimentRequest { text: "ดี".to_owned(), ..AnalyzeSentimentRequest::default() };
+    let shown = |response: AnalyzeSentimentResponse| {
+        let recorded = match response.record.expect("it was asked for").outcome.expect("an outcome") {
+            record_outcome::Outcome::Status(status) => Ok(status),
+            record_outcome::Outcome::Error(error) => Err(error),
+        };
+        (response.sentiment.is_some(), recorded)
+    };
+    let one = texts.analyze_sentiment(request("one")).await.expect("it is scored").into_inner();
+    let mut all = vec![shown(one)];
+    let requests = vec![request("first"), plain, request("last")];
+    let batch = texts.batch_analyze_sentiment(BatchAnalyzeSentimentRequest { requests }).await;
+    for result in batch.expect("they are scored").into_inner().results {
+        let Some(batch_analyze_sentiment_result::Outcome::Response(response)) = result.outcome else {
+            panic!("{result:?}")
+        };
+        if result.index == 1 {
+            assert!(response.sentiment.is_some() && response.record.is_none());
+        } else {
+            all.push(shown(response));
+        }
+    }
+    let message = StreamAnalyzeSentimentRequest { request: Some(request("stream")), in_order: false };
+    let mut stream = texts
+        .stream_analyze_sentiment(futures_util::stream::iter([message]))
+        .await
+        .expect("opened")
+        .into_inner();
+    let answer = stream.message().await.expect("open").expect("an answer");
+    let Some(stream_analyze_sentiment_response::Outcome::Response(response)) = answer.outcome else {
+        panic!("{answer:?}")
+    };
+    all.push(shown(response));
+    all
+}
+
+#[tokio::test]
+async fn a_text_is_scored_where_it_cannot_be_recorded() {
     let off = Server::with(server_config(), |_| Ok(crate::support::scorer())).await;
-    let mut texts = SentimentServiceClient::new(off.ready().await);
-    let refused = texts.analyze_sentiment(request("t1", bad)).await.expect_err("nothing is kept there");
-    assert_eq!(refused.code(), Code::FailedPrecondition);
+    for (is_scored, record) in scored_and_recorded(off.ready().await, "off").await {
+        let error = record.expect_err("nothing is kept there");
+        assert_eq!((is_scored, error.code), (true, Code::FailedPrecondition.into()));
+        assert_eq!(error.get_details_error_info().expect("details").reason, "PROFILES_OFF");
+        assert!(error.get_details_retry_info().is_none(), "it would be refused again");
+    }
     off.stop().await.expect("a clean stop");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().display().to_string();
+    let server = crate::support::Process::start_ignoring_size(&["--profile-store", &store]);
+    let channel = Channel::from_shared(format!("http://{}", server.address)).expect("an address");
+    let channel = channel.connect().await.expect("it listens");
+    crate::support::wait_for_serving(channel.clone()).await;
+    limit_files(&server, "1");
+    for (is_scored, record) in scored_and_recorded(channel.clone(), "full").await {
+        let error = record.expect_err("the disk is full");
+        assert_eq!((is_scored, error.code), (true, Code::Unavailable.into()));
+        assert_eq!(error.get_details_error_info().expect("details").reason, "STORE_UNAVAILABLE");
+        assert!(error.get_details_retry_info().expect("when to try again").retry_delay.is_some());
+    }
+    limit_files(&server, "unlimited");
+    let mut client = Client::new(channel.clone());
+    // What was not recorded is sent again as events, and is new.
+    let resent = || RecordEventsRequest { events: vec![event("full-one", "c", &[], 30, 0.5)] };
+    let recorded = loop {
+        match client.record_events(resent()).await {
+            Ok(response) => break response.into_inner().results,
+            Err(status) => assert_eq!(status.code(), Code::Unavailable),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let status = RecordStatus::Recorded.into();
+    assert_eq!(
+        recorded[0].outcome,
+        Some(arom::grpc::v1::record_event_result::Outcome::Status(status)),
+        "{recorded:?}"
+    );
+    let again = scored_and_recorded(channel, "healed").await;
+    assert!(again.iter().all(|(is_scored, record)| *is_scored && *record == Ok(status)), "{again:?}");
 }
 
 #[tokio::test]
