@@ -16,7 +16,7 @@ use crate::turns::Turn;
 /// What a call takes beside its message, about: its headers, the state of its stream and its task.
 pub(super) const CALL_BYTES: usize = 16 << 10;
 
-/// So many times the bytes of a request are counted for the copies that work on it makes: normalised texts, tokens, results.
+/// So many times the bytes of a conversation are counted for the copies that its analysis makes: normalised texts, tokens, results.
 const COPIES: usize = 2;
 
 /// The quarters of a budget.
@@ -146,15 +146,16 @@ impl Charge {
         self.packed.store(true, Ordering::Relaxed);
     }
 
-    /// Its message of so many bytes is made now, and work on it begins. A call that is alone always has room for that.
+    /// Its message is inflated now. One that came as it is was counted as it came.
+    pub(super) fn inflated(&self, message: impl Fn() -> usize) -> Result<(), UsedUp> {
+        if self.packed.load(Ordering::Relaxed) { self.set(message()) } else { Ok(()) }
+    }
+
+    /// Work on its message of so many bytes begins, which makes copies. A call that is alone always has room for them.
     pub(super) fn works_on(&self, message: usize) -> Result<(), UsedUp> {
         let Budget { most, most_of_peer, .. } = *self.budget;
         let alone = if self.peer.is_some() { most.min(most_of_peer) } else { most } / ALL * ALL;
         self.change(ALL, |bytes| {
-            // One that came as it is was counted as it came.
-            if self.packed.load(Ordering::Relaxed) {
-                bytes.message = message;
-            }
             let left = alone.saturating_sub(bytes.call.saturating_add(bytes.message));
             bytes.state = message.saturating_mul(COPIES).min(left);
         })
@@ -213,9 +214,9 @@ mod tests {
     fn what_came_compressed_is_counted_as_it_is_inflated() {
         let budget = Budget::new(usize::MAX, 4 * CALL_BYTES);
         let call = budget.enter(PEER).expect("there is room");
-        call.works_on(9 * CALL_BYTES).expect("it was counted as it came");
+        call.inflated(|| 9 * CALL_BYTES).expect("it was counted as it came");
         call.note_packed();
-        assert_eq!(call.works_on(9 * CALL_BYTES), Err(UsedUp::PeerBytes));
+        assert_eq!(call.inflated(|| 9 * CALL_BYTES), Err(UsedUp::PeerBytes));
     }
 
     #[test]

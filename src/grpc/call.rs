@@ -158,8 +158,8 @@ impl Call {
         request: &Request<T>,
     ) -> Result<Self, Status> {
         let mut call = Self::of(Kind::Short, shared, service, method, request)?;
-        let works_on = |charge: &Arc<Charge>| charge.works_on(request.get_ref().encoded_len());
-        if let Some(Err(used_up)) = call.charge.as_ref().map(works_on) {
+        let inflated = |charge: &Arc<Charge>| charge.inflated(|| request.get_ref().encoded_len());
+        if let Some(Err(used_up)) = call.charge.as_ref().map(inflated) {
             let refused = Status::from(shared.refused(used_up));
             call.end(name(&refused));
             return Err(refused);
@@ -222,6 +222,11 @@ impl Call {
     /// It has taken a message of so many bytes, inflated, into its buffers, which never shrink.
     pub(super) fn took(&self, bytes: usize) -> Result<(), UsedUp> {
         self.charge.as_ref().map_or(Ok(()), |charge| charge.took(bytes))
+    }
+
+    /// Work on its message of so many bytes begins, which makes copies.
+    pub(super) fn works_on(&self, bytes: usize) -> Result<(), UsedUp> {
+        self.charge.as_ref().map_or(Ok(()), |charge| charge.works_on(bytes))
     }
 
     /// It remembers so many bytes now, beside its message.

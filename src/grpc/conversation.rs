@@ -82,7 +82,12 @@ impl ConversationService for Conversations {
     ) -> Result<Response<AnalyzeConversationResponse>, Status> {
         let call = Call::enter(&self.shared, SERVICE, "AnalyzeConversation", &request)?;
         let (item, client) = (call.items(), call.client());
-        call.answer(self.analyze(request.into_inner(), client, item)).await
+        let room = call.works_on(request.get_ref().encoded_len());
+        call.answer(async {
+            room.map_err(|used_up| self.shared.refused(used_up))?;
+            self.analyze(request.into_inner(), client, item).await
+        })
+        .await
     }
 
     type StreamConversationStream =
