@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::watch_profiles_response::Event;
@@ -314,7 +315,14 @@ async fn the_log_tells_a_whole_backup_from_one_whose_caller_went_away() {
     let line = server
         .wait_for("a backup of the profile store is not whole: its caller went away before its last piece");
     assert_eq!(line.get("level").and_then(serde_json::Value::as_str), Some("WARN"), "{line}");
-    let mut whole = client.back_up_profiles(BackUpProfilesRequest {}).await.expect("it begins").into_inner();
+    // The line is written before the place is given back.
+    let mut whole = loop {
+        match client.back_up_profiles(BackUpProfilesRequest {}).await {
+            Ok(begun) => break begun.into_inner(),
+            Err(refused) => assert_eq!(refused.code(), Code::ResourceExhausted),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     while whole.message().await.expect("it goes on").is_some() {}
     server.wait_for("the profile store was backed up");
     assert!(!server.stop().contains("not whole"));
