@@ -3,11 +3,11 @@
 mod keys;
 mod layers;
 mod otel;
+mod protected;
+mod together;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,9 +22,10 @@ use crate::profile::{Pseudonyms, Rules, Terms, Upkeep};
 use crate::scoring::{Catalogue, CatalogueError, ScoringConfig};
 use crate::sinks::{JsonLinesConfig, SinkConfig, Webhook, WebhookConfig};
 use crate::telemetry::{self, LogFormat, Sampling, TelemetryConfig, TracesConfig};
-use keys::{KEYS, Kind};
+use keys::KEYS;
 use layers::{Said, Source};
 use otel::Otel;
+pub(crate) use protected::Protected;
 
 pub use layers::{CommonFlags, ServeFlags};
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Folder of the profile store, if profiles are kept.
     pub profile_store: Option<PathBuf>,
+    /// Whether there must be a store in it already.
+    pub profile_store_must_exist: bool,
     /// Which events are taken into profiles, and for how long they are kept.
     pub profile_terms: Terms,
     /// For how long changes of profiles stay known, and when the store is swept.
@@ -60,6 +63,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Environment variables that begin as Arom's do, and name no setting.
     pub unknown_variables: Vec<String>,
+    /// The settings file, if one was named.
+    file: Option<PathBuf>,
     said: BTreeMap<&'static str, Said>,
 }
 
@@ -76,11 +81,13 @@ pub enum ConfigError {
         cause: io::Error,
     },
     /// The settings file is not TOML.
-    #[error("settings file {}: {problem}", file.display())]
+    #[error("settings file {}, line {line}: {problem}", file.display())]
     Parse {
         /// The file.
         file: PathBuf,
-        /// The line and what is wrong with it.
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
         problem: String,
     },
     /// Values that cannot be, all of them.
@@ -114,70 +121,34 @@ impl Config {
         let mut faults = Vec::new();
         let otel = Otel::of_environment();
         let said = layers::gather(common, serve, &otel, &mut faults)?;
-        let (message, text) = ("server.max_message_bytes", "server.max_text_bytes");
         let values = Values(&said);
-        if faults.is_empty() && values.get::<u64>(message) <= values.get(text) {
-            let (message_bytes, text_bytes) = (values.get::<u64>(message), values.get::<u64>(text));
-            faults
-                .push(format!("{message}: {message_bytes} leaves no room for a text of {text_bytes} bytes"));
-        }
-        let (requests, of_peer) = ("server.max_request_bytes", "server.max_peer_request_bytes");
-        if faults.is_empty() {
-            // One call with the largest message must have room.
-            let least = values.get::<u64>(message) + values.get::<u64>("server.max_answer_bytes");
-            let too_small = [(of_peer, least), (requests, values.get::<u64>(of_peer))];
-            let too_small = too_small.into_iter().filter(|(name, least)| values.get::<u64>(name) < *least);
-            faults.extend(too_small.map(|(name, least)| {
-                let given = values.get::<u64>(name);
-                format!("{name}: {given} is less than {least}, which a largest message and answer, or one peer, may hold")
-            }));
-        }
-        let sound = faults.is_empty();
-        for (clear, raise) in
-            [("signal.share_clear", "signal.share_raise"), ("signal.mood_clear", "signal.mood_raise")]
-        {
-            if sound && values.get::<f64>(clear) >= values.get(raise) {
-                let (low, high) = (values.get::<f64>(clear), values.get::<f64>(raise));
-                faults.push(format!("{clear}: {low} is not below {raise}, {high}"));
-            }
-        }
-        let needs = [
-            ("sink.jsonl_folder", "profile.store"),
-            ("sink.webhook_url", "profile.store"),
-            ("sink.webhook_url", "sink.webhook_secret_file"),
-        ];
-        for (key, other) in needs {
-            if said.contains_key(key) && !said.contains_key(other) {
-                faults.push(format!("{key}: needs {other}, which is not set"));
-            }
-        }
+        faults.extend(together::faults(&values));
         let web_origins = values.find::<String>("server.web_origins").unwrap_or_default().parse();
         let web_origins = web_origins.unwrap_or_else(|error: OriginsError| {
             faults.push(format!("server.web_origins: {error}"));
             Origins::None
         });
-        if sound {
-            faults.extend(one_port_twice(&values));
-        }
-        for key in ["profile.store", "sink.jsonl_folder"] {
-            if let Some(path) = values.find::<PathBuf>(key).filter(|path| path.is_file()) {
-                faults.push(format!("{key}: {} is a file, and a folder is needed", path.display()));
-            }
-        }
         let traced = said.contains_key("trace.otlp_endpoint") && !otel.disabled;
         if traced {
             faults.extend(otel.faults.iter().cloned());
         }
+        let catalogue = values
+            .find::<PathBuf>("scoring.catalogue")
+            .map_or_else(|| Ok(Catalogue::default()), |file| read_catalogue(&file));
+        let catalogue = Arc::new(catalogue.unwrap_or_else(|found| {
+            faults.extend(found);
+            Catalogue::default()
+        }));
+        let key_file = values.find::<PathBuf>("profile.pseudonym_key_file");
+        let pseudonyms = key_file.map(|file| pseudonyms(&file)).transpose().unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
         if !faults.is_empty() {
             return Err(ConfigError::Invalid(faults));
         }
-        let catalogue = values.find::<PathBuf>("scoring.catalogue");
-        let catalogue = catalogue.map_or_else(|| Ok(Catalogue::default()), |file| read_catalogue(&file));
-        let catalogue = Arc::new(catalogue.map_err(ConfigError::Invalid)?);
-        let pseudonyms = values.find::<PathBuf>("profile.pseudonym_key_file").map(|file| pseudonyms(&file));
-        let pseudonyms = pseudonyms.transpose().map_err(ConfigError::invalid)?;
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Ok(Self {
+        let config = Self {
             bundle: values.find("model.bundle").map_or_else(|| shipped(Path::new(DEFAULT_BUNDLE)), located),
             runtime_library: values.find("model.runtime_library"),
             scoring: ScoringConfig {
@@ -191,13 +162,13 @@ impl Config {
                 listen: values.get("server.listen"),
                 http_listen: values.find("server.http_listen"),
                 max_risk: values.get("scoring.max_risk"),
-                max_text_bytes: values.get(text),
+                max_text_bytes: values.get("server.max_text_bytes"),
                 max_batch_size: values.get("server.max_batch_size"),
                 max_conversation_messages: values.get("server.max_conversation_messages"),
-                max_message_bytes: values.get(message),
+                max_message_bytes: values.get("server.max_message_bytes"),
                 max_answer_bytes: values.get("server.max_answer_bytes"),
-                max_request_bytes: values.get(requests),
-                max_peer_request_bytes: values.get(of_peer),
+                max_request_bytes: values.get("server.max_request_bytes"),
+                max_peer_request_bytes: values.get("server.max_peer_request_bytes"),
                 max_header_bytes: values.get("server.max_header_bytes"),
                 max_calls: values.get("server.max_calls"),
                 max_peer_calls: values.get("server.max_peer_calls"),
@@ -222,6 +193,7 @@ impl Config {
                 join_within: ServerConfig::default().join_within,
             },
             profile_store: values.find("profile.store"),
+            profile_store_must_exist: values.get("profile.store_must_exist"),
             profile_terms: Terms {
                 retention: SignedDuration::from_hours(24 * values.get::<i64>("profile.retention_days")),
                 rules: Rules {
@@ -258,18 +230,26 @@ impl Config {
                 }),
             },
             unknown_variables: layers::unknown_variables(),
+            file: common.file.clone(),
             said,
-        })
+        };
+        let has_sinks = config.sinks.json_lines.is_some() || config.sinks.webhook.is_some();
+        let faults = if has_sinks { config.protected().sink_faults(&config.sinks) } else { Vec::new() };
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(faults)) }
     }
 
-    /// Whether what the sinks need is there: the URL, secret and certificates of the webhook.
+    /// Whether what the sinks need is there: the URL, secret and certificates of the webhook, and files that a sink may write to.
     ///
     /// # Errors
     ///
     /// If it is not.
     pub fn check_sinks(&self) -> Result<(), ConfigError> {
         let webhook = self.sinks.webhook.as_ref().map_or(Ok(()), |webhook| Webhook::new(webhook).map(drop));
-        webhook.map_err(|error| ConfigError::invalid(telemetry::chain(&error)))
+        let mut faults: Vec<String> =
+            webhook.err().map(|error| telemetry::chain(&error)).into_iter().collect();
+        let files = self.sinks.foreign_files().into_iter();
+        faults.extend(files.map(|(key, error)| format!("{key}: {}", telemetry::chain(&error))));
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(faults)) }
     }
 
     /// The same settings with another bundle: a folder, or the name of one that ships with Arom.
@@ -285,17 +265,18 @@ impl Config {
         })
     }
 
-    /// The files that the settings name, the one that they stand in, and the model's: nothing may be written over them.
-    pub(crate) fn named_files(&self) -> Vec<PathBuf> {
-        let paths = KEYS.iter().filter(|key| matches!(key.kind, Kind::Path(_)));
-        let named = paths.filter_map(|key| Some(PathBuf::from(&self.said.get(key.name)?.value)));
-        let settings = self.said.values().filter_map(|said| match &said.source {
-            Source::File { file, .. } => Some(file.clone()),
-            Source::Default | Source::Variable(_) | Source::Flag(_) => None,
-        });
-        let model = fs::read_dir(&self.bundle).into_iter().flatten();
-        let model = model.filter_map(|entry| Some(entry.ok()?.path()));
-        named.chain(settings).chain(model).collect()
+    /// The files that no output may be: those that the settings name, the one that they stand in, the model's, the program's and the
+    /// store's.
+    pub(crate) fn protected(&self) -> Protected {
+        Protected::of(self)
+    }
+
+    /// The settings that differ in another reading, and that a running server does not take over.
+    pub fn needing_restart(&self, other: &Self) -> Vec<&'static str> {
+        const RELOADED: [&str; 2] = ["model.bundle", "scoring.catalogue"];
+        let value = |config: &Self, name: &str| config.said.get(name).map(|said| said.value.clone());
+        let names = KEYS.iter().map(|key| key.name).filter(|name| !RELOADED.contains(name));
+        names.filter(|name| value(self, name) != value(other, name)).collect()
     }
 
     /// The value of a setting whose default depends on the machine.
@@ -327,6 +308,10 @@ impl Values<'_> {
         self.0.get(name).and_then(|said| said.value.parse().ok())
     }
 
+    fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     fn get<T: FromStr>(&self, name: &str) -> T {
         self.find(name).expect("a key with a default has a value, and its kind was checked")
     }
@@ -341,15 +326,6 @@ impl Values<'_> {
     fn seconds(&self, name: &str) -> Duration {
         Duration::from_secs(self.get(name))
     }
-}
-
-/// Two listeners on one port: the second could not begin. Port 0 is another one each time.
-fn one_port_twice(values: &Values<'_>) -> Option<String> {
-    let grpc = values.get::<SocketAddr>("server.listen");
-    let http = values.find::<SocketAddr>("server.http_listen")?;
-    let overlap = grpc.ip() == http.ip() || grpc.ip().is_unspecified() || http.ip().is_unspecified();
-    (overlap && grpc.port() == http.port() && grpc.port() != 0)
-        .then(|| format!("server.http_listen: {http} is taken by server.listen, {grpc}; choose another port"))
 }
 
 /// The other names of customers, under the key in a file.

@@ -202,6 +202,26 @@ pub(crate) fn tighten_alone(path: &Path) -> io::Result<bool> {
     fs::set_permissions(path, tight(&meta)).map(|()| true)
 }
 
+/// Gives what an operator made as root in a folder to the folder's owner, whose service could not use it otherwise: a file, or a folder
+/// with all that is in it.
+///
+/// # Errors
+///
+/// If it cannot be given.
+pub(crate) fn give_to_owner_of(folder: &Path, path: &Path) -> io::Result<()> {
+    let owner = fs::metadata(folder)?;
+    if !rustix::process::geteuid().is_root() || owned(&owner) {
+        return Ok(());
+    }
+    let meta = fs::symlink_metadata(path)?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give_to_owner_of(folder, &entry?.path())?;
+        }
+    }
+    std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
 fn is_loose(meta: &Metadata) -> bool {
     meta.mode() & FOREIGN != 0
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tonic::transport::Uri;
+
 /// What stands for a secret where a URL is printed.
 pub(crate) const HIDDEN: &str = "***";
 
@@ -14,6 +16,15 @@ impl SecretUrl {
     /// The URL as it was written, for whoever connects to it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The URL, if it has a host and, if it has a port, one that there is: the parser takes any text for a port.
+    pub(crate) fn place(&self) -> Option<Uri> {
+        let url: Uri = self.0.parse().ok()?;
+        let host = url.host().filter(|host| !host.is_empty())?;
+        let place = url.authority()?.as_str().rsplit('@').next()?;
+        let port = place.strip_prefix(host)?.strip_prefix(':').unwrap_or_default();
+        (port.is_empty() || port.parse().is_ok_and(|port: u16| port > 0)).then_some(url)
     }
 
     /// A text of somebody else's about this URL, without the secrets of it or of any other.

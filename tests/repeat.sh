@@ -16,7 +16,7 @@ logs=target/repeat
 cores=$(nproc)
 mkdir -p "$logs"
 # As cargo and .cargo/config.toml set them: the programs are started without cargo.
-export ORT_DISABLE_TELEMETRY=1 CARGO_MANIFEST_DIR=$PWD
+export ORT_DISABLE_TELEMETRY=1 CARGO_MANIFEST_DIR=$PWD RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
 if [ -n "${PROGRAMS:-}" ]; then
   read -ra programs <<<"$PROGRAMS"

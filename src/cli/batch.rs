@@ -58,7 +58,7 @@ use writer::{Output, Progress, Writer};
 /// bytes as if it had not been stopped.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Exit codes: 0 all rows are done, 1 it failed or was stopped, 2 the command or its settings are at fault,\n3 all is done but for rows that were refused.\n\n\
+    after_help = "Exit codes: 0 all rows are done, 1 it failed or was stopped, 2 the command or its settings are at fault,\n3 all is done but for rows that were refused or, with --record, not recorded.\n\n\
     Examples:\n  arom batch reviews.csv --out scored.jsonl\n  \
     arom batch 'dumps/2026-*.csv.gz' --out scored.parquet --columns text=Comment,brand='Product Name'\n  \
     arom batch shopee.xlsx.csv --encoding cp874 --delimiter ';' --out scored.csv\n  \
@@ -104,7 +104,7 @@ pub(super) struct BatchArgs {
     /// =, +, -, @, a tab or a line break, and are no number. In columns that are added it always does.
     #[arg(long)]
     escape_formulas: bool,
-    /// Most columns of a dump, and of the output.
+    /// Most columns of a dump, and of CSV and Parquet that have those of all dumps.
     #[arg(long, value_name = "N", default_value_t = Limits::default().columns)]
     max_columns: usize,
     /// Most bytes of a compressed dump when it is not.
@@ -132,6 +132,9 @@ pub(super) struct BatchArgs {
     /// --profile-store, which no server may have open.
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     record: Option<String>,
+    /// Trust the system's time, where the store of --record was not used for more than a day: compare it with another clock first.
+    #[arg(long, requires = "record")]
+    accept_clock: bool,
     /// The store of --record.
     #[arg(long, value_name = "FOLDER", env = "AROM_PROFILE_STORE")]
     profile_store: Option<PathBuf>,
@@ -270,7 +273,7 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
         return Err(ConfigError::invalid(problem).into());
     }
     let files = Files::of(args, ending)?;
-    files.are_not(config.named_files())?;
+    files.are_not_protected(&config.protected())?;
     files.own_are_free()?;
     if !args.overwrite {
         files.are_free()?;
@@ -348,9 +351,9 @@ async fn job(args: &Arc<BatchArgs>, config: &Arc<Config>) -> Result<()> {
     }
     sync_folder_of(&files.out).context("cannot sync the folder of the output")?;
     args.say(|| summary(args, &files, before, reached, &progress, started.elapsed()));
-    match reached.counts.rejected {
+    match reached.counts.rejected + reached.counts.unrecorded {
         0 => Ok(()),
-        rejected => Err(Rejected(usize::try_from(rejected).unwrap_or(usize::MAX)).into()),
+        rows => Err(Rejected(usize::try_from(rows).unwrap_or(usize::MAX)).into()),
     }
 }
 
@@ -416,7 +419,9 @@ fn inputs(args: &BatchArgs, files: &Files, spools: &Spools) -> Result<Vec<Input>
             pipes.push((named.len(), pipe));
             named.push((PathBuf::new(), name));
         } else if !input.exists() && args.record.as_deref() == Some("") && is_address(input) {
-            let problem = format!("{} is no dump; write --record={}", input.display(), input.display());
+            // An address may be pasted with a token.
+            let address = SecretUrl::from(input.display().to_string());
+            let problem = format!("{address} is no dump; write --record={address}");
             return Err(usage(DumpError::NoInput(problem)));
         } else if input.is_file() && files.have(input) {
             let problem = format!("{} is a file that this run writes; name another", input.display());
@@ -497,14 +502,25 @@ fn added(args: &BatchArgs, many: bool) -> impl Iterator<Item = String> + '_ {
     many.then(|| source_column(args)).into_iter().chain(names)
 }
 
-/// The columns of a CSV file: its head is written before its rows are seen.
+/// The columns of a CSV file: its head is written before its rows are seen. Of other files, none.
 fn csv_columns(args: &BatchArgs, ending: Ending, inputs: &[Input]) -> Result<Vec<String>> {
-    if !matches!(ending, Ending::Csv(_)) {
-        return Ok(Vec::new());
-    }
+    let is_csv = match ending {
+        Ending::Csv(_) => true,
+        Ending::Parquet => false,
+        Ending::JsonLines(_) => return Ok(Vec::new()),
+    };
     let mut columns = IndexSet::new();
-    for input in inputs {
-        columns.extend(input.source.all_columns().map_err(usage)?);
+    for Input { source, .. } in inputs {
+        columns.extend(if is_csv { source.all_columns().map_err(usage)? } else { source.columns.clone() });
+    }
+    if columns.len() > args.max_columns {
+        let (count, most) = (columns.len(), args.max_columns);
+        let problem =
+            format!("would have the {count} columns of all dumps, and {most} are allowed; see --max-columns");
+        return Err(usage(DumpError::Limit { name: args.out.display().to_string(), problem }));
+    }
+    if !is_csv {
+        return Ok(Vec::new());
     }
     columns.extend(added(args, inputs.len() > 1));
     Ok(columns.into_iter().collect())
@@ -573,7 +589,7 @@ async fn recorder(args: &BatchArgs, config: &Config, inputs: &[Input]) -> Result
     let channel = Channel::from(args.channel);
     let brand = args.brand.clone();
     Ok(Some(if address.is_empty() {
-        Recorder::to_store(config, brand, channel)?
+        Recorder::to_store(config, brand, channel, args.accept_clock).await?
     } else {
         Recorder::to_server(address, brand, channel).await?
     }))

@@ -207,9 +207,12 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
         bail!("--html writes one conversation; {} files were given", files.len());
     }
     if let Some(page) = &args.html {
-        let settings = config.named_files();
-        let read = files.iter().chain(&args.roles).chain(&args.line_secret_file).chain(&settings);
+        let read = files.iter().chain(&args.roles).chain(&args.line_secret_file);
         refuse_input(page, read.map(PathBuf::as_path))?;
+        let protected = config.protected();
+        for written in [page, &next(page)] {
+            protected.refuse(written).map_err(|problem| anyhow!("--html: {problem}"))?;
+        }
         if !args.overwrite && fs::metadata(page).is_ok_and(|meta| meta.is_file() && meta.len() > 0) {
             let problem = "is there already; name another file, or replace it with --overwrite";
             bail!("--html: {} {problem}", page.display());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::open_scorer;
 use super::terminal::print_file;
-use super::verify::verify;
+use super::verify::{resolve, verify};
 use crate::config::{CommonFlags, Config, ServeFlags, default_toml, markdown_table};
 
 #[derive(Debug, Subcommand)]
@@ -42,7 +42,7 @@ pub(super) fn run(command: &ConfigCommand, common: &CommonFlags) -> Result<()> {
         ConfigCommand::Show(ShowArgs { defaults: true, .. }) => default_toml(),
         ConfigCommand::Show(args) => Config::resolve(common, &args.flags)?.to_toml(),
         ConfigCommand::Check(flags) => {
-            let mut config = Config::resolve(common, flags)?;
+            let mut config = resolve(common, flags)?;
             verify(&config)?;
             for name in &config.unknown_variables {
                 anstream::eprintln!(

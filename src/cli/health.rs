@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use tonic::transport::Endpoint;
 
@@ -18,11 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// Asks grpc.health.v1, as Kubernetes' gRPC probes do, and waits at most three seconds.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  arom health\n  arom health arom.internal:50051")]
+#[command(after_help = "Examples:\n  arom health\n  arom health arom.internal:50051\n  \
+    arom health --service arom.v1.ProfileService")]
 pub(super) struct HealthArgs {
     /// The server's address and port; by default server.listen of the settings file, or 127.0.0.1:50051.
-    #[arg(value_name = "ADDRESS", env = "AROM_LISTEN")]
+    #[arg(value_name = "ADDRESS", env = "AROM_LISTEN", hide_env_values = true)]
     address: Option<String>,
+    /// Ask for one service, such as arom.v1.ProfileService; without it, for the server as a whole.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    service: String,
 }
 
 pub(super) fn run(args: &HealthArgs, common: &CommonFlags) -> Result<()> {
@@ -37,10 +41,11 @@ pub(super) fn run(args: &HealthArgs, common: &CommonFlags) -> Result<()> {
         .connect_timeout(PATIENCE);
     let status = wait(async {
         let channel = endpoint.connect().await.with_context(|| format!("nothing answers at {shown}"))?;
-        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-        anyhow::Ok(
-            answer.with_context(|| format!("{shown} did not answer the health check"))?.into_inner().status(),
-        )
+        let request = HealthCheckRequest { service: args.service.clone() };
+        let answer = HealthClient::new(channel).check(request).await;
+        let refused =
+            |status: &tonic::Status| format!("{shown} did not answer the health check: {}", status.message());
+        anyhow::Ok(answer.map_err(|status| anyhow!(refused(&status)))?.into_inner().status())
     })??;
     match status {
         ServingStatus::Serving => Ok(()),

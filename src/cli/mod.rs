@@ -115,7 +115,7 @@ fn start_with(common: &CommonFlags, flags: &ServeFlags) -> Result<Config> {
 
 /// That so many lines were refused and the rest is done.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} refused; the others are done")]
+#[error("{0} refused or not recorded; the others are done")]
 struct Rejected(usize);
 
 /// The exit code for an error: 2 if the command or its settings are at fault, 3 if it is done but for some lines, 1 if the work

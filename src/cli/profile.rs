@@ -2,8 +2,10 @@
 
 mod backup;
 mod clock;
+mod erasures;
 mod import;
 mod live;
+mod whole_file;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -29,7 +31,7 @@ use crate::grpc::{is_for_now, to_json};
 use crate::visible::{visible, visible_json};
 
 pub(super) type Client = ProfileServiceClient<Channel>;
-pub(super) use import::record;
+pub(super) use import::{for_now, record};
 
 /// What a running server knows of customers and brands.
 #[derive(Args, Debug)]
@@ -39,7 +41,7 @@ pub(super) use import::record;
 )]
 pub(super) struct ProfileArgs {
     /// The server's address and port; by default server.listen of the settings file, or 127.0.0.1:50051.
-    #[arg(long, global = true, value_name = "ADDRESS", env = "AROM_LISTEN")]
+    #[arg(long, global = true, value_name = "ADDRESS", env = "AROM_LISTEN", hide_env_values = true)]
     server: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -78,7 +80,7 @@ enum Command {
     /// Record the events of a dump in JSON Lines: once, however often it is imported.
     Import(import::ImportArgs),
     /// The erasures that are noted: when, how many events, of a hash.
-    Erasures(backup::ErasuresArgs),
+    Erasures(erasures::ErasuresArgs),
     /// Which time the store goes by, and whether the system's clock is trusted.
     Clock(clock::ClockArgs),
     /// The whole store as it is at one moment, in a file. The server goes on.
@@ -146,6 +148,12 @@ pub(super) fn run(args: &ProfileArgs, config: &Config) -> Result<()> {
     {
         return clock::of_store(folder, args);
     }
+    if let Command::Backup(args) = &args.command {
+        backup::may_write(args, config)?;
+    }
+    if let Command::Erasures(args) = &args.command {
+        erasures::may_write(args, config)?;
+    }
     let server = args.server.clone().unwrap_or_else(|| config.server.listen.to_string());
     wait(async {
         let mut client = connect("--server", &server).await?;
@@ -158,7 +166,7 @@ pub(super) fn run(args: &ProfileArgs, config: &Config) -> Result<()> {
                 erase(&mut client, customer, *from_brands, *yes).await
             }
             Command::Import(args) => import::run(&mut client, args).await,
-            Command::Erasures(args) => backup::erasures(&mut client, args).await,
+            Command::Erasures(args) => erasures::run(&mut client, args).await,
             Command::Clock(clock) => clock::of_server(&mut client, clock).await,
             Command::Backup(args) => backup::back_up(&mut client, args).await,
             Command::Restore(_) => Ok(()),
@@ -255,17 +263,20 @@ async fn export(client: &mut Client, customer: &str) -> Result<()> {
     writeln!(io::stdout(), "{}", visible_json(&text)).context("cannot write to stdout")
 }
 
+/// Asks a person before what cannot be undone.
+fn confirm(question: &str, otherwise: &str) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        bail!("this cannot be undone; say --yes");
+    }
+    eprint!("{question} This cannot be undone. [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { bail!("{otherwise}") }
+}
+
 async fn erase(client: &mut Client, customer: &str, from_brands: bool, yes: bool) -> Result<()> {
     if !yes {
-        if !io::stdin().is_terminal() {
-            bail!("erasing cannot be undone; say --yes");
-        }
-        eprint!("Erase all that is held of {customer:?}? This cannot be undone. [y/N] ");
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
-            bail!("nothing was erased");
-        }
+        confirm(&format!("Erase all that is held of {customer:?}?"), "nothing was erased")?;
     }
     let request = EraseSubjectRequest { customer_id: customer.to_owned(), erase_from_brands: from_brands };
     let erased = client.erase_subject(request).await.map_err(|status| refused(&status))?.into_inner();

@@ -1,5 +1,6 @@
 //! `arom serve`: the server under the system's signals.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,13 +10,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::verify::verify;
+use super::verify::{no_store, resolve, verify};
 use super::{open_scorer, read_bundle};
 use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
 use crate::descriptors::{self, Shares};
 use crate::grpc::{self, Listeners, Parts, Port};
 use crate::model;
-use crate::profile::{Book, Disk, Keeper, Pseudonyms, system_clock};
+use crate::profile::{Book, Disk, Keeper, Pseudonyms, StorageError, Terms, Upkeep, system_clock};
 use crate::scoring::Scorer;
 use crate::sinks::Sinks;
 use crate::telemetry::{self, Metrics};
@@ -42,7 +43,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: &ServeArgs, common: &CommonFlags) -> Result<()> {
-    let config = Config::resolve(common, &args.flags)?;
+    let config = resolve(common, &args.flags)?;
     verify(&config)?;
     let runtime = runtime_of("arom-net")?;
     // Calls have threads of their own, so that none of them holds up sockets and health.
@@ -91,7 +92,7 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config, calls: H
     let (common, flags) = (common.clone(), args.flags.clone());
     let load = move |current: Option<&Scorer>| match current {
         None => open_scorer(&first, Arc::clone(&measured)).map_err(LoadError),
-        Some(current) => reopen(current, &common, &flags).map_err(LoadError),
+        Some(current) => reopen(current, &first, &common, &flags).map_err(LoadError),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     // One signal waits while a model is being loaded; more would load the same again.
@@ -141,14 +142,41 @@ async fn serve(args: &ServeArgs, common: &CommonFlags, config: &Config, calls: H
 }
 
 /// What is kept of customers and brands, if a folder for it is named.
-pub(super) fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<Disk>>>> {
+fn profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Arc<Keeper<Disk>>>> {
     let Some(folder) = &config.profile_store else { return Ok(None) };
-    let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
-    let book = Book::open(Disk::open(folder)?, config.profile_terms, salt)?;
-    book.go_by(config.server.pseudonyms.as_ref().map(Pseudonyms::mark))?;
+    let book = open_book(open_store(folder, config)?, config.profile_terms, config)?;
+    book.keep_terms()?;
     let keeper = Keeper::start(book, system_clock(), config.profile_upkeep, metrics);
     Ok(Some(Arc::new(keeper.context("cannot start the threads of the profile store")?)))
+}
+
+/// The store of the settings, for a command that records in it for a while: by the terms of its server, if it has had one. What is older
+/// than is kept is left to the server.
+pub(super) fn borrowed_profiles(config: &Config, metrics: Arc<Metrics>) -> Result<Option<Keeper<Disk>>> {
+    let Some(folder) = &config.profile_store else { return Ok(None) };
+    let disk = open_store(folder, config)?;
+    let terms = Terms::kept(&disk)?.unwrap_or(config.profile_terms);
+    let upkeep = Upkeep { forgets: false, ..config.profile_upkeep };
+    let keeper = Keeper::start(open_book(disk, terms, config)?, system_clock(), upkeep, metrics);
+    Ok(Some(keeper.context("cannot start the threads of the profile store")?))
+}
+
+fn open_store(folder: &Path, config: &Config) -> Result<Disk> {
+    if !config.profile_store_must_exist {
+        return Ok(Disk::open(folder)?);
+    }
+    Disk::open_existing(folder).map_err(|error| {
+        let is_absent = matches!(error, StorageError::Absent { .. });
+        if is_absent { ConfigError::invalid(no_store(folder)).into() } else { error.into() }
+    })
+}
+
+fn open_book(disk: Disk, terms: Terms, config: &Config) -> Result<Book<Disk>> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
+    let book = Book::open(disk, terms, salt)?;
+    book.go_by(config.server.pseudonyms.as_ref().map(Pseudonyms::mark))?;
+    Ok(book)
 }
 
 /// Raises the limit on file descriptors, and says so where it leaves room for fewer connections than the settings allow.
@@ -173,8 +201,15 @@ fn cannot_listen(address: std::net::SocketAddr, flag: &str) -> String {
 }
 
 /// The bundle and catalogue that the settings name now. Only these are read again: the rest needs a restart.
-fn reopen(current: &Scorer, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
+fn reopen(current: &Scorer, started: &Config, common: &CommonFlags, flags: &ServeFlags) -> Result<Scorer> {
     let config = Config::resolve(common, flags)?;
+    let changed = started.needing_restart(&config);
+    if !changed.is_empty() {
+        tracing::warn!(
+            settings = changed.join(", "),
+            "changed settings are not taken over; they need a restart"
+        );
+    }
     let runtime = model::Runtime::load(config.runtime_library.as_deref())?;
     let bundle = read_bundle(&config)?;
     Ok(current.successor(&bundle, &runtime, config.scoring.catalogue)?)

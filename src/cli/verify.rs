@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{CommonFlags, Config, ConfigError, ServeFlags};
+use crate::profile::Disk;
 use crate::telemetry;
 
 /// Refuses settings with which the server could not run; the model bundle is looked at when it is loaded.
@@ -18,12 +19,39 @@ pub(super) fn verify(config: &Config) -> Result<(), ConfigError> {
     if let Err(ConfigError::Invalid(more)) = config.check_sinks() {
         faults.extend(more);
     }
+    if let Some(folder) = config
+        .profile_store
+        .as_deref()
+        .filter(|folder| config.profile_store_must_exist && !Disk::is_at(folder))
+    {
+        faults.push(no_store(folder));
+    }
     for (key, folder) in folders(config) {
         if let Err(error) = writable(&folder) {
             faults.push(format!("{key}: cannot write to {}: {error}", folder.display()));
         }
     }
     if faults.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(faults)) }
+}
+
+/// What is said where a store must be and is not.
+pub(super) fn no_store(folder: &Path) -> String {
+    format!("profile.store: {}: there is no store, and profile.store_must_exist is true", folder.display())
+}
+
+/// The settings of a server. Where some are wrong, the error also says what is looked at only after that.
+///
+/// # Errors
+///
+/// As [`Config::resolve`].
+pub(super) fn resolve(common: &CommonFlags, flags: &ServeFlags) -> Result<Config, ConfigError> {
+    Config::resolve(common, flags).map_err(|error| match error {
+        ConfigError::Invalid(mut faults) => {
+            faults.push("(folders, certificates and the model are checked once these are right)".to_owned());
+            ConfigError::Invalid(faults)
+        }
+        other @ (ConfigError::Read { .. } | ConfigError::Parse { .. }) => other,
+    })
 }
 
 /// The folders that the server writes to, by the key that names each.

@@ -383,7 +383,7 @@ pub(super) const KEYS: &[Key] = &[
         ("send-timeout-seconds", "AROM_SEND_TIMEOUT_SECONDS"),
         count(1, 3600, "SECONDS"),
         "60",
-        "A call whose client takes nothing of the answer for so long is reset; a connection from which it takes nothing at all is closed 10 s later",
+        "A call is reset if its client reads nothing of the answer for so long; a connection from which the client reads nothing at all is closed 10 s later",
     ),
     key(
         "server.web_origins",
@@ -440,6 +440,13 @@ pub(super) const KEYS: &[Key] = &[
         count(1, 1 << 32, "N"),
         "1000000",
         "Most changes that are kept for those who were away",
+    ),
+    key(
+        "profile.store_must_exist",
+        ("profile-store-must-exist", "AROM_PROFILE_STORE_MUST_EXIST"),
+        Kind::Switch,
+        "false",
+        "Refuse to start if profile.store has no store yet, so that a disk which is not mounted is noticed",
     ),
     key(
         "profile.readiness",

@@ -1,6 +1,7 @@
 //! Where settings come from: the file, then the environment, then flags, each over the one before.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,6 @@ use super::ConfigError;
 use super::keys::{KEYS, Key, Kind, Scope};
 use super::otel::Otel;
 use crate::files::read_text_at_most;
-use crate::secret_url::hide_urls;
 
 /// A settings file that is larger is none.
 const SETTINGS_BYTES: u64 = 1 << 20;
@@ -73,7 +73,8 @@ fn arguments(command: Command, scope: Scope) -> Command {
             Arg::new(key.name)
                 .long(key.flag)
                 .env(key.variable)
-                .hide_env_values(key.kind.is_secret())
+                // Any of them may hold a token that was pasted into the wrong variable.
+                .hide_env_values(true)
                 .value_name(key.kind.value_name())
                 .help(format!("{}{default}", key.meaning))
                 .global(scope == Scope::Common)
@@ -126,11 +127,18 @@ impl FromArgMatches for CommonFlags {
 }
 
 impl ServeFlags {
-    /// As if these keys had been said as flags; for commands that take a few of them.
+    /// As if these keys had been said as flags; for commands that take a few of them. The variables of other settings of the profile
+    /// store count for such a command, too.
     pub(crate) fn of(values: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let flag = |name| KEYS.iter().find(|key| key.name == name).map_or(name, |key| key.flag);
         let said = |(name, value)| (name, Said { value, source: Source::Flag(flag(name)) });
-        Self { said: values.into_iter().map(said).collect() }
+        let of_store = |key: &&Key| ["profile.", "signal."].iter().any(|table| key.name.starts_with(table));
+        let variables = KEYS.iter().filter(of_store).filter_map(|key| {
+            let value = variable(key.variable)?.into_string().ok().filter(|value| !value.is_empty())?;
+            Some((key.name, Said { value, source: Source::Variable(key.variable) }))
+        });
+        // The last that is said of a key counts.
+        Self { said: variables.chain(values.into_iter().map(said)).collect() }
     }
 }
 
@@ -153,6 +161,11 @@ impl FromArgMatches for ServeFlags {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// An environment variable, also of a setting that this command has no flag for.
+pub(super) fn variable(name: &str) -> Option<OsString> {
+    std::env::vars_os().find_map(|(of, value)| (of == name).then_some(value))
 }
 
 /// Environment variables that look like a setting with a mistake in its name. Kubernetes makes `AROM_SERVICE_…` and `AROM_PORT…` for a
@@ -209,14 +222,15 @@ pub(super) fn gather(
 fn read(file: &Path, faults: &mut Vec<String>) -> Result<Vec<(&'static str, Said)>, ConfigError> {
     let text = read_text_at_most(file, SETTINGS_BYTES)
         .map_err(|cause| ConfigError::Read { file: file.to_owned(), cause })?;
-    // The library shows the line that it cannot read, and there may be a URL in it.
-    let tables = DeTable::parse(&text).map_err(|cause| ConfigError::Parse {
-        file: file.to_owned(),
-        problem: shortened(&hide_urls(&cause.to_string())),
-    })?;
     // Found once: a file may have as many faults as lines.
     let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line = |start: usize| ends.partition_point(|end| *end < start) + 1;
+    // The library would also show the line that it cannot read, and there may be a secret in it.
+    let tables = DeTable::parse(&text).map_err(|cause| ConfigError::Parse {
+        file: file.to_owned(),
+        line: line(cause.span().unwrap_or_default().start),
+        problem: shortened(cause.message()),
+    })?;
     let mut said = Vec::new();
     for (table, entries) in tables.get_ref() {
         let DeValue::Table(entries) = entries.get_ref() else {

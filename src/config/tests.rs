@@ -71,6 +71,29 @@ fn the_example_file_and_the_readme_are_those_of_the_table() {
     assert_eq!(format!("{:?}", defaults.server), format!("{:?}", ServerConfig::default()));
 }
 
+/// What is wrong between two settings is told beside what is wrong with one, and so is a file that cannot be read.
+#[test]
+fn faults_of_all_kinds_are_reported_together() {
+    let file = "[server]\nlisten = \"here\"\nmax_text_bytes = 9000000\nmax_peer_request_bytes = 4096\n\
+        [signal]\nshare_clear = 9.0\n[scoring]\ncatalogue = \"nowhere.toml\"\n[profile]\npseudonym_key_file = \"nowhere.key\"\n\
+        [sink]\njsonl_folder = \"lines\"";
+    let error = resolve(file, &[]).expect_err("bad settings");
+    for part in [
+        "listen \"here\" is not an address",
+        "server.max_text_bytes = 9000000 (",
+        "arom.toml, line 3) must be less than server.max_message_bytes = 4194304 (default)",
+        "server.max_peer_request_bytes = 4096 (",
+        "arom.toml, line 4) must be at least ",
+        "signal.share_clear = 9.0 (",
+        "must be less than signal.share_raise",
+        "nowhere.toml",
+        "nowhere.key",
+        "sink.jsonl_folder: needs profile.store",
+    ] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
 #[test]
 fn every_fault_is_reported_at_once() {
     let file = "stray = 1\n[server]\nlisten = \"here\"\nmax_batch_size = 0\n[scoring]\nworkers = \"2\"\n\
@@ -102,8 +125,28 @@ fn a_file_that_is_no_toml_is_named_with_its_line() {
     assert!(error.contains("arom.toml") && error.contains("line 2"), "{error}");
 }
 
+/// A secret may stand on the line that cannot be read.
+#[test]
+fn a_line_that_is_no_toml_is_not_printed() {
+    let lines = [
+        "webhook_url = user:TOPS3CRET@host/x",
+        "webhook_url = \"https://host/a|TOPS3CRET\" x",
+        "webhook_url = \"https://host/TOPS3CRET",
+        "webhook_url = \"\\TOPS3CRET\"",
+        "webhook_secret = TOPS3CRET",
+        "TOPS3CRET",
+        "a = 1\na = \"TOPS3CRET\"",
+        "[TOPS3CRET",
+    ];
+    for line in lines {
+        let error = resolve(&format!("[sink]\n{line}\n"), &[]).expect_err("no TOML");
+        assert!(error.contains(", line ") && !error.contains("TOPS3"), "{line}: {error}");
+    }
+}
+
 #[test]
 fn a_message_must_hold_a_text() {
     let error = resolve("", &["--max-message-bytes", "2000"]).expect_err("too small");
-    assert!(error.contains("no room for a text of 65536 bytes"), "{error}");
+    let wanted = "server.max_text_bytes = 65536 (default) must be less than server.max_message_bytes = 2000 (--max-message-bytes)";
+    assert!(error.contains(wanted), "{error}");
 }

@@ -243,6 +243,19 @@ pub(super) fn duration(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
 }
 
+/// The moment that a message says, if it is one by the contract of the type: in the years 1 to 9999, with nanoseconds that count forward.
+pub(super) fn moment(time: &prost_types::Timestamp) -> Option<jiff::Timestamp> {
+    const YEAR_1: i64 = -62_135_596_800;
+    let is_one = time.seconds >= YEAR_1 && (0..1_000_000_000).contains(&time.nanos);
+    is_one.then(|| jiff::Timestamp::new(time.seconds, time.nanos).ok()).flatten()
+}
+
+/// The time that a message says to wait, if it is one by the contract of the type and not negative.
+pub(super) fn wait(duration: &prost_types::Duration) -> Option<Duration> {
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(u64::try_from(duration.seconds).ok()?, nanos))
+}
+
 pub(super) fn timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }

@@ -125,10 +125,11 @@ impl Service<Request<Received>> for Front {
         if let Err(refusal) = checks::check(&request, &self.origins) {
             return Box::pin(std::future::ready(Ok(refusal_response(&refusal))));
         }
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
         match &self.web {
             // Only browsers name an origin, and the headers of CORS go with every answer to them.
             Some(web) if request.headers().contains_key(ORIGIN) || checks::is_web(&request) => {
+                checks::plain_type(&mut request);
                 let mut web = web.clone();
                 Box::pin(async move { web.call(request).await })
             }

@@ -60,7 +60,7 @@ use profile::{Backups, Profiles, Watched};
 pub(crate) use recording::record_blocking;
 use sentiment::Sentiment;
 use status::Failure;
-pub(crate) use status::{is_for_now, is_of_the_request, status_of};
+pub(crate) use status::{is_for_now, is_of_the_request, retry_delay, status_of};
 
 /// The generated messages, clients and servers of package `arom.v1`; the proto files are their manual.
 pub mod v1 {

@@ -67,7 +67,8 @@ impl Profiles {
         client: Client,
         done: impl Fn(&'static str),
     ) -> Result<v1::RecordEventsResponse, Failure> {
-        let keeper = self.keeper()?;
+        // A store that is off or away refuses before anything is scored.
+        self.keeper()?;
         self.within("events", events.len(), Item::Recorded)?;
         let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
         let checked: Vec<Result<convert::Checked, Failure>> =
@@ -95,11 +96,7 @@ impl Profiles {
         };
         let items: Vec<Result<Command, Failure>> = checked.into_iter().map(&mut command).collect();
         let commands: Vec<Command> = items.iter().flatten().cloned().collect();
-        let outcomes = if commands.is_empty() {
-            Vec::new()
-        } else {
-            keeper.apply(commands).await.map_err(Failure::Keep)?
-        };
+        let outcomes = if commands.is_empty() { Vec::new() } else { self.shared.apply(commands).await? };
         let results = convert::results(ids, items, outcomes);
         for result in &results {
             done(match &result.outcome {

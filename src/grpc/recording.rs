@@ -96,8 +96,14 @@ impl Shared {
         outcomes.into_iter().map(|outcome| v1::RecordOutcome { outcome: Some(outcome) }).collect()
     }
 
-    async fn apply(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Failure> {
-        self.keeper()?.apply(commands).await.map_err(Failure::Keep)
+    /// Records in one commit, and counts what was lost if there is none.
+    pub(super) async fn apply(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Failure> {
+        let keeper = self.keeper()?;
+        let count = commands.len();
+        keeper.apply(commands).await.map_err(|error| {
+            self.metrics.profile_unrecorded(count);
+            Failure::Keep(error)
+        })
     }
 
     /// As [`record`](Self::record), of one text or none.

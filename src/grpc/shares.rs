@@ -106,7 +106,10 @@ impl UsedUp {
             Self::Scans => {
                 "too many calls wait to look through the profile store; retry after the delay given"
             }
-            Self::Backups => "as many backups are being read as may be at once; retry after the delay given",
+            Self::Backups => {
+                "as many backups are being read as may be at once, or bytes of erased customers are about to be wiped off the \
+                 disk, which goes first; retry after the delay given"
+            }
             Self::PeerWork => {
                 "as much long work of your address waits as may of one, which is half of the places; retry after the delay \
                  given, or ask for less at once"

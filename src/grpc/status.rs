@@ -290,7 +290,8 @@ pub(super) fn unread(status: &Status, limit: Limit) -> Option<Unread> {
         let message = match limit {
             Limit::Setting => format!(
                 "the message is larger than the {most} bytes that this server takes, inflated; send less at once, \
-                 or start the server with a larger --max-message-bytes; a message of a stream holds one text"
+                 or start the server with a larger server.max_message_bytes; a message of a stream holds one text, so its \
+                 limit goes by server.max_text_bytes: twice that, and room for what goes with it"
             ),
             Limit::Fixed => format!(
                 "the message is larger than the {most} bytes that this service takes, inflated; no setting changes \
@@ -378,6 +379,11 @@ pub(super) const CANCELLED: &str = "CANCELLED";
 pub(crate) fn is_for_now(status: &Status) -> bool {
     status.code() == Code::Unavailable
         || (status.code() == Code::ResourceExhausted && reason(status).as_deref() != Some(MESSAGE_TOO_LARGE))
+}
+
+/// How long the server asks to wait before the same is tried again, if it says so.
+pub(crate) fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// Whether it is for what was asked, and would be the same again.
@@ -477,11 +483,15 @@ fn not_recorded(outcome: Outcome) -> Status {
         Outcome::NotFound => {
             (Code::NotFound, "EVENT_NOT_FOUND", "the event of replaces_event_id is not there")
         }
-        Outcome::TooOld => (Code::OutOfRange, "EVENT_TOO_OLD", "the event is older than events are kept"),
+        Outcome::TooOld => (
+            Code::OutOfRange,
+            "EVENT_TOO_OLD",
+            "the event is older than events are kept: profile.retention_days",
+        ),
         Outcome::TooNew => (
             Code::OutOfRange,
             "EVENT_IN_FUTURE",
-            "the event is further ahead of the server's clock than is let pass; check the clocks and the unit of event_time",
+            "the event is more than 10 minutes ahead of the server's clock; check whether event_time is local time that was taken for UTC, and the clocks",
         ),
         Outcome::InDoubt => {
             return later(

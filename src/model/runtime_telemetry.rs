@@ -13,6 +13,10 @@ use std::process::Command;
 /// The environment variable that keeps the telemetry of ONNX Runtime off, and the value that it must have.
 pub const TELEMETRY_OFF: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
+/// A setting of glibc's allocator: blocks from 1 MiB on go back to the system when they are freed. Without it, the first large request
+/// raises that limit to 32 MiB, and the holes that such requests leave stay with the process.
+const LARGE_BLOCKS: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1048576");
+
 /// Whether a runtime that is loaded now sends nothing.
 pub(super) fn is_off() -> bool {
     #[expect(clippy::disallowed_methods, reason = "it is ONNX Runtime's setting, none of Arom's")]
@@ -20,7 +24,8 @@ pub(super) fn is_off() -> bool {
     value.is_some_and(|value| value == TELEMETRY_OFF.1)
 }
 
-/// Starts this program again with the telemetry of ONNX Runtime off, unless it is off already.
+/// Starts this program again with the telemetry of ONNX Runtime off, unless it is off already, and with an allocator that gives large
+/// blocks back.
 ///
 /// Call it first in `main`, before anything reads stdin or starts a thread. The program keeps its process id, arguments,
 /// open files, working directory and ignored signals. The variable itself ends the recursion: it is set from then on.
@@ -52,6 +57,11 @@ fn start_again(program: &Path) -> io::Error {
     let mut command = Command::new(program);
     if let Some(name) = arguments.next() {
         command.arg0(name);
+    }
+    // An operator's own settings of the allocator stay.
+    #[expect(clippy::disallowed_methods, reason = "it is a setting of the C library, none of Arom's")]
+    if std::env::var_os(LARGE_BLOCKS.0).is_none() {
+        command.env(LARGE_BLOCKS.0, LARGE_BLOCKS.1);
     }
     command.args(arguments).env(TELEMETRY_OFF.0, TELEMETRY_OFF.1).exec()
 }

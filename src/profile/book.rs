@@ -4,6 +4,7 @@
 //! What is asked together is written together: [`Book::apply`] is one commit. One thread at a time
 //! [works out](Book::prepare), one [commits](Book::commit); any may read.
 
+mod doubts;
 mod erasures;
 mod last;
 mod migrate;
@@ -11,6 +12,7 @@ mod page;
 #[cfg(test)]
 mod reference;
 mod sheet;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -48,10 +50,24 @@ const UNSCRUBBED: &[u8] = b"unscrubbed";
 const CLOCK: &[u8] = b"clock";
 /// Events before this time may have been forgotten, in milliseconds: none is taken any more, whatever the clock says.
 const SWEPT: &[u8] = b"swept";
+/// Before the salted hash of a customer who was erased while the system's time was ahead and distrusted: see [`doubts`].
+const DOUBT: &[u8] = b"doubt";
 /// By which names customers go: the mark of the pseudonyms' key, or nothing if they have their own.
 const NAMES: &[u8] = b"names";
 /// In a store that came out of a backup: a mark of its own.
 pub(super) const RESTORED: &[u8] = b"restored";
+/// Before the sequence of the first change of a run of sinks.
+const RUN: &[u8] = b"run";
+
+/// Where all runs of sinks stand.
+fn run_rows() -> (Vec<u8>, Vec<u8>) {
+    (RUN.to_vec(), [RUN, &[0xFF; 9]].concat())
+}
+
+fn first_of_run(row: &[u8]) -> Result<u64, StorageError> {
+    let first = row.strip_prefix(RUN).and_then(sequence);
+    first.ok_or(StorageError::Row { table: Table::Meta })
+}
 
 /// What is taken and for how long it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,8 +125,15 @@ pub enum Command {
     Tick,
     /// Keep the clock, whose time a person accepted.
     AcceptClock,
-    /// These sinks there are, and no other.
-    Sinks(Vec<String>),
+    /// These sinks there are, and no other. A run of them begins, by a number that no other run has.
+    Sinks {
+        /// Their names.
+        names: Vec<String>,
+        /// The number.
+        run: u32,
+    },
+    /// A run of the sinks that the store has begins, by a number that no other run has; nothing if it has none.
+    BeginRun(u32),
     /// A sink has delivered every change up to this sequence.
     Delivered {
         /// Its name.
@@ -400,6 +423,7 @@ impl<S: Storage> Book<S> {
         before: Option<&Prepared>,
     ) -> Result<Prepared, StorageError> {
         let mut page = Page::new(self, moment.into(), before);
+        page.settle_doubts()?;
         let outcomes = commands.iter().map(|command| page.apply(command)).collect::<Result<Vec<_>, _>>()?;
         page.finish(outcomes)
     }
@@ -666,6 +690,17 @@ impl<S: Storage> Book<S> {
     pub fn delivered(&self, sink: &str) -> Result<u64, StorageError> {
         let bytes = self.storage.get(Table::Cursors, sink.as_bytes())?;
         Ok(bytes.as_deref().and_then(sequence).unwrap_or(0))
+    }
+
+    /// The runs of sinks: the first change of each, and its number. The changes before the first of them are of no run.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read.
+    pub fn runs(&self) -> Result<BTreeMap<u64, u32>, StorageError> {
+        let (from, to) = run_rows();
+        let rows = self.storage.scan(Table::Meta, &from, &to, Order::Ascending, usize::MAX)?;
+        rows.iter().map(|(row, bytes)| Ok((first_of_run(row)?, decode(Table::Meta, bytes)?))).collect()
     }
 
     /// Who was erased with a change, for as long as a sink has yet to say so.

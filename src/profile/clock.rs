@@ -61,6 +61,8 @@ pub struct Moment {
     pub horizon: Timestamp,
     /// The system's time, if it is ahead and distrusted: it is not known whether an event up to it is of now or of the future.
     pub(super) doubtful: Option<Timestamp>,
+    /// Whether the system's time is trusted: what waited for that is decided now.
+    pub(super) is_trusted: bool,
     /// What is written of the clock with the commit.
     pub(super) row: Option<ClockRow>,
 }
@@ -68,7 +70,14 @@ pub struct Moment {
 impl From<Timestamp> for Moment {
     /// A moment of a clock that is not in doubt, as of a test or a restored backup.
     fn from(now: Timestamp) -> Self {
-        Self { now, horizon: now, doubtful: None, row: None }
+        Self { now, horizon: now, doubtful: None, is_trusted: true, row: None }
+    }
+}
+
+impl Moment {
+    /// The moment of an erasure that is done again. Its time is only read from a report: nothing is forgotten or decided by it.
+    pub(super) fn of_report(now: Timestamp) -> Self {
+        Self { now, horizon: Timestamp::MIN, doubtful: None, is_trusted: false, row: None }
     }
 }
 
@@ -365,7 +374,7 @@ impl StoreClock {
     pub(super) fn moment(&self) -> Moment {
         let ClockState { now, wall, horizon, distrust, .. } = self.state();
         let doubtful = distrust.filter(|_| wall > now).map(|_| wall);
-        Moment { now, horizon, doubtful, row: Some(self.row()) }
+        Moment { now, horizon, doubtful, is_trusted: distrust.is_none(), row: Some(self.row()) }
     }
 }
 

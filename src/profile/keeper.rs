@@ -160,6 +160,8 @@ pub struct Upkeep {
     pub sweep: Duration,
     /// How often the bytes of what was forgotten are taken from the disk, at most.
     pub scrub: Duration,
+    /// Whether what is older than is kept is forgotten: that is a server's to do.
+    pub forgets: bool,
 }
 
 impl Default for Upkeep {
@@ -169,6 +171,7 @@ impl Default for Upkeep {
             history_count: 1_000_000,
             sweep: Duration::from_secs(6 * 3600),
             scrub: Duration::from_secs(60),
+            forgets: true,
         }
     }
 }
@@ -560,7 +563,8 @@ impl<S: Storage> Inner<S> {
             | Command::Tick
             | Command::Judge(_)
             | Command::AcceptClock
-            | Command::Sinks(_)
+            | Command::Sinks { .. }
+            | Command::BeginRun(_)
             | Command::Delivered { .. } => None,
         }));
         if !commands.contains(&Command::AcceptClock) {
@@ -606,7 +610,7 @@ impl<S: Storage> Inner<S> {
         }
         duty.rested = None;
         // What is forgotten under a wrong time does not come back.
-        let may_forget = clock.distrust.is_none();
+        let may_forget = upkeep.forgets && clock.distrust.is_none();
         // One that fails keeps no other from its turn.
         let trimmed = if may_forget { self.trim(inbox, clock.horizon, upkeep) } else { Ok(()) };
         let cleared = self.clear_signals(inbox, clock.now, &mut duty.judged);

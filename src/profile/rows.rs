@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `clock`, `swept`, `moving` | 4, 32, 16 and 16 or no bytes, two sequences, a number, [`ClockRow`], a time in milliseconds, no bytes |
+//! | meta | `version`, `salt`, `restored`, `names`, `sequence`, `trimmed`, `unscrubbed`, `clock`, `swept`, `moving`, `doubt` and the salted hash of a customer, `run` and a sequence | 4, 32, 16 and 16 or no bytes, two sequences, a number, [`ClockRow`], a time in milliseconds, no bytes, two times in milliseconds, a number |
 //! | ledger | event id | [`Entry`] |
 //! | events | customer or brand, 0, 1 (2 if it was taken back), time, [`Rank`] | [`Felt`] |
 //! | profiles | key | [`Kept`]; a brand's without its tiles |

@@ -217,8 +217,8 @@ pub enum StorageError {
     },
     /// A file is not there any more, or another is in its place.
     #[error(
-        "{} was deleted, moved or replaced while the profile store was open; stop the server and put it back: a restart without it \
-         begins a new, empty store",
+        "{} was deleted, moved or replaced while the profile store was open; move the same one back, and the store goes on; do not \
+         restart the server without it, since it would begin a new, empty store; if it is lost, restore a backup",
         path.display()
     )]
     Gone {

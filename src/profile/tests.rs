@@ -490,7 +490,8 @@ mod books {
                 | Command::Scrubbed(_)
                 | Command::Tick
                 | Command::AcceptClock
-                | Command::Sinks(_)
+                | Command::Sinks { .. }
+                | Command::BeginRun(_)
                 | Command::Delivered { .. } => {}
             }
         }
@@ -828,7 +829,7 @@ mod books {
         one(&book, record("e1", Some("c"), &["b"], ago(60, 0.5, Label::Positive)));
         one(&book, record("e1", Some("c"), &["b"], ago(60, 0.5, Label::Positive)));
         one(&book, record("e2", Some("d"), &[], ago(50, 0.5, Label::Positive)));
-        one(&book, Command::Sinks(vec!["s".to_owned()]));
+        one(&book, Command::Sinks { names: vec!["s".to_owned()], run: 1 });
         one(&book, Command::Erase { customer: "c".to_owned(), from_brands: false });
         let changes = book.changes(0, 10).expect("readable");
         let keys: Vec<(u64, Vec<Key>)> = changes

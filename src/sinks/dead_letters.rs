@@ -71,6 +71,7 @@ impl DeadLetters {
         }
         let lock = path.with_added_extension("lock");
         files::open(&lock, files::options().append(true)).map_err(SinkError::io(&lock))?;
+        give_to_service(&lock).map_err(SinkError::io(&lock))?;
         let letters = Self { path: path.to_owned(), lock, waiting: BTreeSet::new() };
         // Another process that has it locked is writing it.
         if let Some(locked) = letters.try_lock()? {
@@ -302,6 +303,11 @@ fn holds(bytes: &[u8], name: &str) -> bool {
     name.is_empty() || bytes.windows(name.len()).any(|part| part == name)
 }
 
+/// An operator may replay as root what a service goes on to write.
+fn give_to_service(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| files::give_to_owner_of(folder, path))
+}
+
 fn replace(path: &Path, letters: &[&Line]) -> Result<(), SinkError> {
     let new = path.with_added_extension("new");
     let mut text = Vec::new();
@@ -313,9 +319,11 @@ fn replace(path: &Path, letters: &[&Line]) -> Result<(), SinkError> {
         text.push(b'\n');
     }
     let write = || {
+        lines::is_ours_or_free(&new)?;
         let mut file = files::create(&new)?;
         file.write_all(&text)?;
         file.sync_all()?;
+        give_to_service(&new)?;
         fs::rename(&new, path)?;
         // Without it a power cut may bring back what was taken out.
         files::sync_folder_of(path)

@@ -9,12 +9,15 @@
 //!
 //! `source` names a store. A restored store is another one, since its changes after the backup are others.
 //!
-//! `id` is `STORE-SEQUENCE-PART`: the store, the change and its part. The same event has the same id however often it is sent, and no
-//! other event has it, of this store or of another.
+//! `id` is `STORE-RUN-SEQUENCE-PART`: the store, the run of the server in which the change was made, the change and its part. The same
+//! event has the same id however often it is sent, and no other event has it, of this store, of another, or of a copy of it.
 //!
 //! `sequence` grows within a source; a profile's `revision` is the sequence of its last change. Of two events of one source and
 //! subject the one with the lower sequence is older, and a receiver that has the newer one ignores it. An erasure is the exception:
 //! it applies to everything of the customer that has a lower sequence, whenever it comes.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,14 +27,25 @@ use crate::grpc::sealed;
 use crate::profile::Update;
 
 /// Puts updates of a store into envelopes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Envelope {
     store: String,
+    runs: BTreeMap<u64, u32>,
 }
 
 impl Envelope {
-    pub(super) fn of(identity: u64) -> Self {
-        Self { store: format!("{identity:016x}") }
+    /// Of a store and the runs of its sinks, by the first change of each.
+    pub(super) fn of(identity: u64, runs: BTreeMap<u64, u32>) -> Self {
+        Self { store: format!("{identity:016x}"), runs }
+    }
+
+    fn id(&self, sequence: u64, part: impl Display) -> String {
+        let store = &self.store;
+        match self.runs.range(..=sequence).next_back() {
+            Some((_, run)) => format!("{store}-{run:08x}-{sequence}-{part}"),
+            // Made by a server that knew of no runs: its id was this.
+            None => format!("{store}-{sequence}-{part}"),
+        }
     }
 
     pub(super) fn seal(&self, parcel: &Parcel, now: Timestamp) -> Value {
@@ -51,7 +65,7 @@ impl Envelope {
         let (sequence, part) = (parcel.position.next, parcel.position.parts);
         json!({
             "specversion": "1.0",
-            "id": format!("{}-{sequence}-{part}", self.store),
+            "id": self.id(sequence, part),
             "source": format!("urn:arom:store:{}", self.store),
             "type": kind,
             "subject": parcel.key.to_string(),

@@ -14,6 +14,11 @@ use crate::files;
 /// The file that is written.
 const CURRENT: &str = "profiles.jsonl";
 
+/// The file that is written in a folder.
+pub(crate) fn current(folder: &Path) -> PathBuf {
+    folder.join(CURRENT)
+}
+
 /// The file that is written, and where it is rotated.
 #[derive(Debug)]
 pub(super) struct JsonLines {
@@ -26,7 +31,7 @@ pub(super) struct JsonLines {
 
 impl JsonLines {
     pub(super) fn open(config: &JsonLinesConfig) -> Result<Self, SinkError> {
-        let path = config.folder.join(CURRENT);
+        let path = current(&config.folder);
         files::create_folder(&config.folder).map_err(SinkError::io(&config.folder))?;
         let (file, length) = lines::open(&path).map_err(SinkError::io(&path))?;
         close_to_others(&config.folder);
@@ -38,7 +43,7 @@ impl JsonLines {
     /// If somebody moved or deleted the file, a new one is begun. If the folder is gone, nothing is written: it may have been a disk
     /// that is no longer mounted.
     pub(super) fn write(&mut self, events: &[Value]) -> Result<(), SinkError> {
-        let path = self.folder.join(CURRENT);
+        let path = current(&self.folder);
         self.write_to(&path, events).map_err(SinkError::io(&path))
     }
 

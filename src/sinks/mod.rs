@@ -19,11 +19,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::profile::{Command, Disk, Interest, Keeper, Key, Position, Since, Step, Update, Watcher};
+use crate::profile::{
+    Command, Disk, Interest, KeepError, Keeper, Key, Position, Since, Step, Update, Watcher,
+};
 use crate::telemetry::{self, Metrics};
 pub use dead_letters::{DeadLetters, Replayed};
 use envelope::Envelope;
 use json_lines::JsonLines;
+pub(crate) use json_lines::current;
 pub use webhook::{Webhook, WebhookConfig};
 
 /// Events that are delivered in one go.
@@ -42,6 +45,20 @@ pub struct SinkConfig {
     pub json_lines: Option<JsonLinesConfig>,
     /// The webhook, if any.
     pub webhook: Option<WebhookConfig>,
+}
+
+impl SinkConfig {
+    /// The files of these sinks that hold something else than a sink's lines, by the setting that names each.
+    pub fn foreign_files(&self) -> Vec<(&'static str, SinkError)> {
+        let lines = self.json_lines.as_ref().map(|lines| ("sink.jsonl_folder", current(&lines.folder)));
+        let letters =
+            self.webhook.as_ref().map(|webhook| ("sink.webhook_dead_letters", webhook.dead_letters.clone()));
+        let refused = |(key, path): (&'static str, PathBuf)| {
+            let error = lines::is_ours_or_free(&path).map_err(SinkError::io(&path)).err()?;
+            Some((key, error))
+        };
+        lines.into_iter().chain(letters).filter_map(refused).collect()
+    }
 }
 
 /// Where JSON Lines go.
@@ -67,7 +84,10 @@ pub enum SinkError {
     },
     /// The store refuses.
     #[error(transparent)]
-    Store(#[from] crate::profile::KeepError),
+    Store(#[from] KeepError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
     /// The webhook cannot be as it is said.
     #[error("{0}")]
     Webhook(String),
@@ -152,7 +172,11 @@ impl Sinks {
             places.push(("webhook", Place::Webhook(Webhook::new(config)?, letters)));
         }
         let names = places.iter().map(|(name, _)| (*name).to_owned()).collect();
-        keeper.apply_blocking(vec![Command::Sinks(names)])?;
+        let run = getrandom::u32().map_err(|error| SinkError::Random(error.to_string()))?;
+        keeper.apply_blocking(vec![Command::Sinks { names, run }])?;
+        let book = keeper.book();
+        let runs = book.runs().map_err(|error| KeepError::Storage(Arc::new(error)))?;
+        let envelope = Envelope::of(book.identity(), runs);
         let mut sinks = Self::default();
         for (name, place) in places {
             // Counters that are there from the start, so that an alert sees the first event of each.
@@ -164,7 +188,7 @@ impl Sinks {
                 name,
                 place,
                 keeper: Arc::clone(keeper),
-                envelope: Envelope::of(keeper.book().identity()),
+                envelope: envelope.clone(),
                 metrics: Arc::clone(metrics),
                 stopped,
             };
@@ -296,11 +320,22 @@ impl Sink {
                     continue;
                 }
             };
-            tracing::warn!(sink = self.name, attempt, error = failed, "not delivered yet");
+            tracing::warn!(sink = self.name, attempt = attempt + 1, error = failed, "not delivered yet");
             self.metrics.sink_done(self.name, "retried", events.len());
             attempt += 1;
-            rest(&self.stopped, wait)?;
+            self.wait(wait, batch.first().map_or(0, |parcel| parcel.position.next.saturating_sub(1)))?;
         }
+    }
+
+    /// Waits before the next attempt, and says meanwhile how many changes wait behind the last that was delivered.
+    fn wait(&self, mut time: Duration, delivered: u64) -> Result<(), Undelivered> {
+        while !time.is_zero() {
+            self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(delivered));
+            let part = time.min(GLANCE);
+            rest(&self.stopped, part)?;
+            time -= part;
+        }
+        Ok(())
     }
 
     /// Takes out what is of customers who were erased after the change `through`, and moves that on to the last change. Events that

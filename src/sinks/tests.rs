@@ -106,7 +106,7 @@ fn customers_who_are_erased_together_are_taken_out_together() {
 fn a_damaged_letter_is_not_dropped_in_silence() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("dead.jsonl");
-    let damaged = ["{\"half\":\"customer/ann\"{", "{\"half\":\"customer/bob\"{\u{fffd}"].join("\n") + "\n";
+    let damaged = ["{\"time\":\"customer/ann\"{", "{\"time\":\"customer/bob\"{\u{fffd}"].join("\n") + "\n";
     fs::write(&path, &damaged).expect("written");
     let mut file = DeadLetters::open(&path).expect("it opens");
     add(&mut file, "a");
@@ -159,4 +159,39 @@ fn a_file_of_json_lines_that_was_taken_away_is_begun_anew() {
     fs::rename(folder.path().join("elsewhere"), &place).expect("there");
     lines.write(&[updated("d")]).expect("written");
     assert_eq!(subjects(&path), ["customer/c", "customer/d"]);
+}
+
+/// A key, a settings file or any other file that was named by mistake is neither cut nor added to.
+#[test]
+fn a_file_that_no_sink_wrote_is_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let events = folder.path().join("events");
+    fs::create_dir(&events).expect("made");
+    let (path, key) = (events.join("profiles.jsonl"), folder.path().join("key"));
+    let config = JsonLinesConfig { folder: events, rotate_bytes: 1 << 20 };
+    let texts = [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "[log]\nfilter = \"info\"",
+        "a,b\n1,2\n",
+        "{\"type\":\"service_account\"}",
+        "{\n  \"a\": 1\n}",
+        "{\"text\":\"ดี\"}\n",
+    ];
+    for text in texts {
+        fs::write(&path, text).expect("written");
+        JsonLines::open(&config).expect_err("refused");
+        DeadLetters::open(&path).expect_err("refused");
+        assert_eq!(fs::read_to_string(&path).expect("there"), text);
+    }
+    // Half a first line of a sink is cut, but not where the file has another name as well.
+    let half = "{\"specversion\":\"1.0\",\"id";
+    fs::write(&key, half).expect("written");
+    fs::remove_file(&path).expect("there");
+    fs::hard_link(&key, &path).expect("linked");
+    let refused = telemetry::chain(&JsonLines::open(&config).expect_err("refused"));
+    assert!(refused.contains("hard link"), "{refused}");
+    assert_eq!(fs::read_to_string(&key).expect("there"), half);
+    fs::remove_file(&key).expect("there");
+    JsonLines::open(&config).expect("it is a sink's");
+    assert_eq!(fs::read_to_string(&path).expect("there"), "");
 }

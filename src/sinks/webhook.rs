@@ -6,7 +6,7 @@
 //! back-off and full jitter; any other status is final.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tonic::transport::Uri;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -89,14 +90,14 @@ impl Webhook {
     ///
     /// If its URL, secret or certificates cannot be used.
     pub fn new(config: &WebhookConfig) -> Result<Self, SinkError> {
-        if !is_safe(config.url.expose()) {
+        if !config.url.place().is_some_and(|url| is_safe(&url)) {
             let url = &config.url;
             return Err(SinkError::Webhook(format!(
-                "sink.webhook_url: {url:?} is no https URL; http is taken to 127.0.0.1, [::1] and localhost only"
+                "sink.webhook_url: {url:?} is no https URL with a host and a good port; http is taken to 127.0.0.1, [::1] and localhost only"
             )));
         }
-        let secret =
-            read_at_most(&config.secret_file, SECRET_BYTES).map_err(SinkError::io(&config.secret_file))?;
+        let secret = read_at_most(&config.secret_file, SECRET_BYTES)
+            .map_err(unread("secret_file", &config.secret_file))?;
         let secret = secret.trim_ascii();
         let secret = match secret.strip_prefix(b"whsec_") {
             Some(coded) => STANDARD.decode(coded).map_err(|_| {
@@ -116,7 +117,7 @@ impl Webhook {
         }
         let mut tls = TlsConfig::builder();
         if let Some(file) = &config.ca_file {
-            let pem = read_at_most(file, CERTIFICATES_BYTES).map_err(SinkError::io(file))?;
+            let pem = read_at_most(file, CERTIFICATES_BYTES).map_err(unread("ca_file", file))?;
             let certificates = parse_pem(&pem).filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,
@@ -214,14 +215,19 @@ pub(super) fn backoff(attempt: u32) -> Duration {
     longest.mul_f64(share)
 }
 
-fn is_safe(url: &str) -> bool {
-    let local = |rest: &str| {
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-        let host = host.map_or(rest.split(['/', '?', '#']).next().unwrap_or_default(), |(host, _)| host);
-        ["127.0.0.1", "[::1]", "localhost"].contains(&host)
-    };
-    url.starts_with("https://") || url.strip_prefix("http://").is_some_and(local)
+/// A file of a setting that cannot be read.
+fn unread(key: &str, file: &Path) -> impl FnOnce(std::io::Error) -> SinkError {
+    move |cause| SinkError::Webhook(format!("sink.webhook_{key}: cannot read {}: {cause}", file.display()))
+}
+
+/// Whether words go there in the clear to this machine only.
+fn is_safe(url: &Uri) -> bool {
+    let is_here = || url.host().is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host));
+    match url.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_here(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -258,8 +264,14 @@ mod tests {
             ("http://localhost@cdp.example/", false),
             ("http://localhost:80@cdp.example/", false),
             ("ftp://127.0.0.1", false),
+            ("https://cdp.example:99999/hook", false),
+            ("https://cdp.example:0/hook", false),
+            ("https://cdp.example:port/hook", false),
+            ("https:///hook", false),
+            ("https://user:word@cdp.example:8443/hook", true),
         ] {
-            assert_eq!(is_safe(url), safe, "{url}");
+            let place = SecretUrl::from(url.to_owned()).place();
+            assert_eq!(place.is_some_and(|url| is_safe(&url)), safe, "{url}");
         }
     }
 }

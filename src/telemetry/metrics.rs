@@ -22,7 +22,10 @@ use crate::scoring::Scored;
 /// Texts after which those before the last so many are forgotten: drift is of the last 5,000 to 10,000.
 const DRIFT_TEXTS: u64 = 5_000;
 
-/// Every figure of a process; one is made at start and handed to whoever measures.
+/// The outcome of events that the store refused.
+const UNAVAILABLE: &str = "unavailable";
+
+/// Every figure of a process; one is made at start and handed to all that measure.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -384,7 +387,17 @@ impl Metrics {
             self.labels.get_or_create(&LabelName { label }).inc_by(0);
         }
         self.connections.start_at_zero();
-        for outcome in ["recorded", "duplicate", "conflict", "too_old", "in_future", "erased", "retracted"] {
+        for outcome in [
+            "recorded",
+            "duplicate",
+            "conflict",
+            "too_old",
+            "in_future",
+            "in_doubt",
+            "erased",
+            "retracted",
+            UNAVAILABLE,
+        ] {
             self.profile_events.get_or_create(&Outcome { outcome }).inc_by(0);
         }
         for outcome in ["done", "refused"] {
@@ -560,6 +573,12 @@ impl Metrics {
         }
     }
 
+    /// The profile store refused so many events.
+    pub(crate) fn profile_unrecorded(&self, count: usize) {
+        let outcome = Outcome { outcome: UNAVAILABLE };
+        self.profile_events.get_or_create(&outcome).inc_by(count.try_into().unwrap_or(u64::MAX));
+    }
+
     /// What changed in the profile store.
     pub(crate) fn profile_changed(&self, change: &profile::Change) {
         self.profile_sequence.set(i64::try_from(change.sequence).unwrap_or(i64::MAX));
@@ -658,3 +677,6 @@ fn whole(count: usize) -> i64 {
 fn float(count: usize) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,7 @@ impl Traces {
 /// Whether traces could be sent as the settings say, short of asking the collector; gives its TLS settings if it has any.
 pub(super) fn verify(config: &TracesConfig) -> Result<Option<ClientTlsConfig>, String> {
     let (url, ca_file) = (&config.endpoint, config.ca_file.as_deref());
-    let uri = url.expose().parse::<Uri>().ok();
-    let https = match uri.as_ref().filter(|uri| is_reachable(uri)).and_then(Uri::scheme_str) {
+    let https = match url.place().as_ref().and_then(Uri::scheme_str) {
         Some("https") => true,
         Some("http") => false,
         Some(_) | None => {
@@ -114,17 +113,6 @@ pub(super) fn verify(config: &TracesConfig) -> Result<Option<ClientTlsConfig>, S
         (true, None) => Ok(Some(ClientTlsConfig::new().with_enabled_roots())),
         (true, Some(file)) => Ok(Some(ClientTlsConfig::new().ca_certificate(certificates(file)?))),
     }
-}
-
-/// Whether a URL has a host and, if it has a port, one that there is: the parser takes any text for a port.
-fn is_reachable(url: &Uri) -> bool {
-    let (Some(authority), Some(host)) = (url.authority(), url.host()) else {
-        return false;
-    };
-    let port = authority.as_str().rsplit('@').next().and_then(|place| place.strip_prefix(host));
-    let is_port =
-        |port: &str| port.strip_prefix(':').is_some_and(|port| port.parse().is_ok_and(|port: u16| port > 0));
-    !host.is_empty() && port.is_none_or(|port| port.is_empty() || is_port(port))
 }
 
 fn certificates(file: &Path) -> Result<Certificate, String> {

@@ -117,7 +117,7 @@ async fn a_backup_of_a_server_that_writes_is_of_one_moment() {
     };
 
     let told = stdout(&restore(&backup, &restored, &[]).await);
-    assert!(told.contains("whoever was erased after that is in it"), "{told}");
+    assert!(told.contains("customers who were erased after that are in it"), "{told}");
     let other = Server::keeping(&restored).await;
     let mut client = Client::new(other.ready().await);
     let there = counted(&mut client, "brand/").await;
@@ -174,14 +174,71 @@ async fn who_was_erased_after_the_backup_is_erased_again() {
     };
     assert_eq!(of("somchai").await, report.lines().nth(1).map(|line| format!("{line}\n")).expect("two"));
     assert_eq!(of("malee").await, "");
+    // As a file: an earlier report is replaced, what a killed run left is too, and nothing else is.
+    let save = async |name: &str| {
+        arom(&["erasures", "--out", path(name).to_str().expect("UTF-8"), "--server", &address]).await
+    };
+    fs::write(path("report"), report.lines().next().expect("two")).expect("written");
+    fs::write(path("report.partial"), "{\"erase_time\":\"20").expect("written");
+    assert!(stdout(&save("report").await).contains("2 erasures"));
+    assert_eq!(fs::read_to_string(path("report")).expect("readable"), report);
+    assert!(!path("report.partial").exists());
+    // One run at a time.
+    let partial = fs::File::create(path("report.partial")).expect("made");
+    partial.lock().expect("it locks");
+    let second = save("report").await;
+    assert!(
+        second.status.code() == Some(1) && stderr(&second).contains("another run is writing"),
+        "{second:?}"
+    );
+    drop(partial);
+    assert!(stdout(&save("report").await).contains("2 erasures"));
+    // A store that knows nobody of the report, as one that was begun anew while its disk was away.
+    let line = report.lines().next().expect("two").replace("\"subject_hash\":\"", "\"subject_hash\":\"ffff");
+    let (before, hash) = line.split_once("ffff").expect("it is there");
+    let foreign = format!("{before}ffff{}\n", &hash[4..]);
+    fs::write(path("foreign"), &foreign).expect("written");
+    let refused = save("foreign").await;
+    assert!(refused.status.code() == Some(1) && stderr(&refused).contains("--force"), "{refused:?}");
+    assert_eq!(fs::read_to_string(path("foreign")).expect("readable"), foreign);
+    let name = path("foreign");
+    let forced = ["erasures", "--force", "--out", name.to_str().expect("UTF-8"), "--server", &address];
+    assert!(stdout(&arom(&forced).await).contains("2 erasures"));
+    // A link is followed, and stays.
+    std::os::unix::fs::symlink(path("report"), path("link")).expect("linked");
+    assert!(stdout(&save("link").await).contains("2 erasures"));
+    assert!(path("link").is_symlink() && fs::read_to_string(path("report")).expect("readable") == report);
+    // A store that a server has open is nothing that a killed restore left.
+    let parent = path("parent");
+    let inside = Server::keeping(&parent.join("restoring")).await;
+    drop(inside.ready().await);
+    let refused = restore(&path("file"), &parent, &[]).await;
+    assert!(!refused.status.success() && stderr(&refused).contains("open"), "{refused:?}");
+    inside.stop().await.expect("a clean stop");
+    fs::write(path("notes"), "mine\n").expect("written");
+    assert_eq!(save("notes").await.status.code(), Some(1));
+    assert_eq!(fs::read_to_string(path("notes")).expect("readable"), "mine\n");
     server.stop().await.expect("a clean stop");
 
-    fs::write(path("report"), &report).expect("written");
     let report_file = path("report");
     let told =
         restore(&path("file"), &path("restored"), &["--erasures", report_file.to_str().expect("UTF-8")])
             .await;
     assert!(stdout(&told).contains("erased again: 1 customers of 2 erasures"), "{told:?}");
+    // A report that is empty or of another store takes nobody out, and that is said.
+    fs::write(path("empty"), "").expect("written");
+    let other = report.lines().map(|line| {
+        let (before, hash) = line.split_once("\"subject_hash\":\"").expect("it has one");
+        let turned: String = hash.chars().take(32).map(|ch| if ch == '0' { '1' } else { '0' }).collect();
+        format!("{before}\"subject_hash\":\"{turned}{}\n", hash.get(32..).expect("more"))
+    });
+    fs::write(path("foreign"), other.collect::<String>()).expect("written");
+    for (name, wanted) in [("empty", "has no erasures"), ("foreign", "of this store?")] {
+        let report = path(name);
+        let more = ["--erasures", report.to_str().expect("UTF-8")];
+        let told = restore(&path("file"), &path(&format!("restored-{name}")), &more).await;
+        assert!(told.status.success() && stderr(&told).contains(wanted), "{told:?}");
+    }
     let server = Server::keeping(&path("restored")).await;
     let mut client = Client::new(server.ready().await);
     assert_eq!((ids(&mut client, "somchai").await.len(), ids(&mut client, "malee").await.len()), (0, 1));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arom::dumps::{Compression, Ending, Given, Item, Reading, Source, encode_rows, from_json_lines};
 use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::{Channel as Written, ListProfilesRequest, ProfileEvent, profile_event::Felt};
+use arom::profile::Upkeep;
 use arom::scoring::Features;
 use arom::text::Charset;
 use serde_json::{Map, Value, json};
@@ -17,7 +18,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::profile::record;
-use crate::support::{Server, arom, repository, run, run_command, scorer, stderr, until_blocking};
+use crate::support::{
+    Process, Server, arom, bundle_folder, repository, run, run_command, scorer, server_config, stderr,
+    until_blocking,
+};
 
 type Rows = Vec<Map<String, Value>>;
 
@@ -389,7 +393,7 @@ fn a_disk_that_is_full_leaves_what_is_good_and_the_run_goes_on() {
         text(&out),
         "--quiet",
     ]);
-    let ran = run_command(&mut shell, "");
+    let ran = run_command(shell.env("AROM_MODEL", bundle_folder()), "");
     assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("the same command goes on"), "{}", stderr(&ran));
     let done = read(&out).len();
@@ -423,18 +427,18 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     // Another model: the same weights under another name are another bundle.
     let bundle = folder.path().join("other-model");
     fs::create_dir(&bundle).expect("made");
-    for file in fs::read_dir(crate::support::bundle_folder()).expect("a bundle") {
+    for file in fs::read_dir(bundle_folder()).expect("a bundle") {
         let file = file.expect("an entry").path();
         let content = fs::read(&file).expect("read");
         let content = if file.ends_with("manifest.toml") {
             let manifest = String::from_utf8(content).expect("UTF-8");
-            manifest.replacen("name = \"arom-base\"", "name = \"other-model\"", 1).into_bytes()
+            manifest.replacen("name = \"arom-fast\"", "name = \"other-model\"", 1).into_bytes()
         } else {
             content
         };
         fs::write(bundle.join(file.file_name().expect("a name")), content).expect("written");
     }
-    changed(&run(&[&args[..], &["--model", text(&bundle)]].concat(), ""), "its model was arom-base@");
+    changed(&run(&[&args[..], &["--model", text(&bundle)]].concat(), ""), "its model was arom-fast@");
     let ran = run(&args, "");
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("goes on after 1,024 rows"), "{}", stderr(&ran));
@@ -486,6 +490,131 @@ async fn profiles(address: &str) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// A store that was last used a week ago, which is how a weekly dump finds it.
+#[tokio::test]
+async fn a_store_that_was_not_used_for_a_week_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let day = Duration::from_secs(86_400);
+    let now = jiff::Timestamp::now();
+    let event = |id: &str, age: Duration| {
+        let time = (now - age).as_second();
+        ProfileEvent {
+            event_id: id.to_owned(),
+            event_time: Some(prost_types::Timestamp { seconds: time, nanos: 0 }),
+            customer_id: "c".to_owned(),
+            channel: Written::Review.into(),
+            felt: Some(Felt::Text("ดีมาก".to_owned())),
+            ..ProfileEvent::default()
+        }
+    };
+    let clock = arom::profile::frozen_clock(now - 7 * day);
+    let server = Server::keeping_by(&path("store"), server_config(), clock, Upkeep::default()).await;
+    let mut client = ProfileServiceClient::new(server.ready().await);
+    record(&mut client, vec![event("old", 8 * day)]).await;
+    server.stop().await.expect("a clean stop");
+
+    let mut rows = reviews(20);
+    for row in &mut rows {
+        row["review_date"] = (now - 3 * day).to_string().into();
+    }
+    write(&path("d.csv"), &rows);
+    let (dump, out, store) = (path("d.csv"), path("o.jsonl"), path("store"));
+    let record_with = |more: &'static [&str]| {
+        let (dump, out, store) = (dump.clone(), out.clone(), store.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut command = arom();
+            command.args(["batch", text(&dump), "--out", text(&out), "--record"]).args(more);
+            run_command(command.env("AROM_PROFILE_STORE", &store), "")
+        })
+    };
+    let refused = record_with(&[]).await.expect("it ran");
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("--accept-clock"), "{}", stderr(&refused));
+    assert!(!out.exists(), "nothing was scored that could not be recorded");
+
+    // A server that finds the same cannot record these for now: an import does not count them as refused.
+    let server = Server::keeping(&store).await;
+    drop(server.ready().await);
+    let line =
+        json!({ "time": (now - 3 * day).to_string(), "customer": "c", "label": "positive", "score": 0.5 });
+    let address = server.address.clone();
+    let import =
+        move || crate::support::run(&["profile", "import", "--server", &address, "-"], &line.to_string());
+    let given_up = tokio::task::spawn_blocking(import).await.expect("it ran");
+    assert_eq!(given_up.status.code(), Some(1), "{}", stderr(&given_up));
+    for wanted in ["given up at line 1", "CLOCK_DISTRUSTED"] {
+        assert!(stderr(&given_up).contains(wanted), "{}", stderr(&given_up));
+    }
+    server.stop().await.expect("a clean stop");
+
+    let accepted = record_with(&["--accept-clock"]).await.expect("it ran");
+    assert!(accepted.status.success(), "{}", stderr(&accepted));
+    assert!(stderr(&accepted).contains("20 recorded"), "{}", stderr(&accepted));
+}
+
+/// A command keeps a store as its server does: it takes what the server takes, and leaves what is old to it.
+#[test]
+fn a_command_goes_by_the_terms_of_the_stores_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dump, store) = (folder.path().join("d.csv"), folder.path().join("store"));
+    let server = Process::start(&["--profile-store", text(&store), "--profile-retention-days", "365"]);
+    server.stop();
+    let mut rows = reviews(1);
+    rows[0]["review_date"] = (jiff::Timestamp::now() - Duration::from_secs(200 * 86_400)).to_string().into();
+    write(&dump, &rows);
+    let record = |out: &str| {
+        let out = folder.path().join(out);
+        run(&["batch", text(&dump), "--out", text(&out), "--record", "--profile-store", text(&store)], "")
+    };
+    let ran = record("1.jsonl");
+    assert!(ran.status.success() && stderr(&ran).contains("1 recorded"), "{}", stderr(&ran));
+    let ran = record("2.jsonl");
+    assert!(stderr(&ran).contains("1 known already"), "{}", stderr(&ran));
+}
+
+/// A job may trust the clock after a pause of weeks, but not after one that would empty the store.
+#[tokio::test]
+async fn a_pause_of_months_is_accepted_by_a_person_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("store");
+    let now = jiff::Timestamp::now();
+    let clock = arom::profile::frozen_clock(now - 40 * Duration::from_secs(86_400));
+    let server = Server::keeping_by(&store, server_config(), clock, Upkeep::default()).await;
+    let event = ProfileEvent {
+        event_id: "old".to_owned(),
+        event_time: Some(prost_types::Timestamp { seconds: now.as_second() - 41 * 86_400, nanos: 0 }),
+        customer_id: "c".to_owned(),
+        felt: Some(Felt::Text("ดีมาก".to_owned())),
+        ..ProfileEvent::default()
+    };
+    record(&mut ProfileServiceClient::new(server.ready().await), vec![event]).await;
+    server.stop().await.expect("a clean stop");
+    let (dump, out) = (folder.path().join("d.csv"), folder.path().join("o.jsonl"));
+    write(&dump, &reviews(2));
+    let ran = tokio::task::spawn_blocking(move || {
+        let args = ["batch", text(&dump), "--out", text(&out), "--record", "--accept-clock"];
+        run_command(arom().args(args).env("AROM_PROFILE_STORE", &store), "")
+    });
+    let ran = ran.await.expect("it ran");
+    assert!(ran.status.code() == Some(1) && stderr(&ran).contains("31 days"), "{}", stderr(&ran));
+}
+
+/// The exit code tells a scheduler that some rows are not in the profiles.
+#[test]
+fn rows_that_were_not_recorded_change_the_exit_code() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut rows = reviews(4);
+    rows[1]["review_date"] = "2001-02-03T04:05:06Z".into();
+    write(&folder.path().join("d.csv"), &rows);
+    let (dump, out) = (folder.path().join("d.csv"), folder.path().join("o.jsonl"));
+    let mut command = arom();
+    command.args(["batch", text(&dump), "--out", text(&out), "--record"]);
+    let ran = run_command(command.env("AROM_PROFILE_STORE", folder.path().join("store")), "");
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("3 recorded, 0 known already, 1 not recorded"), "{}", stderr(&ran));
 }
 
 #[tokio::test]
@@ -721,7 +850,7 @@ fn a_disk_that_is_full_from_the_start_stands_in_nobodys_way() {
     let mut shell = std::process::Command::new("sh");
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
     shell.args(["-c", script, env!("CARGO_BIN_EXE_arom"), "batch", text(&dump), "--out", text(&out)]);
-    let ran = run_command(&mut shell, "");
+    let ran = run_command(shell.env("AROM_MODEL", bundle_folder()), "");
     assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
     let ran = batch(&[text(&dump), "--out", text(&out)]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));

@@ -26,7 +26,8 @@ fn json(args: &[&str]) -> Vec<Value> {
 
 #[test]
 fn a_conversation_is_shown_with_its_turns_and_without_names() {
-    let shown = stdout(&run(&["chat", &parcel()], ""));
+    // What it finds is that of one model.
+    let shown = stdout(&run(&["chat", "--model", "arom-base", &parcel()], ""));
     assert!(shown.contains("◆ turns from +0.") && shown.contains("⚑ complaint_threat, refund_demand"));
     assert!(shown.contains("Fri 18 Sep 2026") && shown.contains("09:12 customer"));
     assert!(shown.contains("turned at #14 from") && shown.contains("did not end negative"));

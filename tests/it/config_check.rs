@@ -95,6 +95,12 @@ fn what_the_server_refuses_the_check_refuses_in_the_same_words() {
         (args(&["--profile-store", "/proc/arom-store"]), &[], 1, "/proc/arom-store"),
         (args(&["--profile-store", &store, "--sink-jsonl-folder", &inside]), &[], 2, "sink.jsonl_folder"),
         (args(&["--sink-jsonl-folder", &store]), &[], 2, "needs profile.store"),
+        (
+            args(&["--profile-store", &store, "--profile-store-must-exist", "true"]),
+            &[],
+            2,
+            "there is no store, and profile.store_must_exist is true",
+        ),
         (webhook(&["--sink-webhook-secret-file", &missing]), &[], 2, "missing"),
         (webhook(&["--sink-webhook-secret-file", &short]), &[], 2, "sink.webhook_secret_file"),
         (

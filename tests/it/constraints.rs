@@ -378,6 +378,68 @@ fn every_bound_of_a_request_field_is_tried() {
     assert_eq!(stated, tried, "left: the comments of the protos; right: the rows of this file");
 }
 
+/// Makes a request with a time.
+type WithTime = fn(prost_types::Timestamp) -> Asked;
+
+/// The types say of themselves which values are times: years 1 to 9999, nanoseconds that count forward.
+#[tokio::test]
+async fn times_that_are_none_are_refused_by_their_field() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::keeping(folder.path()).await;
+    let channel = server.ready().await;
+    let times: [(&str, &str, WithTime); 3] = [
+        ("ConversationMessage.send_time", "messages[0].send_time", |time| {
+            chat(ConversationMessage { send_time: Some(time), ..message() })
+        }),
+        ("ProfileEvent.event_time", "event_time", |time| {
+            events(vec![ProfileEvent { event_time: Some(time), ..event() }])
+        }),
+        ("Recording.event_time", "recording.event_time", |time| {
+            recorded(Recording { event_time: Some(time), ..recording() })
+        }),
+    ];
+    let seconds = now().expect("a time").seconds;
+    let none =
+        [(seconds, -1), (seconds, 1_000_000_000), (-62_135_596_801, 0), (253_402_300_800, 0), (i64::MIN, 0)];
+    for (field, blamed, asks) in times {
+        for (seconds, nanos) in none {
+            let fields = send(&channel, asks(prost_types::Timestamp { seconds, nanos })).await;
+            assert_eq!(fields, [blamed], "{field} of {seconds} s and {nanos} ns");
+        }
+        let fields = send(&channel, asks(prost_types::Timestamp { seconds, nanos: 999_999_999 })).await;
+        assert!(fields.is_empty(), "{field}: {fields:?}");
+    }
+    for (seconds, nanos) in none {
+        let system_time = Some(prost_types::Timestamp { seconds, nanos });
+        let mut client = ProfileServiceClient::new(channel.clone());
+        let refused = client.accept_profile_clock(AcceptProfileClockRequest { system_time }).await;
+        let details = refused.expect_err("no time").get_details_bad_request().expect("a bad request");
+        assert_eq!(details.field_violations[0].field, "system_time", "{seconds} s and {nanos} ns");
+    }
+    for (seconds, nanos) in [(5, -1), (5, 1_000_000_000), (-5, 0), (i64::MAX, 0), (i64::MIN, -1)] {
+        let heartbeat_interval = Some(prost_types::Duration { seconds, nanos });
+        let request = WatchProfilesRequest { heartbeat_interval, ..Default::default() };
+        assert_eq!(
+            send(&channel, Asked::Watch(request)).await,
+            ["heartbeat_interval"],
+            "{seconds} s, {nanos} ns"
+        );
+    }
+    server.stop().await.expect("a clean stop");
+
+    // A field that is added is to be tried here as well.
+    let field =
+        Regex::new(r"google\.protobuf\.(?:Timestamp|Duration) (\w+) = \d+ \[\(google\.api\.field_behavior\)")
+            .expect("valid");
+    let mut stated = Vec::new();
+    for file in fs::read_dir(repository().join("proto/arom/v1")).expect("a folder") {
+        let proto = fs::read_to_string(file.expect("readable").path()).expect("readable");
+        stated.extend(field.captures_iter(&proto).map(|found| found[1].to_owned()));
+    }
+    stated.sort();
+    assert_eq!(stated, ["event_time", "event_time", "heartbeat_interval", "send_time", "system_time"]);
+}
+
 /// Makes a request with an id.
 type WithId = fn(&str) -> Asked;
 

@@ -1,6 +1,7 @@
 //! Conversations from their messages to where they turned, by the real model, in the library and over gRPC.
 
 use std::fs;
+use std::sync::Arc;
 
 use arom::conversation::{
     Analysis, Basis, Body, Cue, Format, Message, Role, Roles, Sender, Transcript, analyze, read,
@@ -15,12 +16,13 @@ use arom::grpc::v1::{
     ConversationFormat, ConversationMessage, ConversationRole, ConversationUpdate, EscalationCue, MediaType,
     SentimentBasis, Sticker, StreamConversationRequest,
 };
+use arom::model::Bundle;
 use arom::scoring::{Features, MIXED_MARGIN, Scorer};
 use futures_util::StreamExt;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
 
-use crate::support::{Server, repository, scorer, server_config, uncached};
+use crate::support::{Server, repository, runtime, scorer, server_config, uncached};
 
 const REPLIES: &str = include_str!("../data/replies.txt");
 const REPLIES_UNSEEN: &str = include_str!("../data/replies_unseen.txt");
@@ -150,10 +152,11 @@ async fn judged(scorer: &Scorer, rows: &str) -> Judged {
     judged
 }
 
-/// `cargo test --release replies -- --nocapture` prints the figures of README.md.
+/// `cargo test --release replies -- --nocapture` prints the figures of README.md, which are of `arom-base`.
 #[tokio::test]
 async fn short_replies_are_better_heard_with_what_they_answer() {
-    let scorer = scorer();
+    let bundle = Bundle::read(&repository().join("models/arom-base")).expect("whole");
+    let scorer = Scorer::open(&bundle, &runtime(), &uncached(), Arc::default()).expect("it fits");
     for (name, rows, least) in [("replies.txt", REPLIES, 60.0), ("replies_unseen.txt", REPLIES_UNSEEN, 150.0)]
     {
         let Judged { rows, in_context, right, opposite } = judged(&scorer, rows).await;

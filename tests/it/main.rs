@@ -35,6 +35,7 @@ mod overload;
 mod privacy;
 mod profile;
 mod prometheus;
+mod protected;
 mod python;
 mod readme;
 mod reload;

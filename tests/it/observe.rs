@@ -32,7 +32,7 @@ async fn probes_say_whether_it_lives_and_whether_it_is_ready() {
     );
     let (status, metrics) = http_get_as(&address, "/metrics", "application/openmetrics-text").await;
     assert!(status.contains("200"), "{status}");
-    for part in ["arom_queue_tokens 0", "arom_workers_whole 1", "arom_model_info{model=\"arom-base@", "# EOF"]
+    for part in ["arom_queue_tokens 0", "arom_workers_whole 1", "arom_model_info{model=\"arom-fast@", "# EOF"]
     {
         assert!(metrics.contains(part), "{part} is not in {metrics}");
     }
@@ -154,6 +154,7 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_there_are() {
     metrics.scorer_stands(true, (0, 0));
     metrics.sink_done("webhook", "dead", 1);
     metrics.sink_stands("webhook", 1);
+    metrics.call_refused("calls");
     let rendered = metrics.render();
     for file in ["examples/grafana/dashboard.json", "examples/prometheus/alerts.yml"] {
         let text = std::fs::read_to_string(repository().join(file)).expect("readable");

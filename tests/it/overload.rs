@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use arom::grpc::ServerConfig;
 use arom::grpc::v1::conversation_message::Content;
 use arom::grpc::v1::conversation_service_client::ConversationServiceClient;
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
 use arom::grpc::v1::sentiment_service_client::SentimentServiceClient;
 use arom::grpc::v1::stream_conversation_request::Event;
 use arom::grpc::v1::{
-    AnalyzeSentimentRequest, ConversationMessage, ConversationRole, StreamAnalyzeSentimentRequest,
-    StreamConversationRequest,
+    AnalyzeSentimentRequest, ConversationMessage, ConversationRole, ProfileKey,
+    StreamAnalyzeSentimentRequest, StreamConversationRequest, WatchProfilesRequest,
 };
 use arom::scoring::ScoringConfig;
 use futures_util::StreamExt as _;
@@ -305,6 +306,48 @@ async fn what_streams_remember_is_bounded() {
     };
     // The first stream may be there for a moment yet.
     eventually(async || all().await.is_ok_and(|answers| answers.len() == 50)).await;
+    server.stop().await.expect("a clean stop");
+}
+
+/// A watch holds its keys and prefixes as long as it is there, and they are counted as long.
+#[tokio::test]
+async fn what_watches_hold_is_bounded() {
+    const ROOM: usize = 1_000_000;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = ServerConfig { max_peer_request_bytes: ROOM, ..server_config() };
+    let server = Server::keeping_with(folder.path(), config).await;
+    let channel = server.ready().await;
+    let key = |number: usize| ProfileKey { customer_id: format!("{number:0128}"), brand_id: String::new() };
+    let request = WatchProfilesRequest {
+        keys: (0..500).map(key).collect(),
+        skip_snapshot: true,
+        ..WatchProfilesRequest::default()
+    };
+    let bytes = prost::Message::encoded_len(&request);
+    let mut open = Vec::new();
+    let refused = loop {
+        let mut client = ProfileServiceClient::new(channel.clone());
+        match client.watch_profiles(request.clone()).await {
+            Ok(stream) => open.push(stream.into_inner()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refusal(&refused).0, "TOO_MANY_BYTES");
+    assert!((1..=ROOM / (2 * bytes)).contains(&open.len()), "{} of {bytes} bytes", open.len());
+    let count = open.len();
+    drop(open);
+    // What they held is given back.
+    eventually(async || {
+        let mut again = Vec::new();
+        while again.len() < count {
+            match ProfileServiceClient::new(channel.clone()).watch_profiles(request.clone()).await {
+                Ok(stream) => again.push(stream),
+                Err(_) => return false,
+            }
+        }
+        true
+    })
+    .await;
     server.stop().await.expect("a clean stop");
 }
 

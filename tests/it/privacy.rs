@@ -316,7 +316,9 @@ mod traced {
         let comm = fs::read_to_string(format!("/proc/{id}/comm")).expect("it runs");
         assert_eq!(comm.trim(), "arom");
         let environment = fs::read(format!("/proc/{id}/environ")).expect("it runs");
-        assert!(environment.split(|byte| *byte == 0).any(|entry| entry == b"ORT_DISABLE_TELEMETRY=1"));
+        let has = |wanted: &str| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes());
+        assert!(has("ORT_DISABLE_TELEMETRY=1"));
+        assert!(has("GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576"), "large blocks are given back");
         server.stop();
         // Where it cannot start again, it says what to do, and does what needs no runtime.
         let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];

@@ -4,11 +4,15 @@
 //! the machine's own pip, and generates the stubs there.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use arom::grpc::v1::profile_service_client::ProfileServiceClient;
+
+use crate::profile::{event, record};
 use crate::support::{Process, made_once, repository};
 
 const REQUIREMENTS: &str = include_str!("../../examples/python/requirements.txt");
@@ -287,4 +291,45 @@ fn grpcio_prints_every_answer_and_error_by_reflection() {
     server.wait_for("ready");
     let shown = python("tests/clients/cases.py", &[&server.address]);
     assert!(shown.ends_with(" calls: ok\n"), "{shown}");
+}
+
+/// A process that ends with its test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(|_| ()).unwrap_or_default();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_receiver_takes_the_webhook_and_refuses_a_post_that_is_not_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (secret, store) = (path("secret"), path("store"));
+    fs::write(&secret, "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n").expect("written");
+    let receiver = command("examples/python/webhook.py", &["0", &secret]).stdout(Stdio::piped()).spawn();
+    let mut receiver = Ends(receiver.expect("python3 is installed"));
+    let mut lines = BufReader::new(receiver.0.stdout.take().expect("piped")).lines();
+    let mut line = || lines.next().expect("a line").expect("UTF-8");
+    let said = line();
+    let port = said.strip_prefix("listening on port ").expect("it says where");
+
+    let mut stranger = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
+    stranger.write_all(b"POST / HTTP/1.0\r\ncontent-length: 2\r\n\r\n[]").expect("it reads");
+    let mut answer = String::new();
+    stranger.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.0 401 "), "{answer}");
+    assert_eq!(line(), "refused a post that is not signed");
+
+    let url = format!("http://127.0.0.1:{port}/");
+    let sink = ["--sink-webhook-url", &url, "--sink-webhook-secret-file", &secret];
+    let mut server = Process::start(&[&["--profile-store", &store], &sink[..]].concat());
+    server.wait_for("ready");
+    let profiles = ProfileServiceClient::connect(format!("http://{}", server.address)).await;
+    let negative = |id: &str, seconds| event(id, "c", &["b"], seconds, -0.9);
+    let events = vec![negative("e1", 30), negative("e2", 20), negative("e3", 10)];
+    record(&mut profiles.expect("it listens"), events).await;
+    assert_eq!(line(), "customer/c SIGNAL_KIND_NEGATIVE_RUN signal.raised");
 }

@@ -41,7 +41,7 @@ fn copy(to: &Path, name: &str) {
         fs::copy(bundle_folder().join(file), to.join(file)).expect("copied");
     }
     let manifest = fs::read_to_string(bundle_folder().join("manifest.toml")).expect("readable");
-    let manifest = manifest.replace("\"arom-base\"", &format!("\"{name}\""));
+    let manifest = manifest.replace("\"arom-fast\"", &format!("\"{name}\""));
     fs::write(to.join("manifest.toml"), manifest).expect("written");
 }
 
@@ -176,7 +176,7 @@ async fn a_silent_stream_keeps_no_old_model() {
     let mut answers = client.stream_analyze_sentiment(silent).await.expect("it opens").into_inner();
     answers.message().await.expect("a clean answer").expect("an answer");
     // The second change waits for the end of what the first one replaced.
-    for wanted in ["other@", "arom-base@", "other@"] {
+    for wanted in ["other@", "arom-fast@", "other@"] {
         server.reload.send(()).await.expect("the server runs");
         eventually(async || {
             let answer = client.analyze_sentiment(text("ดี")).await.expect("scored").into_inner();
@@ -232,4 +232,20 @@ async fn sighup_loads_the_bundle_again_and_a_bad_one_is_refused() {
     server.wait_for("ready");
     server.wait_for("retired");
     assert!(model().await.starts_with("after@"));
+}
+
+/// A server that is told to read its settings again says which of them it does not take over.
+#[test]
+fn settings_that_need_a_restart_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("arom.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    write("[model]\nbundle = \"arom-fast\"\n[server]\nmax_batch_size = 7\n");
+    let mut server = Process::start(&["--config", file.to_str().expect("UTF-8"), "--workers", "1"]);
+    write("[model]\nbundle = \"arom-fast\"\n[server]\nmax_batch_size = 8\nmax_calls = 9\n");
+    let sent = std::process::Command::new("kill").args(["-HUP", &server.child.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+    let line = server.wait_for("changed settings are not taken over; they need a restart");
+    assert_eq!(line["settings"], "server.max_batch_size, server.max_calls");
+    server.stop();
 }

@@ -20,7 +20,9 @@ use sha2::Sha256;
 use tonic::transport::Channel;
 
 use crate::profile::{erase, event, record};
-use crate::support::{PATIENCE, Process, arom, run_command, stderr, stdout, until, wait_for_serving};
+use crate::support::{
+    PATIENCE, Process, arom, eventually, run_command, stderr, stdout, until, wait_for_serving,
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -406,14 +408,43 @@ fn a_replay_posts_the_newest_letter_of_each_subject_and_every_erasure() {
     assert_eq!(fs::read_to_string(&path).expect("readable"), "");
 }
 
-/// A restored store goes on otherwise than the one that was backed up: what it says has other ids, and no sequence tells it.
+/// How far a sink is behind is told while it waits for its receiver, or nobody would hear of a receiver that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_waits_says_how_far_it_is_behind() {
+    let receiver = Receiver::start(Manner::Says(503));
+    let setting = Setting::new(&receiver, &["--http-listen", "127.0.0.1:0"]);
+    let (process, mut client) = setting.start().await;
+    let http = process.http_address.clone().expect("it has one");
+    for number in 0..5 {
+        record(&mut client, vec![event(&format!("e{number}"), &format!("c{number}"), &["b"], 30, 0.5)]).await;
+    }
+    let behind = async || {
+        let (_, metrics) = crate::support::http_get(&http, "/metrics").await;
+        let line =
+            metrics.lines().find(|line| line.starts_with("arom_sink_behind_changes{")).map(str::to_owned);
+        line.and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).unwrap_or_default()
+    };
+    eventually(async || behind().await >= 4.0).await;
+    *receiver.always.lock().expect("whole") = Manner::Takes;
+    eventually(async || behind().await == 0.0).await;
+    process.stop();
+}
+
+/// A restored or copied store goes on otherwise than the first: what it says has other ids, and no sequence tells it. A copy has the
+/// source of the first, for nothing tells the two apart but the run.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_two_stores_give_an_event_the_same_id() {
     let mut ids: BTreeMap<String, Value> = BTreeMap::new();
     let mut sources = std::collections::BTreeSet::new();
     let backup = tempfile::NamedTempFile::new().expect("a temporary file");
     let backup_name = backup.path().display().to_string();
-    for store in ["first", "second", "restored", "restored again"] {
+    let copied = tempfile::tempdir().expect("a temporary folder");
+    let copy = |from: &str, to: &str| {
+        let done = std::process::Command::new("cp").args(["-r", from, to]).status().expect("cp runs");
+        assert!(done.success());
+    };
+    let kept = copied.path().join("store").display().to_string();
+    for store in ["first", "second", "restored", "restored again", "copied", "copied again"] {
         let receiver = Receiver::start(Manner::Takes);
         let setting = Setting::new(&receiver, &[]);
         let folder = setting.folder.path().join("store").display().to_string();
@@ -421,6 +452,17 @@ async fn no_two_stores_give_an_event_the_same_id() {
             let args = ["profile", "restore", &backup_name, "--profile-store", &folder];
             let restored = run_command(arom().args(args), "");
             assert!(restored.status.success(), "{}", stderr(&restored));
+        }
+        if store.starts_with("copied") {
+            copy(&kept, &folder);
+            // A command records in it before a server does.
+            let dump = setting.folder.path().join("dump.csv");
+            let time = jiff::Timestamp::now() - Duration::from_secs(60);
+            fs::write(&dump, format!("text,customer,time\nดีมาก,batch of {store},{time}\n")).expect("written");
+            let (dump, out) = (dump.display().to_string(), format!("{folder}.jsonl"));
+            let args = ["batch", &dump, "--out", &out, "--record", "--profile-store", &folder];
+            let ran = run_command(arom().args(args), "");
+            assert!(ran.status.success(), "{}", stderr(&ran));
         }
         let (process, mut client) = setting.start().await;
         for number in 0..3 {
@@ -434,6 +476,9 @@ async fn no_two_stores_give_an_event_the_same_id() {
         }
         until(|| latest(&receiver.taken()).contains_key("customer/c2")).await;
         process.stop();
+        if store == "second" {
+            copy(&folder, &kept);
+        }
         for event in receiver.taken() {
             sources.insert(event["source"].as_str().expect("a source").to_owned());
             let id = event["id"].as_str().expect("an id").to_owned();

@@ -30,8 +30,9 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The bundle of all tests that do not ask for another: the one that is read and runs faster.
 pub fn bundle_folder() -> PathBuf {
-    repository().join("models/arom-base")
+    repository().join("models/arom-fast")
 }
 
 pub fn runtime() -> Runtime {
@@ -358,8 +359,11 @@ pub async fn wait_for_serving(channel: Channel) -> Vec<i32> {
     seen
 }
 
+/// `arom` with the bundle of [`bundle_folder`]; a flag goes before it.
 pub fn arom() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_arom"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_arom"));
+    command.env("AROM_MODEL", bundle_folder());
+    command
 }
 
 /// Runs `arom` with arguments and stdin to its end.

@@ -296,6 +296,14 @@ async fn a_page_of_an_allowed_origin_calls_by_grpc_web_and_no_other_page_does() 
         // The trailers are the last frame of the body.
         let trailers = &answer.body[5 + length..];
         assert!(trailers[0] == 0x80 && trailers[5..].starts_with(b"grpc-status:0"), "{trailers:?}");
+        for spelt in
+            ["application/grpc-web;charset=utf-8", "Application/GRPC-Web", "application/grpc-web+proto ; a=b"]
+        {
+            let headers = [("content-type", spelt), ("x-grpc-web", "1"), ("origin", origin)];
+            let answer = post(&client, &server, path, &headers, &text("ดีมาก")).await;
+            assert_eq!(answer.status, 200, "{spelt}");
+            assert!(answer.body.windows(13).any(|part| part == b"grpc-status:0"), "{spelt}");
+        }
         let answer = post(&client, &server, path, &from("https://evil.example"), &text("ดีมาก")).await;
         assert_eq!(answer.status, 403);
         assert!(!answer.headers.contains_key("access-control-allow-origin"));

@@ -189,7 +189,7 @@ async fn a_message_over_the_limit_is_refused_for_good_and_names_the_setting() {
         let status = client.analyze_sentiment(request(10_001)).await.expect_err("too large");
         assert_eq!(seen(&status), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned(), String::new()));
         assert!(status.message().contains("10000 bytes"), "{status}");
-        assert!(status.message().contains("--max-message-bytes"), "{status}");
+        assert!(status.message().contains("server.max_message_bytes"), "{status}");
         let details = status.get_error_details();
         let info = details.error_info().expect("details");
         assert_eq!(info.metadata.get("max_message_bytes").map(String::as_str), Some("10000"));

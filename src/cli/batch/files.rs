@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::BatchArgs;
 use super::checkpoint::is_checkpoint;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Protected};
 use crate::dumps::{DumpError, Ending};
 use crate::files::{self as private, DANGLING, Identity, leads_nowhere, standard_files, sync_folder_of};
 
@@ -114,6 +114,24 @@ impl Files {
         }) || (0..SPOOLS).any(|number| place(&self.spool(number)) == path)
     }
 
+    /// Refuses a run that would write over a file of the settings, the model, the program or a profile store.
+    ///
+    /// # Errors
+    ///
+    /// Names both.
+    pub(super) fn are_not_protected(&self, protected: &Protected) -> Result<()> {
+        let own = self.written();
+        let refused = own.iter().try_for_each(|own| protected.refuse(own));
+        refused.map_err(|problem| ConfigError::invalid(problem).into())
+    }
+
+    /// Every path that a run may write to.
+    fn written(&self) -> Vec<PathBuf> {
+        let beside = self.all().map(|own| beside(own, NEXT));
+        let spools = (0..SPOOLS).map(|number| self.spool(number));
+        self.all().map(Path::to_owned).chain(beside).chain(spools).collect()
+    }
+
     /// Refuses a run one of whose files is one that it reads, by a hard link, a symbolic link or another mount.
     ///
     /// # Errors
@@ -134,10 +152,7 @@ impl Files {
     /// The same.
     pub(super) fn are_not_open(&self, read: &Metadata, name: &str) -> Result<()> {
         let identity = Some(Identity::of(read)).filter(|_| read.is_file());
-        let beside =
-            self.all().map(|own| beside(own, NEXT)).chain((0..SPOOLS).map(|number| self.spool(number)));
-        let own = self.all().map(Path::to_owned).chain(beside);
-        let same = own.into_iter().find(|own| identity.is_some() && Identity::at(own) == identity);
+        let same = self.written().into_iter().find(|own| identity.is_some() && Identity::at(own) == identity);
         same.map_or(Ok(()), |own| {
             let act = if ["stdout", "stderr"].contains(&name) { "written" } else { "read" };
             let problem =

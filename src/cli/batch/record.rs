@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
-use jiff::Timestamp;
+use anyhow::{Result, anyhow, bail};
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::answer::Answer;
 use super::checkpoint::Counts;
-use crate::cli::profile::{Client, connect, record};
-use crate::config::Config;
+use crate::cli::profile::{Client, connect, for_now, record};
+use crate::cli::serve::borrowed_profiles;
+use crate::config::{Config, ConfigError};
 use crate::dumps::{Cells, Columns, Role};
 use crate::grpc::v1::profile_event::Felt;
 use crate::grpc::v1::record_event_result::Outcome;
 use crate::grpc::v1::{Channel, ProfileEvent, RecordEventResult, RecordStatus, ScoredText, SentimentLabel};
 use crate::grpc::{ServerConfig, record_blocking};
 use crate::model::Label;
-use crate::profile::{Disk, Keeper};
+use crate::profile::{ClockState, Command, Disk, Keeper};
 use crate::telemetry::Metrics;
 
 /// Events of one call.
@@ -24,6 +25,9 @@ const CALL: usize = 256;
 
 /// Reasons that are told one by one.
 const TOLD: usize = 5;
+
+/// A store that was not used for longer than this is accepted by a person, not by a job. Less than half of the shortest retention.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(31 * 24);
 
 /// Where events go.
 #[derive(Debug)]
@@ -74,11 +78,40 @@ impl Recorder {
     }
 
     /// To the store of the settings, which no server may have open.
-    pub(super) fn to_store(config: &Config, brand: Option<String>, channel: Channel) -> Result<Self> {
-        let keeper = crate::cli::serve::profiles(config, Arc::new(Metrics::default()))?.ok_or_else(|| {
-            anyhow!("--record needs --profile-store FOLDER, or a server: --record=127.0.0.1:50051")
+    pub(super) async fn to_store(
+        config: &Config,
+        brand: Option<String>,
+        channel: Channel,
+        accept_clock: bool,
+    ) -> Result<Self> {
+        let keeper = borrowed_profiles(config, Arc::new(Metrics::default()))?.ok_or_else(|| {
+            let problem = "--record needs --profile-store FOLDER, or a server: --record=127.0.0.1:50051";
+            ConfigError::invalid(problem.to_owned())
         })?;
-        let keeper = Arc::into_inner(keeper).context("the store is in use")?;
+        let ClockState { now, wall, .. } = keeper.clock();
+        if accept_clock && wall.duration_since(now) > LONGEST_PAUSE {
+            bail!(
+                "--accept-clock: the store's time is {now:.0}, the system's is {wall:.0}, more than {} days later. If that is right, see \
+                 `arom profile clock --help`: what is too old by an accepted time is forgotten for good",
+                LONGEST_PAUSE.as_hours() / 24
+            );
+        }
+        if accept_clock {
+            keeper.accept_clock().await?;
+        }
+        let ClockState { now, wall, distrust, .. } = keeper.clock();
+        if let Some(why) = distrust
+            && wall > now
+        {
+            bail!(
+                "--record: {}: the store's time is {now:.0}, the system's is {wall:.0}. Events between the two could not be recorded. \
+                 If the system's time is right, run this again with --accept-clock",
+                why.text()
+            );
+        }
+        // What is recorded here has ids of its own, also in a copy of the store.
+        let run = getrandom::u32().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
+        keeper.apply(vec![Command::BeginRun(run)]).await?;
         let place = Place::Store { keeper: Box::new(keeper), config: Box::new(config.server.clone()) };
         Ok(Self { place, brand, channel, told: 0 })
     }
@@ -171,7 +204,13 @@ impl Place {
         match self {
             Self::Server { runtime, client } => runtime.block_on(record(client, events, true)),
             Self::Store { keeper, config } => {
-                record_blocking(keeper, config, events).map_err(|problem| anyhow!("cannot record: {problem}"))
+                let results = record_blocking(keeper, config, events)
+                    .map_err(|problem| anyhow!("cannot record: {problem}"))?;
+                // The clock may have jumped since the store was opened.
+                match results.iter().find_map(for_now) {
+                    Some(status) => bail!("cannot record: {}", status.message()),
+                    None => Ok(results),
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `arom profile backup`, `restore` and `erasures`.
+//! `arom profile backup` and `restore`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Read, Write};
@@ -8,12 +8,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use super::super::progress::Progress;
-use super::{Client, print_json, refused};
-use crate::files::{self, Identity};
-use crate::grpc::v1::{self, BackUpProfilesRequest, ListErasuresRequest};
-use crate::grpc::{sealed, to_json};
+use super::{Client, erasures, refused, whole_file};
+use crate::config::Config;
+use crate::files;
+use crate::grpc::v1::BackUpProfilesRequest;
 use crate::profile::{BackedUp, BackupError, Book, Disk, Erasure, LONGEST_PART, MAGIC, Restoration, Terms};
-use crate::visible::visible;
 
 #[derive(Args, Debug)]
 pub(super) struct BackupArgs {
@@ -26,9 +25,9 @@ pub(super) struct BackupArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Whoever was erased after the backup was made is in it. Their names are nowhere, but the server noted \
-    their hashes:\nsave them with `arom profile erasures --json > erasures.jsonl` now and then, beside the backups, and give \
-    that file.\n\n\
+    after_help = "A customer who was erased after the backup was made is in it. Their names are nowhere, but the server noted \
+    their hashes:\nsave them with `arom profile erasures --out erasures.jsonl` after each erasure, or every hour, beside the \
+    backups, and give that file.\n\n\
     Events that came after the backup are not in it. Record them again, or import them: nothing counts twice.\n\n\
     Examples:\n  arom profile restore monday.backup --profile-store /var/lib/arom\n  \
     arom profile restore monday.backup --profile-store /var/lib/arom --erasures erasures.jsonl"
@@ -39,19 +38,18 @@ pub(super) struct RestoreArgs {
     /// Folder of the store to make: there may be none yet, or an empty one.
     #[arg(long, value_name = "FOLDER")]
     profile_store: PathBuf,
-    /// Erasures to do again, as `arom profile erasures --json` printed them.
+    /// Erasures to do again, as `arom profile erasures --out` wrote them.
     #[arg(long, value_name = "FILE")]
     erasures: Option<PathBuf>,
 }
 
-#[derive(Args, Debug)]
-pub(super) struct ErasuresArgs {
-    /// Only of this customer: were they forgotten, and when?
-    #[arg(long, value_name = "ID")]
-    customer: Option<String>,
-    /// Print one message a line as JSON.
-    #[arg(long)]
-    json: bool,
+/// Refuses a file that a backup may not replace, before a server is asked.
+///
+/// # Errors
+///
+/// Names the file and what it is.
+pub(super) fn may_write(args: &BackupArgs, config: &Config) -> Result<()> {
+    if args.file.as_os_str() == "-" { Ok(()) } else { whole_file::may_write(&args.file, config) }
 }
 
 pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()> {
@@ -65,44 +63,13 @@ pub(super) async fn back_up(client: &mut Client, args: &BackupArgs) -> Result<()
         return Ok(());
     }
     let name = args.file.display();
-    if files::leads_nowhere(&args.file) {
-        bail!("{name} {}", files::DANGLING);
-    }
     if !args.force && args.file.exists() {
         bail!("{name} is there; name another file, or say --force");
     }
-    if fs::metadata(&args.file).is_ok_and(|meta| !meta.is_file()) {
-        bail!("{name} is no plain file; name another");
-    }
-    let identity = Identity::at(&args.file);
-    if let Some((stream, _)) = files::standard_files().find(|(_, meta)| Some(Identity::of(meta)) == identity)
-    {
-        bail!("{name} is the file that {stream} is; name another");
-    }
-    // Under its name there is a whole backup or none.
-    let Some(file_name) = args.file.file_name() else { bail!("{name} is no name of a file") };
-    let mut partial = file_name.to_owned();
-    partial.push(".partial");
-    let partial = args.file.with_file_name(partial);
-    let cannot = || format!("cannot write {}", partial.display());
     // A backup that was killed left its own; what is of somebody else stays.
-    files::is_left_or_free(&partial, |head| head.starts_with(MAGIC)).with_context(cannot)?;
-    let mut file = files::create(&partial).with_context(cannot)?;
-    let received = receive(client, &mut file, &partial.display().to_string()).await;
-    let written = match received {
-        Ok(bytes) => file.sync_all().map(|()| bytes).with_context(cannot),
-        Err(error) => Err(error),
-    };
-    let bytes = match written {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            drop(fs::remove_file(&partial));
-            return Err(error);
-        }
-    };
-    fs::rename(&partial, &args.file)
-        .and_then(|()| files::sync_folder_of(&args.file))
-        .with_context(|| format!("cannot write {name}"))?;
+    let is_backup = |head: &[u8]| head.starts_with(MAGIC);
+    let write = async |file: &mut File, partial: &str| receive(client, file, partial).await;
+    let bytes = whole_file::write(&args.file, is_backup, write).await?;
     anstream::println!("{name}: {bytes} bytes");
     Ok(())
 }
@@ -123,7 +90,7 @@ async fn receive(client: &mut Client, out: &mut impl Write, name: &str) -> Resul
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     let (name, store) = (args.file.display(), args.profile_store.display());
-    let erasures = args.erasures.as_deref().map(read_erasures).transpose()?.unwrap_or_default();
+    let erasures = args.erasures.as_deref().map(erasures::read).transpose()?.unwrap_or_default();
     let is_new = !args.profile_store.exists();
     let cannot = || format!("cannot write {store}");
     files::create_folder(&args.profile_store).with_context(cannot)?;
@@ -138,6 +105,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     }
     if partial.exists() {
         refuse_foreign(&partial)?;
+        Disk::is_free(&partial)?;
         fs::remove_dir_all(&partial).with_context(cannot)?;
     }
     let restored = || -> Result<(BackedUp, usize)> {
@@ -147,6 +115,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
             Box::new(File::open(&args.file)?)
         };
         let done = fill(&partial, file, &erasures)?;
+        files::give_to_owner_of(&args.profile_store, &partial).with_context(cannot)?;
         Disk::install(&partial, &args.profile_store)?;
         Ok(done)
     };
@@ -159,15 +128,27 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     anstream::println!("{store}: {rows} rows, as of {time}");
     if args.erasures.is_some() {
         anstream::println!("erased again: {erased} customers of {} erasures", erasures.len());
+        if erased == 0 {
+            anstream::eprintln!("warning: {}", nobody_erased(&erasures));
+        }
         if let Some(newest) = erasures.iter().map(|erasure| erasure.time).max() {
             anstream::println!(
-                "the newest of them is of {newest}; erase again by hand who was erased after it"
+                "the newest of them is of {newest}; erase again by hand each customer who was erased after it"
             );
         }
     } else {
-        anstream::println!("whoever was erased after that is in it; see arom profile restore --help");
+        anstream::println!("customers who were erased after that are in it; see arom profile restore --help");
     }
     Ok(())
+}
+
+/// What a person is to check where a report took nobody out.
+fn nobody_erased(erasures: &[Erasure]) -> &'static str {
+    if erasures.is_empty() {
+        "the report has no erasures: is it the right file, and was it written to its end?"
+    } else {
+        "no customer of the report is in this backup: is it the report of this store?"
+    }
 }
 
 /// Refuses a folder with other files than those of a store that a restore was killed at.
@@ -219,71 +200,4 @@ fn fill(folder: &Path, file: impl Read, erasures: &[Erasure]) -> Result<(BackedU
     let erased = book.erase_again(erasures)?;
     progress.finish();
     Ok((done, erased))
-}
-
-/// A line of an erasure that is longer is none.
-const ERASURE_BYTES: u64 = 4 << 10;
-
-/// A report of erasures that is larger is none: it has those of a million customers.
-const ERASURES_BYTES: u64 = 256 << 20;
-
-fn read_erasures(path: &Path) -> Result<Vec<Erasure>> {
-    let name = path.display();
-    let cannot = || format!("cannot read {name}");
-    let mut file = BufReader::new(File::open(path).with_context(cannot)?);
-    let (mut erasures, mut bytes) = (Vec::new(), 0);
-    for number in 1.. {
-        let mut line = Vec::new();
-        let read = file.by_ref().take(ERASURE_BYTES + 1).read_until(b'\n', &mut line).with_context(cannot)?;
-        bytes += read as u64;
-        if bytes > ERASURES_BYTES {
-            bail!("{name} has more than {} MiB, the most of a report of erasures", ERASURES_BYTES >> 20);
-        }
-        if line.is_empty() {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let erasure = (read as u64 <= ERASURE_BYTES).then_some(&line);
-        let erasure = erasure.and_then(|line| serde_json::from_slice(line).ok()).and_then(sealed::erasure);
-        erasures.push(erasure.with_context(|| {
-            format!("{name}, line {number}: is no erasure as `arom profile erasures --json` prints them")
-        })?);
-    }
-    Ok(erasures)
-}
-
-pub(super) async fn erasures(client: &mut Client, args: &ErasuresArgs) -> Result<()> {
-    if !args.json {
-        anstream::println!("{:<26} {:<32} {:>8}  from brands", "when", "customer, hashed", "events");
-    }
-    let mut request = ListErasuresRequest {
-        customer_id: args.customer.clone().unwrap_or_default(),
-        page_size: 100,
-        ..ListErasuresRequest::default()
-    };
-    loop {
-        let page =
-            client.list_erasures(request.clone()).await.map_err(|status| refused(&status))?.into_inner();
-        for erasure in &page.erasures {
-            if args.json {
-                print_json("Erasure", erasure)?;
-            } else {
-                anstream::println!("{}", visible(&line(erasure)));
-            }
-        }
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-fn line(erasure: &v1::Erasure) -> String {
-    let v1::Erasure { subject_hash, event_count, erased_from_brands, .. } = erasure;
-    let message = to_json("Erasure", erasure);
-    let time = message.get("erase_time").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let brands = if *erased_from_brands { "yes" } else { "no" };
-    format!("{time:<26} {subject_hash:<32} {event_count:>8}  {brands}")
 }

@@ -1,12 +1,13 @@
 //! `arom profile clock`: which time the store goes by, of a running server or of a store that is closed.
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{Client, refused};
+use super::{Client, confirm, refused};
 use crate::grpc::v1::{AcceptProfileClockRequest, GetProfileClockRequest, ProfileClock};
 use crate::profile::{Book, ClockState, Disk, Terms, system_clock};
 
@@ -47,12 +48,14 @@ pub(super) fn of_store(folder: &Path, args: &ClockArgs) -> Result<()> {
     let reading = system_clock()();
     // What is kept for how long is the server's to say; neither reading nor accepting the time asks for it.
     let terms = Terms::default();
-    let state = if args.accept {
-        Book::open_existing(Disk::open_existing(folder)?, terms)?.accept_clock(reading)?
-    } else {
-        Book::look(Disk::look(folder)?, terms)?.clock(reading)?
-    };
-    show(&Shown::of_state(&state));
+    let seen = Shown::of_state(&Book::look(Disk::look(folder)?, terms)?.clock(reading)?);
+    if !args.accept {
+        show(&seen);
+        return Ok(());
+    }
+    ask(&seen)?;
+    let accepted = Book::open_existing(Disk::open_existing(folder)?, terms)?.accept_clock(system_clock()())?;
+    show(&Shown::of_state(&accepted));
     Ok(())
 }
 
@@ -61,6 +64,7 @@ pub(super) async fn of_server(client: &mut Client, args: &ClockArgs) -> Result<(
     let answer = client.get_profile_clock(GetProfileClockRequest {}).await;
     let mut clock = answer.map_err(|status| refused(&status))?.into_inner().clock.unwrap_or_default();
     if args.accept {
+        ask(&Shown::of_message(&clock))?;
         let request = AcceptProfileClockRequest { system_time: clock.system_time };
         let answer = client.accept_profile_clock(request).await;
         clock = answer.map_err(|status| refused(&status))?.into_inner().clock.unwrap_or_default();
@@ -86,6 +90,17 @@ impl Shown {
             (text(clock.system_time), text(clock.store_time), text(clock.proven_time));
         Self { distrust, system, store, proven }
     }
+}
+
+/// Asks the person at the terminal, if there is one: a script has said it with its flag.
+fn ask(seen: &Shown) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    show(seen);
+    let question =
+        format!("Is {} the right time? Events that are too old by it are forgotten for good.", seen.system);
+    confirm(&question, "the clock was not accepted")
 }
 
 fn show(Shown { distrust, system, store, proven }: &Shown) {

@@ -21,7 +21,7 @@ use crate::grpc::v1::{
     Channel, ExportSubjectResponse, ProfileEvent, RecordEventResult, RecordEventsRequest, RecordStatus,
     RetractEventsRequest, ScoredText, SentimentLabel,
 };
-use crate::grpc::{from_json, is_for_now};
+use crate::grpc::{from_json, is_for_now, retry_delay, status_of};
 use crate::visible::visible;
 
 /// Events of one call.
@@ -36,6 +36,9 @@ const EXPORT_BYTES: usize = 256 << 20;
 /// Faults that are told one by one.
 const TOLD: usize = 20;
 
+/// A server that asks for a longer wait needs a person.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
 #[derive(Args, Debug)]
 #[command(after_help = "A line is an object with\n  \
     event_time (or time)           when, as 2026-11-20T09:30:00+07:00\n  \
@@ -47,7 +50,8 @@ const TOLD: usize = 20;
     event_id                       its name; if there is none, one is made of all the others\n  \
     replaces_event_id              an event that is taken back as this one is taken\n\n\
     What `arom profile export` prints is taken as well.\n\n\
-    Exit codes: 0 all is recorded or was already, 1 it failed, 3 some lines were refused.\n\n\
+    Exit codes: 0 all is recorded or was already, 1 it failed or the server cannot record for now (import it again),\n\
+    3 some lines were refused.\n\n\
     Examples:\n  arom profile import scored.jsonl\n  zcat scored.jsonl.gz | arom profile import -\n  \
     arom profile export somchai --server old:50051 | arom profile import -")]
 pub(super) struct ImportArgs {
@@ -177,28 +181,56 @@ impl Counts {
     }
 }
 
-/// Records events, for as long as the server asks to try again, or is away after it was reached. What was recorded already is not
-/// recorded twice.
+/// Records events. A server that has no room now, or is away after it was reached, is asked again for a while, and so are single events
+/// that it could not record for now. What was recorded already is not recorded twice.
+///
+/// # Errors
+///
+/// If an event is not recorded by then, or if the server asks for a longer wait than this.
 pub(in crate::cli) async fn record(
     client: &mut Client,
     events: Vec<ProfileEvent>,
     reached: bool,
 ) -> Result<Vec<RecordEventResult>> {
-    const ATTEMPTS: u32 = 8;
-    let mut attempt = 0;
+    const WAITS: [u64; 7] = [200, 400, 800, 1600, 3200, 6400, 12_800];
+    let mut waits = WAITS.into_iter().map(Duration::from_millis);
+    let mut results = vec![RecordEventResult::default(); events.len()];
+    let mut left: Vec<(ProfileEvent, &mut RecordEventResult)> =
+        events.into_iter().zip(&mut results).collect();
     loop {
-        match client.record_events(RecordEventsRequest { events: events.clone() }).await {
-            Ok(answer) => return Ok(answer.into_inner().results),
+        let asked = left.iter().map(|(event, _)| event.clone()).collect();
+        let status = match client.record_events(RecordEventsRequest { events: asked }).await {
+            Ok(answer) => {
+                for ((_, result), answered) in left.iter_mut().zip(answer.into_inner().results) {
+                    **result = answered;
+                }
+                left.retain(|(_, result)| for_now(result).is_some());
+                match left.first().and_then(|(_, result)| for_now(result)) {
+                    Some(status) => status,
+                    None => break,
+                }
+            }
             // The server says its reasons; without one it was the connection.
-            Err(status)
-                if attempt + 1 < ATTEMPTS
-                    && (is_for_now(&status) || (reached && status.get_details_error_info().is_none())) =>
-            {
-                attempt += 1;
-                tokio::time::sleep(Duration::from_millis(100) * 2_u32.pow(attempt)).await;
+            Err(status) if is_for_now(&status) || (reached && status.get_details_error_info().is_none()) => {
+                status
             }
             Err(status) => return Err(refused(&status)),
+        };
+        let asks = retry_delay(&status).unwrap_or_default();
+        match waits.next() {
+            Some(wait) if asks <= wait.max(LONGEST_WAIT) => tokio::time::sleep(wait.max(asks)).await,
+            _ => return Err(refused(&status)),
         }
+    }
+    drop(left);
+    Ok(results)
+}
+
+/// Why an event was not recorded, if it can be later.
+pub(in crate::cli) fn for_now(result: &RecordEventResult) -> Option<tonic::Status> {
+    match &result.outcome {
+        Some(Outcome::Error(item)) => Some(status_of(item.clone())).filter(is_for_now),
+        _ => None,
     }
 }
 

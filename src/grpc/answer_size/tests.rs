@@ -2,7 +2,7 @@ use prost::Message;
 
 use super::*;
 use crate::grpc::v1;
-use crate::profile::Outcome;
+use crate::profile::{KeepError, Outcome};
 
 /// With the tag and length that it has in a list: fields over 15 have tags of two bytes.
 fn listed(message: &impl Message) -> usize {
@@ -218,9 +218,22 @@ fn text() -> v1::BatchAnalyzeSentimentResult {
         negation_count: i32::MAX,
         profanity_count: i32::MAX,
     };
-    let record = v1::RecordOutcome {
-        outcome: Some(v1::record_outcome::Outcome::Error(Failure::NotRecorded(Outcome::TooNew).into_item())),
-    };
+    let outcomes = [
+        Outcome::Conflict,
+        Outcome::Superseded,
+        Outcome::NotFound,
+        Outcome::TooOld,
+        Outcome::TooNew,
+        Outcome::InDoubt,
+        Outcome::Erased,
+    ];
+    let failures = outcomes.map(Failure::NotRecorded).into_iter();
+    let failures = failures.chain([Failure::Keep(KeepError::WriterLost), Failure::StoreAway, Failure::Died]);
+    let record = failures
+        .map(|failure| v1::record_outcome::Outcome::Error(failure.into_item()))
+        .map(|outcome| v1::RecordOutcome { outcome: Some(outcome) })
+        .max_by_key(Message::encoded_len)
+        .expect("there are some");
     let response = v1::AnalyzeSentimentResponse {
         message_id: id(),
         content: 3,

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::super::answer_size::Item;
-use super::super::convert::{count, duration, narrow, sentiment, timestamp};
+use super::super::convert::{count, duration, moment, narrow, sentiment, timestamp};
 use super::super::status::Failure;
 use super::super::v1::conversation_message::Content;
 use super::super::violations::{Violations, shown};
@@ -290,10 +288,10 @@ fn checked(
             Sender::System
         }
     };
-    let time = send_time.and_then(|time| {
-        let time = Timestamp::new(time.seconds, time.nanos);
-        time.map_err(|_| faults.add(&format!("{field}send_time"), "is no time")).ok()
-    });
+    let time = send_time.as_ref().and_then(moment);
+    if send_time.is_some() && time.is_none() {
+        faults.add(&format!("{field}send_time"), "is no time");
+    }
     let body = match content {
         Some(Content::Text(text)) => Body::Text(text),
         Some(Content::Sticker(v1::Sticker { keywords })) => {

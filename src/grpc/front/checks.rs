@@ -31,12 +31,16 @@ enum Kind {
     Other,
 }
 
+/// A content type in small letters, without its parameters.
+fn essence(value: &HeaderValue) -> String {
+    let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    value.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
 fn kind<B>(request: &Request<B>) -> Kind {
     let mut values = request.headers().get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Kind::Other };
-    let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    let essence = value.split(';').next().unwrap_or_default().trim_end();
-    match essence {
+    match essence(value).as_str() {
         "application/grpc" | "application/grpc+proto" => Kind::Native,
         "application/grpc-web"
         | "application/grpc-web+proto"
@@ -49,6 +53,16 @@ fn kind<B>(request: &Request<B>) -> Kind {
 /// Whether a request is of gRPC-Web.
 pub(super) fn is_web<B>(request: &Request<B>) -> bool {
     kind(request) == Kind::Web
+}
+
+/// Writes the content type of gRPC-Web without parameters and in small letters, as the layer behind compares it.
+pub(super) fn plain_type<B>(request: &mut Request<B>) {
+    if let Some(value) = request.headers_mut().get_mut(CONTENT_TYPE) {
+        let essence = essence(value);
+        if let Ok(essence) = HeaderValue::from_str(&essence) {
+            *value = essence;
+        }
+    }
 }
 
 /// Refuses what must not reach a method.

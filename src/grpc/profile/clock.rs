@@ -1,8 +1,8 @@
 //! `GetProfileClock` and `AcceptProfileClock`: which time the store goes by.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::super::convert::timestamp;
+use super::super::convert::{moment, timestamp};
 use super::super::status::Failure;
 use super::super::v1;
 use super::super::violations::Violations;
@@ -23,7 +23,7 @@ impl Profiles {
         request: v1::AcceptProfileClockRequest,
     ) -> Result<v1::AcceptProfileClockResponse, Failure> {
         let keeper = self.keeper()?;
-        let looked_at = request.system_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+        let looked_at = request.system_time.as_ref().and_then(moment);
         let Some(looked_at) = looked_at else {
             let fault = "is needed: the time that GetProfileClock gave and a person looked at";
             return Err(Failure::Invalid(Violations::of("system_time", fault)));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::super::convert::{count, label as label_to, narrow, timestamp};
+use super::super::convert::{count, label as label_to, moment, narrow, timestamp};
 use super::super::status::Failure;
 use super::super::v1::profile_event::Felt as Given;
 use super::super::violations::Violations;
@@ -83,9 +83,12 @@ pub(in crate::grpc) fn event(given: v1::ProfileEvent, config: &ServerConfig) -> 
     brand_count(&given.brand_ids)?;
     let mut faults = Violations::default();
     name(&mut faults, "event_id", &given.event_id, false);
-    let time = given.event_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    let time = given.event_time.as_ref().and_then(moment);
     if time.is_none() {
-        faults.add("event_time", "is missing or no time");
+        faults.add(
+            "event_time",
+            "is missing or no time: seconds since 1970 are wanted, in the years 1 to 9999",
+        );
     }
     if !given.customer_id.is_empty() {
         name(&mut faults, "customer_id", &given.customer_id, true);

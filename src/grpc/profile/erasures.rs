@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::answer_size::{Item, most_of};
-use super::super::convert::timestamp;
+use super::super::convert::{moment, timestamp};
 use super::super::page_token::{self, PageTokens, page_size};
 use super::super::status::Failure;
 use super::super::v1;
@@ -71,7 +71,6 @@ fn hex(erasure: &Erasure) -> String {
 
 /// An erasure that a message says, as long as it is one.
 pub(in super::super) fn read(message: &v1::Erasure) -> Option<Erasure> {
-    let moment = |time: &prost_types::Timestamp| jiff::Timestamp::new(time.seconds, time.nanos).ok();
     let time = moment(message.erase_time.as_ref()?)?;
     Some(Erasure {
         time,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::super::call::Call;
-use super::super::convert::timestamp;
+use super::super::convert::{timestamp, wait};
 use super::super::phase::Halt;
 use super::super::status::{Failure, name};
 use super::super::v1::watch_profiles_response::Event;
@@ -95,6 +95,8 @@ pub(super) fn updates(
     request: v1::WatchProfilesRequest,
 ) -> Result<Updates, Failure> {
     let identity = keeper.book().identity();
+    // Its keys and prefixes are held as long as the stream is, in another form than they came in.
+    call.remember(request.encoded_len()).map_err(|used_up| shared.refused(used_up))?;
     let (interest, heartbeat) = interest(&request, &shared.config)?;
     let binding = binding(&keeper.book().key_for(PURPOSE), &request);
     let sequence = keeper.sequence();
@@ -328,7 +330,7 @@ fn interest(
     }
     let heartbeat = match request.heartbeat_interval {
         None => Duration::from_secs(15),
-        Some(given) => Duration::try_from(given).unwrap_or_default(),
+        Some(given) => wait(&given).unwrap_or_default(),
     };
     if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&heartbeat) {
         faults.add("heartbeat_interval", "is not within 1 and 300 seconds");

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
+use super::super::clock::Moment;
 use super::super::event::Key;
 use super::super::rows::{
     Audit, Hash, audit_row, decode, encode, erasure_time, everything, owner, subject_millis, subject_row,
@@ -118,7 +119,7 @@ impl<S: Storage> Book<S> {
         })?;
         for (time, customer, from_brands) in &found {
             let erase = Command::Erase { customer: customer.clone(), from_brands: *from_brands };
-            self.apply(&[erase], *time)?;
+            self.apply(&[erase], Moment::of_report(*time))?;
         }
         // What is noted is what was noted then.
         let mut writes: Vec<OwnWrite> = Vec::new();

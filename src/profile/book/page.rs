@@ -21,7 +21,10 @@ use super::super::signals::Case;
 use super::super::storage::{Order, Row, Storage, StorageError, Table};
 use super::super::tiles::{Resolution, Sign};
 use super::sheet::{Rows, Sheet};
-use super::{Book, CLOCK, Command, Outcome, Overdue, Prepared, SEQUENCE, SWEPT, TRIMMED, UNSCRUBBED, last};
+use super::{
+    Book, CLOCK, Command, Outcome, Overdue, Prepared, RUN, SEQUENCE, SWEPT, TRIMMED, UNSCRUBBED,
+    first_of_run, last, run_rows,
+};
 use crate::model::Label;
 
 /// A key as it was and as it will be.
@@ -81,10 +84,11 @@ pub(super) struct Page<'a, S> {
     /// What is on its way to the disk: it lies between this and the book.
     before: Option<&'a Prepared>,
     /// Events are judged by this time.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     /// What is older than is kept at this time is forgotten.
     horizon: Timestamp,
-    doubtful: Option<Timestamp>,
+    pub(super) doubtful: Option<Timestamp>,
+    pub(super) is_trusted: bool,
     clock: Option<ClockRow>,
     swept: i64,
     writes: Sheet,
@@ -100,13 +104,14 @@ pub(super) struct Page<'a, S> {
 impl<'a, S: Storage> Page<'a, S> {
     pub(super) fn new(book: &'a Book<S>, moment: Moment, before: Option<&'a Prepared>) -> Self {
         let swept = before.map_or_else(|| book.swept.load(Ordering::Acquire), |before| before.swept);
-        let Moment { now, horizon, doubtful, row: clock } = moment;
+        let Moment { now, horizon, doubtful, is_trusted, row: clock } = moment;
         Self {
             book,
             before,
             now,
             horizon,
             doubtful,
+            is_trusted,
             clock,
             swept,
             writes: Sheet::default(),
@@ -132,19 +137,19 @@ impl<'a, S: Storage> Page<'a, S> {
         before.into_iter().chain(self.writes.of(table))
     }
 
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         match self.written(table).rev().find_map(|rows| rows.get(key)) {
             Some(written) => Ok(written.map(<[u8]>::to_vec)),
             None => self.book.storage.get(table, key),
         }
     }
 
-    fn put(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.writes.put(table, key, value);
     }
 
     /// At most so many rows as they will be, in their order.
-    fn scan(
+    pub(super) fn scan(
         &self,
         table: Table,
         from: &[u8],
@@ -240,7 +245,13 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.keep_clock();
                 Ok(Outcome::Done)
             }
-            Command::Sinks(names) => self.sinks(names),
+            Command::Sinks { names, run } => self.sinks(names, *run),
+            Command::BeginRun(run) => {
+                if !self.all(Table::Cursors, &everything())?.is_empty() {
+                    self.begin_run(*run)?;
+                }
+                Ok(Outcome::Done)
+            }
             Command::Delivered { sink, through } => self.delivered(sink, *through),
         }
     }
@@ -250,7 +261,7 @@ impl<'a, S: Storage> Page<'a, S> {
     }
 
     /// Up to when events of a customer are refused, in milliseconds; nothing if they were not erased.
-    fn refused_through(&self, subject: &Hash) -> Result<Option<i64>, StorageError> {
+    pub(super) fn refused_through(&self, subject: &Hash) -> Result<Option<i64>, StorageError> {
         let found = self.get(Table::Erased, subject)?;
         found.map(|bytes| decode(Table::Erased, &bytes)).transpose()
     }
@@ -271,9 +282,15 @@ impl<'a, S: Storage> Page<'a, S> {
             return Ok(refusal);
         }
         if let Some(customer) = &event.customer
-            && self.refused_through(&self.book.hash(customer))?.is_some_and(|through| millis <= through)
+            && let subject = self.book.hash(customer)
+            && let Some(through) = self.refused_through(&subject)?
         {
-            return Ok(Outcome::Erased);
+            if millis <= through {
+                return Ok(Outcome::Erased);
+            }
+            if self.is_erased_in_doubt(&subject, millis)? {
+                return Ok(Outcome::InDoubt);
+            }
         }
         if let Some(old) = replaces {
             let retracted = self.retract(old)?;
@@ -407,6 +424,7 @@ impl<'a, S: Storage> Page<'a, S> {
         let audit =
             Audit { events: u64::try_from(count).unwrap_or(u64::MAX), from_brands, through, was_known };
         self.note_erasure(&subject, now, &audit)?;
+        self.note_doubt(&subject);
         if was_known {
             self.mark_unscrubbed();
         }
@@ -538,7 +556,16 @@ impl<'a, S: Storage> Page<'a, S> {
                     }
                     self.put(Table::Audit, row.clone(), None);
                 }
-                Overdue::Tombstone(row) => self.put(Table::Erased, row.clone(), None),
+                Overdue::Tombstone(row) => {
+                    // The customer may have been erased again meanwhile, or their tombstone may reach further now.
+                    let through: Option<i64> = self
+                        .get(Table::Erased, row)?
+                        .map(|bytes| decode(Table::Erased, &bytes))
+                        .transpose()?;
+                    if through.is_some_and(|through| through < self.book.horizon(self.horizon)) {
+                        self.put(Table::Erased, row.clone(), None);
+                    }
+                }
             }
         }
         Ok(Outcome::Forgotten(count))
@@ -637,7 +664,7 @@ impl<'a, S: Storage> Page<'a, S> {
         Ok(Outcome::Done)
     }
 
-    fn sinks(&mut self, names: &[String]) -> Result<Outcome, StorageError> {
+    fn sinks(&mut self, names: &[String], run: u32) -> Result<Outcome, StorageError> {
         for (row, _) in self.all(Table::Cursors, &everything())? {
             if !names.iter().any(|name| name.as_bytes() == row) {
                 self.put(Table::Cursors, row, None);
@@ -649,7 +676,25 @@ impl<'a, S: Storage> Page<'a, S> {
                 self.put(Table::Cursors, name.clone().into_bytes(), Some(now));
             }
         }
+        if !names.is_empty() {
+            self.begin_run(run)?;
+        }
         self.forget_notices(0)
+    }
+
+    /// From the next change on. Runs whose changes every sink has said are forgotten.
+    fn begin_run(&mut self, run: u32) -> Result<(), StorageError> {
+        let (from, to) = run_rows();
+        let next_to_say = self.said()?.saturating_add(1);
+        let known = self.scan(Table::Meta, &from, &to, Order::Ascending, usize::MAX)?;
+        let firsts = known.iter().map(|(row, _)| first_of_run(row)).collect::<Result<Vec<u64>, _>>()?;
+        let needed = firsts.iter().rposition(|first| *first <= next_to_say).unwrap_or(0);
+        for (row, _) in known.into_iter().take(needed) {
+            self.put(Table::Meta, row, None);
+        }
+        let first = self.sequence() + 1;
+        self.put(Table::Meta, [RUN, &first.to_be_bytes()].concat(), Some(encode(&run)));
+        Ok(())
     }
 
     fn delivered(&mut self, sink: &str, through: u64) -> Result<Outcome, StorageError> {

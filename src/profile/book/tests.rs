@@ -629,7 +629,7 @@ fn erasures_of_one_commit_cost_what_they_erase() {
 #[test]
 fn a_delivery_reads_no_notices_but_those_that_it_forgets() {
     let book = book();
-    let sinks = Command::Sinks(vec!["far".to_owned(), "near".to_owned()]);
+    let sinks = Command::Sinks { names: vec!["far".to_owned(), "near".to_owned()], run: 1 };
     at(&book, 0, sinks.clone());
     for number in 0..300 {
         at(&book, 0, erase(&format!("c{number}")));
@@ -647,8 +647,29 @@ fn a_delivery_reads_no_notices_but_those_that_it_forgets() {
     assert_eq!(rows_of(&book, Table::Notices), Vec::<Vec<u8>>::new());
     at(&book, 0, erase("last"));
     assert_eq!(rows_of(&book, Table::Notices).len(), 1);
-    at(&book, 0, Command::Sinks(Vec::new()));
+    at(&book, 0, Command::Sinks { names: Vec::new(), run: 2 });
     assert_eq!(rows_of(&book, Table::Notices), Vec::<Vec<u8>>::new());
+}
+
+/// A change keeps the run in which it was made until every sink has said it.
+#[test]
+fn a_change_that_waits_keeps_its_run() {
+    let book = book();
+    let start = |run| {
+        let sinks = Command::Sinks { names: vec!["s".to_owned()], run };
+        at(&book, 0, sinks);
+    };
+    let change = |id: &str| at(&book, 0, scored(event(id, "c", &[], -MINUTE, 0.5)));
+    change("before any");
+    start(11);
+    change("of the first run");
+    start(12);
+    start(13);
+    change("of the last run");
+    assert_eq!(book.runs().expect("readable"), [(2, 11), (3, 13)].into());
+    at(&book, 0, Command::Delivered { sink: "s".to_owned(), through: 2 });
+    start(14);
+    assert_eq!(book.runs().expect("readable"), [(3, 13), (4, 14)].into());
 }
 
 /// Takes back the last events of many pairs of one customer at once: the customer's later events are read once for all of them, and
@@ -732,4 +753,34 @@ fn runs_that_are_too_old_in_part_are_found_in_one_pass() {
     let after: Vec<Option<Features>> = read().into_iter().map(|one| one.map(|one| one.features)).collect();
     assert!(before.iter().all(Option::is_some));
     assert_eq!(before, after);
+}
+
+/// The time of an erasure in a report may be anything: by it no tile of a brand goes.
+#[test]
+fn an_erasure_of_a_report_prunes_nothing() {
+    let live = book();
+    at(&live, 0, scored(event("gone", "c", &["b"], -MINUTE, 0.5)));
+    at(&live, 0, scored(event("kept", "d", &["b"], -MINUTE, 0.5)));
+    let restored = reopened(&live);
+    at(&live, 1, Command::Erase { customer: "c".to_owned(), from_brands: true });
+    let mut erasures = live.erasures(None, None, 10).expect("readable");
+    for erasure in &mut erasures {
+        erasure.time = after(400 * DAY);
+    }
+    assert_eq!(restored.erase_again(&erasures).expect("written"), 1);
+    let wanted = features(&live, &brand("b"), MINUTE);
+    assert_eq!(features(&restored, &brand("b"), MINUTE).windows, wanted.windows);
+}
+
+/// A customer may be erased again after the sweep saw that their tombstone is old.
+#[test]
+fn a_sweep_takes_no_tombstone_that_was_made_anew() {
+    let book = book();
+    at(&book, 0, erase("c"));
+    let late = 91 * DAY;
+    let (overdue, _) = book.overdue(Table::Erased, &[], 10, after(late)).expect("readable");
+    assert_eq!(overdue.len(), 1);
+    at(&book, late, erase("c"));
+    at(&book, late, Command::Expire(overdue));
+    assert_eq!(at(&book, late, scored(event("e", "c", &[], late - MINUTE, 0.5))), Outcome::Erased);
 }

@@ -486,6 +486,59 @@ mod stores {
         }
     }
 
+    /// An erasure while the clock is distrusted reaches up to the system's time once that turns out right, and not if it was wrong.
+    #[test]
+    fn an_erasure_in_doubt_reaches_as_far_as_the_clock_turns_out_right() {
+        let erased = |error: i64| {
+            let mut store = Store::new(false);
+            store.turn(&Act::Record(1, HOUR));
+            store.turn(&Act::Clock(Turn::Step(error)));
+            store.turn(&Act::Erase(1));
+            // Between the erasure by the store's time and by the system's.
+            let between = event(5, store.machine.truth + 5 * MINUTE);
+            assert_eq!(store.ask(between.clone()), Outcome::InDoubt);
+            (store, between)
+        };
+        let through = |store: &Store| {
+            let erasures = store.book.erasures(None, None, 10).expect("readable");
+            erasures.last().expect("there is one").through.as_millisecond()
+        };
+        let (mut store, between) = erased(2 * DAY);
+        let at = store.machine.truth + 2 * DAY;
+        store.machine.clock.accept();
+        assert_eq!(store.ask(between), Outcome::Erased);
+        assert_eq!(store.ask(event(9, at - HOUR)), Outcome::Erased);
+        assert_eq!(store.ask(event(13, at + MINUTE)), Outcome::Recorded);
+        assert_eq!(through(&store), at, "the report says so, for a restored store");
+
+        let (mut store, between) = erased(400 * DAY);
+        let at = store.machine.truth;
+        store.turn(&Act::Clock(Turn::Step(0)));
+        assert_eq!(store.ask(between), Outcome::Recorded);
+        assert_eq!(through(&store), at);
+    }
+
+    /// A second erasure, under another wrong time, takes nothing from the first.
+    #[test]
+    fn a_second_erasure_in_doubt_leaves_the_first_as_far_as_it_reached() {
+        for second in [400 * DAY, 30 * MINUTE] {
+            let mut store = Store::new(false);
+            store.turn(&Act::Record(1, HOUR));
+            store.turn(&Act::Clock(Turn::Step(HOUR)));
+            store.turn(&Act::Erase(1));
+            store.turn(&Act::Clock(Turn::Step(second)));
+            store.turn(&Act::Erase(1));
+            let before_first = event(5, store.machine.truth + 40 * MINUTE);
+            assert_eq!(store.ask(before_first.clone()), Outcome::InDoubt);
+            // The time of the first was right.
+            store.turn(&Act::Clock(Turn::Step(HOUR)));
+            store.machine.clock.accept();
+            assert_eq!(store.ask(before_first), Outcome::Erased, "{second}");
+            let after = event(9, store.machine.truth + HOUR + MINUTE);
+            assert_eq!(store.ask(after), Outcome::Recorded, "{second}");
+        }
+    }
+
     /// What showed the fault: a store that goes by the system's clock counts replays twice after a few seconds of a wrong one. The
     /// same with the store's clock is well.
     #[test]

@@ -21,7 +21,7 @@ mod private;
 mod recovery;
 mod undo;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -262,6 +262,34 @@ impl Disk {
             #[cfg(test)]
             fails_at: Mutex::default(),
         })
+    }
+
+    /// Refuses a store that a process has open.
+    ///
+    /// # Errors
+    ///
+    /// If one has, or if that cannot be told.
+    pub fn is_free(folder: &Path) -> Result<(), StorageError> {
+        let lock = Self::rows(folder).join("lock");
+        let file = match File::open(&lock) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(|cause| refused(&lock, cause))?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(StorageError::Locked { folder: folder.to_owned() }),
+            Err(TryLockError::Error(cause)) => Err(refused(&lock, cause)),
+        }
+    }
+
+    /// Whether a folder looks like that of a store.
+    pub fn is_at(folder: &Path) -> bool {
+        folder.join(MARK).is_file() && Self::rows(folder).is_dir()
+    }
+
+    /// The folder of a store's database.
+    pub fn rows(folder: &Path) -> PathBuf {
+        folder.join(ROWS)
     }
 
     /// Whether a store has a file or folder of this name.

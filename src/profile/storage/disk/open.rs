@@ -21,7 +21,7 @@ use crate::files;
 const CACHE_BYTES: u64 = 64 << 20;
 
 /// What a table holds in memory before it is written out: a smaller one is found faster, a larger one is written less often.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+const MEMTABLE_BYTES: u64 = 6 << 20;
 
 /// The row of [`Table::Meta`] that holds the number of the last commit.
 pub(super) const COMMITS: &[u8] = b"commits";
@@ -158,13 +158,18 @@ pub(super) fn begin_journal(folder: &Path) -> Result<(), StorageError> {
 
 /// Refuses a folder without a store, or with a part of one: opening it would make one.
 pub(super) fn find_absent(folder: &Path) -> Result<(), StorageError> {
-    let needed = [folder.join(ROWS).join("version"), folder.join(MARK)];
-    let (there, missing): (Vec<_>, Vec<_>) = needed.into_iter().partition(|path| path.exists());
-    match missing.into_iter().next() {
-        None => Ok(()),
-        Some(_) if there.is_empty() => Err(StorageError::Absent { folder: folder.to_owned() }),
-        Some(path) => Err(StorageError::Missing { path }),
+    let (version, mark) = (folder.join(ROWS).join("version"), folder.join(MARK));
+    match (is_there(&version)?, is_there(&mark)?) {
+        (true, true) => Ok(()),
+        (false, false) => Err(StorageError::Absent { folder: folder.to_owned() }),
+        (false, true) => Err(StorageError::Missing { path: version }),
+        (true, false) => Err(StorageError::Missing { path: mark }),
     }
+}
+
+/// Whether a file is there. One that may not be looked at is no missing one.
+fn is_there(path: &Path) -> Result<bool, StorageError> {
+    path.try_exists().map_err(|cause| refused(path, cause))
 }
 
 /// The rows of a commit that was refused, and the moment before it.
@@ -201,16 +206,17 @@ fn is_unsynced(error: &StorageError) -> bool {
 
 /// Which file is missing of a store that is there, where the system would only say that some file is.
 fn find_missing(folder: &Path, rows: &Path) -> Result<(), StorageError> {
-    let is_there = rows.join("version").exists();
-    let was_there = folder.join(MARK).exists() && rows.exists();
-    if !is_there && !was_there {
+    let was_there = is_there(&folder.join(MARK))? && is_there(rows)?;
+    if !was_there && !is_there(&rows.join("version"))? {
         return Ok(());
     }
-    let needed = ["version", "lock", "keyspaces"].map(|name| rows.join(name));
-    match needed.into_iter().find(|path| !path.exists()) {
-        Some(path) => Err(StorageError::Missing { path }),
-        None => Ok(()),
+    for name in ["version", "lock", "keyspaces"] {
+        let path = rows.join(name);
+        if !is_there(&path)? {
+            return Err(StorageError::Missing { path });
+        }
     }
+    Ok(())
 }
 
 /// A table without a byte, if there is one: the system only says that its end cannot be read.
