@@ -48,11 +48,13 @@ class Profiles:
         kind, data = event["type"].removeprefix("arom.v1."), event["data"]
         if kind == "profile.erased":
             self.erase(source, data["key"]["customer_id"], sequence)
+            print(subject, "erased", flush=True)
         elif kind.startswith("profile."):
             place = (source, subject)
             # An equal one is a duplicate, or of a customer who came back in the change that erased them.
             if sequence >= self.profiles.get(place, (0, None))[0]:
                 self.profiles[place] = (sequence, data if kind == "profile.updated" else None)
+                print(subject, "last score", data.get("last_score", {}).get("value"), flush=True)
         else:
             place = (source, subject, data["kind"])
             # A duplicate, or an older one: this signal was handled.

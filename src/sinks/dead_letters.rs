@@ -86,6 +86,11 @@ impl DeadLetters {
         Ok(Self { waiting, ..letters })
     }
 
+    /// The size of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
     /// Cuts off half a line that a kill or a full disk left at the end: it may name a customer, and was never acknowledged.
     fn cut(&self, _: &Locked) -> Result<(), SinkError> {
         if !self.path.exists() {

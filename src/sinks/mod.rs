@@ -292,7 +292,7 @@ impl Sink {
                 let done = Command::Delivered { sink: self.name.to_owned(), through };
                 self.keeper.apply_blocking(vec![done]).map_err(|error| Stall::store(&error))?;
             }
-            self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(through));
+            self.stands(through);
             if level && rest(&self.stopped, GLANCE).is_err() {
                 return Ok(());
             }
@@ -330,12 +330,21 @@ impl Sink {
     /// Waits before the next attempt, and says meanwhile how many changes wait behind the last that was delivered.
     fn wait(&self, mut time: Duration, delivered: u64) -> Result<(), Undelivered> {
         while !time.is_zero() {
-            self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(delivered));
+            self.stands(delivered);
             let part = time.min(GLANCE);
             rest(&self.stopped, part)?;
             time -= part;
         }
         Ok(())
+    }
+
+    /// Tells how much is left to do after the change that was delivered last.
+    fn stands(&self, delivered: u64) {
+        self.metrics.sink_stands(self.name, self.keeper.book().sequence().saturating_sub(delivered));
+        if let Place::Webhook(_, letters) = &self.place {
+            // `arom sink replay` takes them out, too.
+            self.metrics.dead_letters(letters.bytes());
+        }
     }
 
     /// Takes out what is of customers who were erased after the change `through`, and moves that on to the last change. Events that

@@ -157,7 +157,13 @@ impl Webhook {
             .header("webhook-timestamp", time.to_string())
             .header("webhook-signature", self.signature(&id, time, &body))
             .send(&body)
-            .map_err(|error| PostError::Transport(self.url.hide_in(&chain(&error))))?;
+            .map_err(|error| {
+                let url = self.url.place();
+                // Without the user and password that may stand before it.
+                let host = url.as_ref().and_then(|url| url.authority()?.as_str().rsplit('@').next());
+                let error = self.url.hide_in(&chain(&error));
+                PostError::Transport(format!("{}: {error}", host.unwrap_or_default()))
+            })?;
         let status = response.status();
         if status.is_success() {
             return Ok(());

@@ -75,6 +75,7 @@ pub struct Metrics {
     clock_unproven: Gauge<f64, AtomicU64>,
     sink_events: Family<Delivery, Counter>,
     sink_behind: Family<Sink, Gauge>,
+    dead_letters: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,6 +202,7 @@ impl Default for Metrics {
             clock_unproven: Gauge::default(),
             sink_events: Family::default(),
             sink_behind: Family::default(),
+            dead_letters: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -366,6 +368,12 @@ impl Metrics {
             "sink_behind_changes",
             "Changes that a sink has yet to deliver",
             self.sink_behind.clone(),
+        );
+        registry.register_with_unit(
+            "sink_dead_letters",
+            "Size of the webhook's file of dead letters, until they are replayed",
+            Unit::Bytes,
+            self.dead_letters.clone(),
         );
         self.connections.register(registry);
         let started: Gauge<f64, AtomicU64> = Gauge::default();
@@ -640,6 +648,11 @@ impl Metrics {
     /// How far a sink is behind.
     pub fn sink_stands(&self, sink: &'static str, behind: u64) {
         self.sink_behind.get_or_create(&Sink { sink }).set(i64::try_from(behind).unwrap_or(i64::MAX));
+    }
+
+    /// How large the file of dead letters is.
+    pub fn dead_letters(&self, bytes: u64) {
+        self.dead_letters.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Everything, in the older text format of Prometheus (0.0.4).

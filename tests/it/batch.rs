@@ -615,6 +615,10 @@ fn rows_that_were_not_recorded_change_the_exit_code() {
     let ran = run_command(command.env("AROM_PROFILE_STORE", folder.path().join("store")), "");
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("3 recorded, 0 known already, 1 not recorded"), "{}", stderr(&ran));
+    // Which line, and why; and how many for each reason.
+    for said in ["line=3", "rows=1 reason=\"EVENT_TOO_OLD\""] {
+        assert!(stderr(&ran).contains(said), "{said}: {}", stderr(&ran));
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! Rows as events of their customers and brands: recorded by a server, or in a store of this machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
+use tonic_types::StatusExt as _;
 
 use super::answer::Answer;
 use super::checkpoint::Counts;
@@ -15,7 +17,7 @@ use crate::dumps::{Cells, Columns, Role};
 use crate::grpc::v1::profile_event::Felt;
 use crate::grpc::v1::record_event_result::Outcome;
 use crate::grpc::v1::{Channel, ProfileEvent, RecordEventResult, RecordStatus, ScoredText, SentimentLabel};
-use crate::grpc::{ServerConfig, record_blocking};
+use crate::grpc::{ServerConfig, record_blocking, status_of};
 use crate::model::Label;
 use crate::profile::{ClockState, Command, Disk, Keeper};
 use crate::telemetry::Metrics;
@@ -24,7 +26,7 @@ use crate::telemetry::Metrics;
 const CALL: usize = 256;
 
 /// Reasons that are told one by one.
-const TOLD: usize = 5;
+const TOLD: u64 = 5;
 
 /// A store that was not used for longer than this is accepted by a person, not by a job. Less than half of the shortest retention.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(31 * 24);
@@ -35,14 +37,28 @@ pub(super) struct Recorder {
     place: Place,
     brand: Option<String>,
     channel: Channel,
-    /// How many reasons were told.
-    told: usize,
+    /// How many rows were not recorded in this run, by reason.
+    reasons: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
 enum Place {
     Server { runtime: tokio::runtime::Handle, client: Box<Client> },
     Store { keeper: Box<Keeper<Disk>>, config: Box<ServerConfig> },
+}
+
+/// Why a row is not recorded.
+#[derive(Debug)]
+pub(super) struct Unrecorded {
+    /// The reason in the details of the server's error, or one of its kind.
+    reason: String,
+    text: String,
+}
+
+impl Unrecorded {
+    fn new(reason: &str, text: &str) -> Self {
+        Self { reason: reason.to_owned(), text: text.to_owned() }
+    }
 }
 
 /// A word of `--channel`.
@@ -74,7 +90,7 @@ impl Recorder {
     pub(super) async fn to_server(address: &str, brand: Option<String>, channel: Channel) -> Result<Self> {
         let client = Box::new(connect("--record", address).await?);
         let runtime = tokio::runtime::Handle::current();
-        Ok(Self { place: Place::Server { runtime, client }, brand, channel, told: 0 })
+        Ok(Self { place: Place::Server { runtime, client }, brand, channel, reasons: BTreeMap::new() })
     }
 
     /// To the store of the settings, which no server may have open.
@@ -113,7 +129,7 @@ impl Recorder {
         let run = getrandom::u32().map_err(|error| anyhow!("the system gives no random numbers: {error}"))?;
         keeper.apply(vec![Command::BeginRun(run)]).await?;
         let place = Place::Store { keeper: Box::new(keeper), config: Box::new(config.server.clone()) };
-        Ok(Self { place, brand, channel, told: 0 })
+        Ok(Self { place, brand, channel, reasons: BTreeMap::new() })
     }
 
     /// A row as an event, whose id is made of all that the dump says of it and not of how it was scored: the same row
@@ -124,10 +140,11 @@ impl Recorder {
         columns: &Columns,
         text: &str,
         answer: &Answer,
-    ) -> Result<ProfileEvent, String> {
+    ) -> Result<ProfileEvent, Unrecorded> {
         let cell = |role| columns.cell(role, cells);
-        let time: Timestamp =
-            columns.time(cells).ok_or("it has no time")?.map_err(|time| format!("“{time}” is no time"))?;
+        let time: Result<Timestamp, _> =
+            columns.time(cells).ok_or_else(|| Unrecorded::new("NO_TIME", "it has no time"))?;
+        let time = time.map_err(|time| Unrecorded::new("BAD_TIME", &format!("“{time}” is no time")))?;
         let customer_id = cell(Role::Customer).unwrap_or_default();
         let brand_ids: Vec<String> = self.brand.clone().or_else(|| cell(Role::Brand)).into_iter().collect();
         let mut digest = Sha256::new();
@@ -164,15 +181,15 @@ impl Recorder {
         })
     }
 
-    /// Records events and counts how each ended.
-    pub(super) fn record(&mut self, events: Vec<ProfileEvent>, counts: &mut Counts) -> Result<()> {
+    /// Records the events of lines, and counts how each ended.
+    pub(super) fn record(&mut self, events: Vec<(u64, ProfileEvent)>, counts: &mut Counts) -> Result<()> {
         let mut left = events.into_iter();
         loop {
-            let events: Vec<ProfileEvent> = left.by_ref().take(CALL).collect();
+            let (lines, events): (Vec<u64>, Vec<ProfileEvent>) = left.by_ref().take(CALL).unzip();
             if events.is_empty() {
                 return Ok(());
             }
-            for result in self.place.record(events)? {
+            for (line, result) in lines.into_iter().zip(self.place.record(events)?) {
                 match result.outcome {
                     Some(Outcome::Status(status)) if status == i32::from(RecordStatus::Recorded) => {
                         counts.recorded += 1;
@@ -180,7 +197,10 @@ impl Recorder {
                     Some(Outcome::Status(_)) => counts.known += 1,
                     Some(Outcome::Error(status)) => {
                         counts.unrecorded += 1;
-                        self.tell(&status.message);
+                        let status = status_of(status);
+                        let reason =
+                            status.get_details_error_info().map_or("OTHER".to_owned(), |info| info.reason);
+                        self.tell(line, &Unrecorded::new(&reason, status.message()));
                     }
                     None => bail!("the server gave no outcome for an event"),
                 }
@@ -188,13 +208,21 @@ impl Recorder {
         }
     }
 
-    /// Says why a row is not recorded, the first few times.
-    pub(super) fn tell(&mut self, reason: &str) {
-        self.told += 1;
-        if self.told <= TOLD {
-            tracing::warn!(reason, "a row is not recorded");
-        } else if self.told == TOLD + 1 {
+    /// Says why the row of a line is not recorded, the first few times.
+    pub(super) fn tell(&mut self, line: u64, why: &Unrecorded) {
+        let told: u64 = self.reasons.values().sum();
+        *self.reasons.entry(why.reason.clone()).or_default() += 1;
+        if told < TOLD {
+            tracing::warn!(line, reason = why.reason, why = why.text, "a row is not recorded");
+        } else if told == TOLD {
             tracing::warn!("more rows are not recorded; they are counted");
+        }
+    }
+
+    /// Says how many rows were not recorded, and why.
+    pub(super) fn sum_up(&self) {
+        for (reason, rows) in &self.reasons {
+            tracing::warn!(rows, reason, "not recorded in this run");
         }
     }
 }

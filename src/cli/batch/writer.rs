@@ -150,6 +150,9 @@ impl Writer {
         if (!block.is_empty() || self.reached.output_bytes == 0) && whole.load(Ordering::Acquire) {
             self.commit(&mut rejects, block)?;
         }
+        if let Some(recorder) = &self.recorder {
+            recorder.sum_up();
+        }
         let reached = self.reached;
         Ok((self, reached))
     }
@@ -167,10 +170,10 @@ impl Writer {
                     hits += u64::from(answer.cache_hit);
                     if let (Some(recorder), Some(input)) = (&mut self.recorder, self.inputs.get(source)) {
                         match recorder.event(&cells, &input.columns, &text, &answer) {
-                            Ok(event) => events.push(event),
-                            Err(reason) => {
+                            Ok(event) => events.push((line, event)),
+                            Err(why) => {
                                 counts.unrecorded += 1;
-                                recorder.tell(&format!("line {line}: {reason}"));
+                                recorder.tell(line, &why);
                             }
                         }
                     }

@@ -108,6 +108,8 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
         Disk::is_free(&partial)?;
         fs::remove_dir_all(&partial).with_context(cannot)?;
     }
+    // It has nothing of somebody else's.
+    files::tighten_alone(&args.profile_store).with_context(cannot)?;
     let restored = || -> Result<(BackedUp, usize)> {
         let file: Box<dyn Read> = if args.file.as_os_str() == "-" {
             Box::new(io::stdin().lock())

@@ -244,8 +244,8 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
         Some(_) => Err(format!("{} is no string", names.join(" or "))),
     };
     let time = text(&["event_time", "time"])?.ok_or("event_time is missing")?;
-    let time: Timestamp = time.parse().map_err(|_| {
-        format!("event_time: {time:?} is no time with its zone, as 2026-11-20T09:30:00+07:00")
+    let time: Timestamp = time.parse().map_err(|error| {
+        format!("event_time: {time:?} is no time with its zone, as 2026-11-20T09:30:00+07:00: {error}")
     })?;
     let customer_id = text(&["customer_id", "customer"])?.unwrap_or_default();
     let brand_ids = match find(&["brand_ids", "brand_id", "brand"]) {

@@ -25,8 +25,9 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
 use std::time::Duration;
 
 use fjall::{Guard, KeyspaceCreateOptions, Readable as _, Snapshot};
@@ -51,6 +52,9 @@ const SCRUBBED: &[u8] = b"scrubbed";
 /// How often it is looked at whether something in the background is done.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// How many times before it is left for later.
+const GLANCES: u32 = 100;
+
 const MARK: &str = "high-water";
 
 const ROWS: &str = "rows";
@@ -65,8 +69,7 @@ pub struct Disk {
     before: RwLock<Option<Snapshot>>,
     written: Mutex<Written>,
     halted: AtomicBool,
-    /// How many snapshots are being shown: what they see stays on the disk.
-    shown: AtomicUsize,
+    reads: Reads,
     /// Snapshots end, so that the database can be opened again.
     closing: AtomicBool,
     /// When the newest file was written, as of when it was opened.
@@ -132,19 +135,29 @@ impl Refused {
     }
 }
 
-/// That a snapshot is being shown, for as long as it lives.
-struct Shown<'a>(&'a AtomicUsize);
-
-impl<'a> Shown<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
-    }
+/// The reads that go on. What one sees stays on the disk until it ends.
+#[derive(Default)]
+struct Reads {
+    /// Each read holds what was here when it began.
+    latest: Mutex<Arc<()>>,
 }
 
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+impl Reads {
+    /// A read goes on for as long as this lives.
+    fn begin(&self) -> Arc<()> {
+        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits a second at most for the reads that go on now; whether they have ended. Those that begin later do not count.
+    fn have_ended(&self) -> bool {
+        let earlier = std::mem::take(&mut *self.latest.lock().unwrap_or_else(PoisonError::into_inner));
+        for _ in 0..GLANCES {
+            if Arc::strong_count(&earlier) == 1 {
+                return true;
+            }
+            thread::sleep(GLANCE);
+        }
+        false
     }
 }
 
@@ -256,7 +269,7 @@ impl Disk {
             before: RwLock::default(),
             written: Mutex::new(written),
             halted: AtomicBool::new(halted),
-            shown: AtomicUsize::new(0),
+            reads: Reads::default(),
             closing: AtomicBool::new(false),
             newest,
             #[cfg(test)]
@@ -455,6 +468,7 @@ fn newest_file(folder: &Path) -> Option<Timestamp> {
 impl Storage for Disk {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         StorageError::check_key(table, key)?;
+        let _reading = self.reads.begin();
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
         let found = self
@@ -478,6 +492,7 @@ impl Storage for Disk {
         if from >= to {
             return Ok(Vec::new());
         }
+        let _reading = self.reads.begin();
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
         let rows = self.acknowledged(open).range(open.table(table)?, from..to);
@@ -569,7 +584,7 @@ impl Storage for Disk {
     }
 
     fn snapshot(&self, see: &mut See<'_>) -> Result<(), StorageError> {
-        let shown = Shown::begin(&self.shown);
+        let _reading = self.reads.begin();
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
         let snapshot = self.acknowledged(open);
@@ -585,20 +600,25 @@ impl Storage for Disk {
                 }
             }
         }
-        drop((snapshot, shown));
         Ok(())
     }
 
     /// Has every table written anew without what is gone. The journal still has it, and fjall begins another only when one
     /// is full: so it is filled.
     fn scrub(&self) -> Result<bool, StorageError> {
-        // One that begins later does not see what was removed before.
-        if self.shown.load(Ordering::SeqCst) > 0 || self.is_halted() {
+        if self.is_halted() {
             return Ok(false);
         }
         let open = self.reading();
         let open = open.as_ref().ok_or_else(|| self.halted())?;
         let failed = |cause| failure(&self.folder, cause);
+        let meta = open.table(Table::Meta)?;
+        // The database keeps what the oldest read may see, and the write before. So reads that begin from here on are behind this
+        // write, and the others are waited for. A backup may take long: then it is tried again later.
+        meta.insert(SCRUBBED, []).map_err(failed)?;
+        if !self.reads.have_ended() {
+            return Ok(false);
+        }
         let tables = open.database.disk_space().map_err(failed)?;
         let needed = tables.saturating_add(2 * JOURNAL_BYTES as u64);
         if self.space().is_some_and(|space| space.free < needed) {
@@ -609,6 +629,9 @@ impl Storage for Disk {
             );
             return Ok(false);
         }
+        let rows = Self::rows(&self.folder);
+        let unread = |cause| refused(&rows, cause);
+        let last_journal = place::journal(&rows).map_err(unread)?.0;
         let padding = open.database.keyspace(PADDING, KeyspaceCreateOptions::default).map_err(failed)?;
         // Of zeros nothing would be left: the journal is compressed.
         let mut noise = vec![0; PADDING_BYTES];
@@ -624,13 +647,20 @@ impl Storage for Disk {
             table.major_compact().map_err(failed)?;
         }
         open.database.delete_keyspace(padding).map_err(failed)?;
-        // Files that nobody reads any more go with the next rotation.
-        let meta = open.table(Table::Meta)?;
-        for _ in 0..2 {
+        // Files that nobody reads any more go with a later rotation, and reads begin all the time.
+        for _ in 0..GLANCES {
             meta.insert(SCRUBBED, []).map_err(failed)?;
             open.flush(meta).map_err(failed)?;
+            let journals = place::journals(&rows).map_err(unread)?;
+            if journals.keys().all(|number| *number > last_journal)
+                && !open.has_old_files().map_err(unread)?
+            {
+                return Ok(true);
+            }
+            thread::sleep(GLANCE);
         }
-        Ok(true)
+        tracing::warn!("what was forgotten is still read; it is wiped off the disk later");
+        Ok(false)
     }
 }
 

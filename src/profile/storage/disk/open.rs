@@ -112,6 +112,16 @@ impl Open {
         self.database.persist(PersistMode::Buffer).map_err(|cause| failure(folder, cause))
     }
 
+    /// Whether a table has a file on the disk that is no part of it any more.
+    pub(super) fn has_old_files(&self) -> io::Result<bool> {
+        for table in self.tables.values() {
+            if fs::read_dir(table.path().join("tables"))?.count() > table.tree.table_count() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Has what a table holds in memory written out. fjall's own waiting never ends once its worker has died.
     pub(super) fn flush(&self, table: &Keyspace) -> Result<(), fjall::Error> {
         table.rotate_memtable()?;

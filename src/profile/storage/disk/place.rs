@@ -2,6 +2,7 @@
 //! then goes nowhere.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,16 +25,22 @@ fn file_id(path: &Path) -> io::Result<FileId> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// The journal with the greatest number.
-pub(super) fn journal(rows: &Path) -> io::Result<(u64, PathBuf)> {
-    let mut last = None;
+/// The journals by their numbers.
+pub(super) fn journals(rows: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+    let mut found = BTreeMap::new();
     for entry in fs::read_dir(rows)? {
         let path = entry?.path();
-        let number =
-            path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse::<u64>().ok());
-        last = last.max(number.map(|number| (number, path)));
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse().ok());
+        if let Some(number) = number {
+            found.insert(number, path);
+        }
     }
-    last.ok_or_else(|| io::ErrorKind::NotFound.into())
+    Ok(found)
+}
+
+/// The journal with the greatest number: the one that is written.
+pub(super) fn journal(rows: &Path) -> io::Result<(u64, PathBuf)> {
+    journals(rows)?.pop_last().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 impl Place {

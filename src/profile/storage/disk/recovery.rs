@@ -6,13 +6,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use super::super::StorageError;
 use super::open::{self, Open};
 use super::place::journal;
 use super::undo::UndoFile;
-use super::{Disk, GLANCE, ROWS, Refused, Step, Written, refused};
+use super::{Disk, ROWS, Refused, Step, Written, refused};
 use crate::files;
 
 /// The name of a file that is written to see whether the disk takes writes; nobody else has such a one.
@@ -57,16 +56,9 @@ impl Disk {
 
     /// Has snapshots end: what they see keeps the database open.
     fn end_snapshots(&self) -> Result<(), StorageError> {
-        // Who takes a backup may be slow to take a piece: then it is tried again later.
-        const PATIENCE: u32 = 100;
+        // Who takes a backup may be slow to take a piece: then it is tried again later. One that begins now ends at once.
         self.closing.store(true, Ordering::SeqCst);
-        for _ in 0..PATIENCE {
-            if self.shown.load(Ordering::SeqCst) == 0 {
-                return Ok(());
-            }
-            thread::sleep(GLANCE);
-        }
-        Err(self.halted())
+        if self.reads.have_ended() { Ok(()) } else { Err(self.halted()) }
     }
 
     /// Puts on the disk how a refused commit is taken back.

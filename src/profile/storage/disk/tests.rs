@@ -503,3 +503,42 @@ fn a_table_without_a_byte_is_named() {
     let said = crate::telemetry::chain(&failed());
     assert!(said.contains("is damaged") && said.contains("keyspaces/3/tables/7 is empty"), "{said}");
 }
+
+/// Whether any file of a store has these bytes.
+fn has_bytes(folder: &Path, bytes: &[u8]) -> bool {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read(&path).is_ok_and(|read| read.windows(bytes.len()).any(|part| part == bytes)) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// It must not be said that the bytes of an erased customer left the disk while a file has them: what a read sees stays there,
+/// be it one that began before they were removed, or one that began while they were wiped.
+#[test]
+fn bytes_that_are_still_read_have_not_left_the_disk() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Disk::open(folder.path()).expect("it opens");
+    let removed: Write<'_> = (Table::Ledger, b"Uerased", None);
+    for held_before in [true, false] {
+        commit(&disk, &[(b"Uerased", b"1"), (b"d", b"1")]).expect("written");
+        let seen = || disk.acknowledged(disk.reading().as_ref().expect("open"));
+        let before = held_before.then(|| (disk.reads.begin(), seen()));
+        disk.commit(std::slice::from_ref(&removed)).expect("written");
+        // One that begins after the reads were waited for.
+        let read = before.unwrap_or_else(|| (Arc::default(), seen()));
+        assert!(!disk.scrub().expect("nothing failed"), "{held_before}: it is read");
+        assert!(has_bytes(folder.path(), b"Uerased"), "{held_before}");
+        drop(read);
+        assert!(disk.scrub().expect("nothing failed"), "{held_before}: nobody reads");
+        assert!(!has_bytes(folder.path(), b"Uerased"), "{held_before}");
+    }
+    assert_eq!(disk.get(Table::Ledger, b"d").expect("readable").as_deref(), Some(b"1".as_slice()));
+}
