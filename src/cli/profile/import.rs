@@ -218,7 +218,14 @@ pub(in crate::cli) async fn record(
         };
         let asks = retry_delay(&status).unwrap_or_default();
         match waits.next() {
-            Some(wait) if asks <= wait.max(LONGEST_WAIT) => tokio::time::sleep(wait.max(asks)).await,
+            Some(wait) if asks <= wait.max(LONGEST_WAIT) => {
+                let wait = wait.max(asks);
+                if wait >= Duration::from_secs(1) {
+                    let (wait_s, why) = (wait.as_secs_f64(), status.message());
+                    tracing::warn!(wait_s, why, "the server takes no events now; they are sent again");
+                }
+                tokio::time::sleep(wait).await;
+            }
             _ => return Err(refused(&status)),
         }
     }
