@@ -326,13 +326,26 @@ fn object(line: &str, limits: Limits) -> Result<Cells, String> {
         return Err(format!("has more than {ROW_VALUES} values"));
     }
     match serde_json::from_str(line) {
-        Ok(Value::Object(cells)) => match limits.check_columns(cells.len()) {
-            Ok(()) => Ok(cells),
-            Err(limit) => Err(limit.to_string()),
-        },
+        Ok(Value::Object(cells)) => {
+            limits.check_columns(cells.len()).map_err(|limit| limit.to_string())?;
+            match cells.iter().find(|(_, cell)| is_rounded(cell)) {
+                None => Ok(cells),
+                Some((name, _)) => Err(format!(
+                    "{name:?} has a number beyond 64 bits, which would be rounded; write it as a string"
+                )),
+            }
+        }
         Ok(_) => Err("is JSON, but no object".to_owned()),
         Err(error) => Err(format!("is no JSON: {error}")),
     }
+}
+
+/// Whether a cell has a whole number that was too large to be kept: two ids could become one.
+fn is_rounded(cell: &Value) -> bool {
+    /// 2⁶³.
+    const BITS_63: f64 = 9_223_372_036_854_775_808.0;
+    cell.as_number()
+        .is_some_and(|number| number.is_f64() && number.as_f64().is_some_and(|value| value.abs() >= BITS_63))
 }
 
 /// The elements of one array, as they are read.

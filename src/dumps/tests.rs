@@ -364,6 +364,21 @@ fn a_quote_that_is_never_closed_is_told() {
     }
 }
 
+/// Two ids that are rounded could become one.
+#[test]
+fn a_number_that_would_be_rounded_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let content = "{\"text\":\"a\",\"id\":18446744073709551615}\n{\"text\":\"b\",\"id\":123456789012345678901}\n{\"text\":\"c\",\"id\":4.5}\n";
+    let found = rows(&survey(&file(&folder, "dump.jsonl", content.as_bytes())));
+    let refused = "\"id\" has a number beyond 64 bits, which would be rounded; write it as a string";
+    let wanted = [
+        json!({ "text": "a", "id": 18_446_744_073_709_551_615_u64 }),
+        json!({ "bad": refused }),
+        json!({ "text": "c", "id": 4.5 }),
+    ];
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn an_element_that_is_broken_does_not_end_its_array() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -30,8 +30,8 @@ use super::clock::{ClockRow, ClockState, Moment, Past, Reading, StoreClock};
 use super::event::{Contribution, Event, Key};
 use super::features::{Features, State, Tail};
 use super::rows::{
-    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, hash, prefix, sequence,
-    span, tile_of,
+    Felt, Hash, Kept, NO_WORDS, VERSION, decode, derive, event_spans, event_time, everything, hash, prefix,
+    sequence, span, tile_of,
 };
 use super::signals::{Alarm, Rules};
 use super::storage::{Order, Row, Storage, StorageError, Table};
@@ -690,6 +690,18 @@ impl<S: Storage> Book<S> {
     pub fn delivered(&self, sink: &str) -> Result<u64, StorageError> {
         let bytes = self.storage.get(Table::Cursors, sink.as_bytes())?;
         Ok(bytes.as_deref().and_then(sequence).unwrap_or(0))
+    }
+
+    /// How far each sink came that has begun, by its name.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn cursors(&self) -> Result<BTreeMap<String, u64>, StorageError> {
+        let (from, to) = everything();
+        let rows = self.storage.scan(Table::Cursors, &from, &to, Order::Ascending, usize::MAX)?;
+        let cursor = |(name, bytes): Row| Some((String::from_utf8(name).ok()?, sequence(&bytes)?));
+        Ok(rows.into_iter().filter_map(cursor).collect())
     }
 
     /// The runs of sinks: the first change of each, and its number. The changes before the first of them are of no run.

@@ -241,7 +241,8 @@ impl Rules {
 
     fn mood(&self, case: &Case<'_>) -> Option<Reading> {
         let [short, .., long] = decayed(case.state, case.now);
-        let (short, long) = short.zip(long)?;
+        // Whose events are all gone has no mood, and none that is low.
+        let (short, long) = short.zip(long).unwrap_or_default();
         let statistic = short - long;
         let enough = Window::Week.sums(case.state, case.now).count() >= MOOD_EVENTS;
         let low = case.negative && enough && statistic <= -self.mood_raise;

@@ -237,6 +237,15 @@ pub enum StorageError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// A restore into this folder did not end.
+    #[error(
+        "a restore did not end: {} has a part of a backup. Run `arom profile restore` again; or delete that folder, with the erased customers who may be in it",
+        path.display()
+    )]
+    Unfinished {
+        /// What it left.
+        path: PathBuf,
+    },
     /// No server has begun the store: it has no rows yet.
     #[error("the profile store is empty, because no server has begun it; start the server on it first")]
     Empty,

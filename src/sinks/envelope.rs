@@ -30,13 +30,20 @@ use crate::profile::Update;
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
     store: String,
+    source: String,
     runs: BTreeMap<u64, u32>,
 }
 
 impl Envelope {
     /// Of a store and the runs of its sinks, by the first change of each.
     pub(super) fn of(identity: u64, runs: BTreeMap<u64, u32>) -> Self {
-        Self { store: format!("{identity:016x}"), runs }
+        let store = format!("{identity:016x}");
+        Self { source: format!("urn:arom:store:{store}"), store, runs }
+    }
+
+    /// What its events are from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     fn id(&self, sequence: u64, part: impl Display) -> String {
@@ -66,7 +73,7 @@ impl Envelope {
         json!({
             "specversion": "1.0",
             "id": self.id(sequence, part),
-            "source": format!("urn:arom:store:{}", self.store),
+            "source": self.source,
             "type": kind,
             "subject": parcel.key.to_string(),
             "time": time.to_string(),

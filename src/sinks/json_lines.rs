@@ -1,6 +1,6 @@
 //! A folder of JSON Lines: one event in a line, each batch on the disk before it counts as delivered.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,22 @@ use crate::files;
 
 /// The file that is written.
 const CURRENT: &str = "profiles.jsonl";
+
+/// The file that is locked.
+const LOCK: &str = "profiles.lock";
+
+/// A file that this process alone has locked.
+fn locked(path: &Path) -> Result<File, SinkError> {
+    let file = files::open(path, files::options().append(true)).map_err(SinkError::io(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let problem = "another server writes into this folder; give each server a folder of its own";
+            Err(SinkError::io(path)(io::Error::new(io::ErrorKind::ResourceBusy, problem)))
+        }
+        Err(TryLockError::Error(cause)) => Err(SinkError::io(path)(cause)),
+    }
+}
 
 /// The file that is written in a folder.
 pub(crate) fn current(folder: &Path) -> PathBuf {
@@ -27,15 +43,24 @@ pub(super) struct JsonLines {
     file: File,
     /// Bytes of whole batches.
     length: u64,
+    /// Locked as long as this lives: two servers in one folder would write over each other.
+    _lock: File,
 }
 
 impl JsonLines {
     pub(super) fn open(config: &JsonLinesConfig) -> Result<Self, SinkError> {
         let path = current(&config.folder);
         files::create_folder(&config.folder).map_err(SinkError::io(&config.folder))?;
+        let lock = locked(&config.folder.join(LOCK))?;
         let (file, length) = lines::open(&path).map_err(SinkError::io(&path))?;
         close_to_others(&config.folder);
-        Ok(Self { folder: config.folder.clone(), rotate_bytes: config.rotate_bytes, file, length })
+        Ok(Self {
+            folder: config.folder.clone(),
+            rotate_bytes: config.rotate_bytes,
+            file,
+            length,
+            _lock: lock,
+        })
     }
 
     /// Writes a batch: all of it is on the disk, or nothing of it is in the file.

@@ -171,7 +171,8 @@ impl Sinks {
             let letters = DeadLetters::open(&config.dead_letters)?;
             places.push(("webhook", Place::Webhook(Webhook::new(config)?, letters)));
         }
-        let names = places.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let names: Vec<String> = places.iter().map(|(name, _)| (*name).to_owned()).collect();
+        tell_of_dropped(keeper, &names)?;
         let run = getrandom::u32().map_err(|error| SinkError::Random(error.to_string()))?;
         keeper.apply_blocking(vec![Command::Sinks { names, run }])?;
         let book = keeper.book();
@@ -187,6 +188,7 @@ impl Sinks {
             let sink = Sink {
                 name,
                 place,
+                letters_through: book.delivered(name).map_err(|error| KeepError::Storage(Arc::new(error)))?,
                 keeper: Arc::clone(keeper),
                 envelope: envelope.clone(),
                 metrics: Arc::clone(metrics),
@@ -214,11 +216,30 @@ impl Drop for Sinks {
     }
 }
 
+/// Says what is not delivered any more, because its sink is not among the settings.
+fn tell_of_dropped(keeper: &Keeper<Disk>, names: &[String]) -> Result<(), SinkError> {
+    let book = keeper.book();
+    let cursors = book.cursors().map_err(|error| KeepError::Storage(Arc::new(error)))?;
+    for (sink, through) in cursors.into_iter().filter(|(name, _)| !names.contains(name)) {
+        let changes = book.sequence().saturating_sub(through);
+        if changes > 0 {
+            tracing::warn!(
+                sink,
+                changes,
+                "the settings do not name this sink any more: what it has not delivered is dropped, erasures among it"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A sink at work.
 #[derive(Debug)]
 struct Sink {
     name: &'static str,
     place: Place,
+    /// The last change whose erasures the dead letters know.
+    letters_through: u64,
     keeper: Arc<Keeper<Disk>>,
     envelope: Envelope,
     metrics: Arc<Metrics>,
@@ -263,6 +284,7 @@ impl Sink {
         let (mut known, begin) = (delivered, Position { next: delivered + 1, parts: 0 });
         let mut watcher = Watcher::new(Arc::clone(&self.keeper), Interest::default(), Some(begin)).patient();
         loop {
+            self.forget_letters();
             let step = watcher.step(self.keeper.now()).map_err(|error| Stall::store(&error))?;
             let updates = match step {
                 Step::Updates(updates) => updates,
@@ -328,14 +350,46 @@ impl Sink {
     }
 
     /// Waits before the next attempt, and says meanwhile how many changes wait behind the last that was delivered.
-    fn wait(&self, mut time: Duration, delivered: u64) -> Result<(), Undelivered> {
+    fn wait(&mut self, mut time: Duration, delivered: u64) -> Result<(), Undelivered> {
         while !time.is_zero() {
             self.stands(delivered);
+            self.forget_letters();
             let part = time.min(GLANCE);
             rest(&self.stopped, part)?;
             time -= part;
         }
         Ok(())
+    }
+
+    /// Takes the letters of customers who were erased out of the file, also while the receiver takes nothing: a replay is not to
+    /// send them. What fails is tried again.
+    fn forget_letters(&mut self) {
+        let Place::Webhook(_, letters) = &mut self.place else { return };
+        let book = self.keeper.book();
+        loop {
+            let changes = match self.keeper.changes(self.letters_through, BATCH) {
+                Ok(Since::Changes(changes)) => changes,
+                Ok(Since::Forgotten) => {
+                    self.letters_through = book.sequence();
+                    return;
+                }
+                Err(_) => return,
+            };
+            let Some(last) = changes.last() else { return };
+            let waiting = letters.customers();
+            let erased = changes.iter().filter(|change| !change.erased.is_empty());
+            let gone: BTreeSet<&str> = erased
+                .flat_map(|change| waiting.iter().filter(|name| book.was_erased(change, name)))
+                .map(String::as_str)
+                .collect();
+            if !gone.is_empty() {
+                let Ok(Some(locked)) = letters.try_lock() else { return };
+                if letters.forget(&locked, self.envelope.source(), &gone).is_err() {
+                    return;
+                }
+            }
+            self.letters_through = last.sequence;
+        }
     }
 
     /// Tells how much is left to do after the change that was delivered last.
@@ -385,7 +439,9 @@ impl Sink {
                 let erased: BTreeSet<&str> = erased.filter_map(|parcel| parcel.key.customer()).collect();
                 if !erased.is_empty() {
                     let locked = lock(letters)?;
-                    letters.forget(&locked, &erased).map_err(|error| later(&error))?;
+                    letters
+                        .forget(&locked, self.envelope.source(), &erased)
+                        .map_err(|error| later(&error))?;
                 }
                 // Older events of the same must not be replayed while this is on its way, nor after it.
                 let locked = if letters.waits_for(events) { Some(lock(letters)?) } else { None };

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+const STORE: &str = "urn:arom:store:1";
+
 /// An erasure may be more batches than one; a later one must not take an earlier one out of the file.
 #[test]
 fn an_erasure_that_waits_stays_when_the_customer_is_forgotten() {
@@ -19,7 +21,7 @@ fn an_erasure_that_waits_stays_when_the_customer_is_forgotten() {
     let mut file = DeadLetters::open(&path).expect("it opens");
     let locked = file.try_lock().expect("usable").expect("free");
     file.add(&locked, &letters, 1, "gone").expect("written");
-    file.forget(&locked, &BTreeSet::from(["a"])).expect("written");
+    file.forget(&locked, STORE, &BTreeSet::from(["a"])).expect("written");
     let text = fs::read_to_string(&path).expect("readable");
     let left = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let left: Vec<Value> = left.filter_map(|line| line.get("event").cloned()).collect();
@@ -76,7 +78,7 @@ fn half_a_letter_goes_when_the_file_is_opened_and_with_the_customer() {
     let locked = file.try_lock().expect("usable").expect("free");
     drop(DeadLetters::open(&path).expect("it opens"));
     assert_eq!(fs::read(&path).expect("readable"), half, "whoever has it locked may be writing");
-    file.forget(&locked, &BTreeSet::from(["ann"])).expect("written");
+    file.forget(&locked, STORE, &BTreeSet::from(["ann"])).expect("written");
     assert_eq!(fs::read(&path).expect("readable"), whole);
     drop(locked);
     fs::write(&path, &half).expect("written");
@@ -96,7 +98,7 @@ fn customers_who_are_erased_together_are_taken_out_together() {
         let letters: Vec<Value> = names.iter().map(|name| updated(name)).collect();
         file.add(&locked, &letters, 1, "gone").expect("written");
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-        file.forget(&locked, &names).expect("written");
+        file.forget(&locked, STORE, &names).expect("written");
         assert_eq!(fs::read(&path).expect("readable"), b"");
     });
 }
@@ -112,12 +114,70 @@ fn a_damaged_letter_is_not_dropped_in_silence() {
     add(&mut file, "a");
     assert!(fs::read_to_string(&path).expect("readable").starts_with(&damaged));
     let locked = file.try_lock().expect("usable").expect("free");
-    file.forget(&locked, &BTreeSet::from(["ann"])).expect("written");
+    file.forget(&locked, STORE, &BTreeSet::from(["ann"])).expect("written");
     let left = fs::read_to_string(&path).expect("readable");
     assert!(
         !left.contains("ann") && left.contains("customer/bob") && left.contains("customer/a\""),
         "{left}"
     );
+}
+
+/// What somebody changed by hand is posted to nobody, and does not go. The file stays one that a sink has written.
+#[test]
+fn what_was_spoilt_by_hand_stays_and_locks_nobody_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    add(&mut file, "gone");
+    let spoilt = "DAMAGED{\n7\n{\"time\":\"t\",\"evnt\":{\"subject\":\"customer/x\",\"type\":\"y\"}}\n";
+    let whole = json!({ "time": "t", "event": updated("last") }).to_string();
+    let before = fs::read_to_string(&path).expect("readable");
+    // The last line lacks its end.
+    fs::write(&path, [before.as_str(), spoilt, &whole].concat()).expect("written");
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    let locked = file.try_lock().expect("usable").expect("free");
+    file.forget(&locked, STORE, &BTreeSet::from(["gone"])).expect("written");
+    drop(locked);
+    for _ in 0..2 {
+        let mut file = DeadLetters::open(&path).expect("it is a sink's");
+        let found = dead_letters::Found::read(&path).expect("readable");
+        assert_eq!((found.letters.len(), found.unreadable.len()), (1, 3));
+        let locked = file.try_lock().expect("usable").expect("free");
+        file.forget(&locked, STORE, &BTreeSet::from(["nobody"])).expect("written");
+    }
+    let text = fs::read_to_string(&path).expect("readable");
+    assert!(["DAMAGED{", "evnt", "customer/last"].iter().all(|part| text.contains(part)), "{text}");
+}
+
+/// Two servers may have one file: what one delivers or erases is nothing to the other's letters.
+#[test]
+fn letters_of_another_store_are_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("dead.jsonl");
+    let from =
+        |store: &str| json!({ "source": store, "subject": "customer/a", "type": "arom.v1.profile.updated" });
+    let mut file = DeadLetters::open(&path).expect("it opens");
+    let locked = file.try_lock().expect("usable").expect("free");
+    file.add(&locked, &[from(STORE), from("urn:arom:store:2")], 1, "gone").expect("written");
+    assert_eq!(file.supersede(&locked, &[from("urn:arom:store:2")]).expect("written"), 1);
+    let left = dead_letters::Found::read(&path).expect("readable").letters;
+    assert_eq!(left.iter().filter_map(|letter| letter.get("event")).collect::<Vec<_>>(), [&from(STORE)]);
+    file.forget(&locked, "urn:arom:store:2", &BTreeSet::from(["a"])).expect("written");
+    assert_eq!(dead_letters::Found::read(&path).expect("readable").letters.len(), 1);
+    file.forget(&locked, STORE, &BTreeSet::from(["a"])).expect("written");
+    assert!(dead_letters::Found::read(&path).expect("readable").letters.is_empty());
+}
+
+/// Each would write over what the other had delivered.
+#[test]
+fn two_servers_do_not_write_into_one_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = JsonLinesConfig { folder: folder.path().to_owned(), rotate_bytes: 1 << 20 };
+    let one = JsonLines::open(&config).expect("it opens");
+    let refused = telemetry::chain(&JsonLines::open(&config).expect_err("refused"));
+    assert!(refused.contains("another server writes into this folder"), "{refused}");
+    drop(one);
+    JsonLines::open(&config).expect("it is free");
 }
 
 /// The lock is what the path leads to, for both who use it.

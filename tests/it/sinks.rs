@@ -430,6 +430,25 @@ async fn a_sink_that_waits_says_how_far_it_is_behind() {
     process.stop();
 }
 
+/// A person may replay while the receiver takes nothing new: a customer who was erased is not in the file any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_leaves_the_dead_letters_while_the_sink_is_stuck() {
+    let receiver = Receiver::start(Manner::Says(410));
+    let setting = Setting::new(&receiver, &[]);
+    let letters = setting.folder.path().join("store/webhook-dead-letters.jsonl");
+    let has = |name: &str| fs::read_to_string(&letters).is_ok_and(|text| text.contains(name));
+    let (process, mut client) = setting.start().await;
+    record(&mut client, vec![event("e1", "victim", &[], 30, 0.5)]).await;
+    until(|| has("customer/victim")).await;
+    *receiver.always.lock().expect("whole") = Manner::Says(503);
+    record(&mut client, vec![event("e2", "other", &[], 30, 0.5)]).await;
+    let before = receiver.posts();
+    until(|| receiver.posts() > before).await;
+    erase(&mut client, "victim").await;
+    until(|| !has("customer/victim")).await;
+    process.stop();
+}
+
 /// A restored or copied store goes on otherwise than the first: what it says has other ids, and no sequence tells it. A copy has the
 /// source of the first, for nothing tells the two apart but the run.
 #[tokio::test(flavor = "multi_thread")]

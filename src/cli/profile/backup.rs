@@ -95,7 +95,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<()> {
     let cannot = || format!("cannot write {store}");
     files::create_folder(&args.profile_store).with_context(cannot)?;
     // In the folder itself, which may be all that there is of its disk.
-    let partial = args.profile_store.join("restoring");
+    let partial = Disk::restoring(&args.profile_store);
     for entry in fs::read_dir(&args.profile_store).with_context(|| format!("cannot read {store}"))? {
         if entry.with_context(|| format!("cannot read {store}"))?.path() != partial {
             bail!(

@@ -247,7 +247,12 @@ fn event(object: &Map<String, Value>) -> Result<ProfileEvent, String> {
     let text = |names: &[&str]| match find(names) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
+        // Two names could become one.
+        Some(Value::Number(number)) => Err(format!(
+            "{}: {number} is no whole number of 64 bits; write it as a string",
+            names.join(" or ")
+        )),
         Some(_) => Err(format!("{} is no string", names.join(" or "))),
     };
     let time = text(&["event_time", "time"])?.ok_or("event_time is missing")?;

@@ -94,10 +94,15 @@ impl<S: Storage> Book<S> {
     pub fn erase_again(&self, erasures: &[Erasure]) -> Result<usize, StorageError> {
         let mut missing: BTreeMap<Hash, &Erasure> = BTreeMap::new();
         let mut reach: BTreeMap<Hash, Timestamp> = BTreeMap::new();
+        // Brands lose what was there at any erasure that took it from them.
+        let mut from_brands: BTreeSet<Hash> = BTreeSet::new();
         for erasure in erasures {
             let through = reach.entry(erasure.subject).or_insert(erasure.through);
             *through = erasure.through.max(*through);
             if self.storage.get(Table::Audit, &erasure.row())?.is_none() {
+                if erasure.from_brands {
+                    from_brands.insert(erasure.subject);
+                }
                 // The last of several stands for all.
                 let last = missing.entry(erasure.subject).or_insert(erasure);
                 *last = if last.time < erasure.time { erasure } else { *last };
@@ -110,8 +115,9 @@ impl<S: Storage> Book<S> {
             if matches!(table, Table::Events | Table::Profiles)
                 && let Some(Key::Customer(customer)) = owner(row).filter(|owner| last.as_ref() != Some(owner))
             {
-                if let Some(erasure) = missing.get(&self.hash(&customer)) {
-                    found.insert((erasure.time, customer.clone(), erasure.from_brands));
+                let subject = self.hash(&customer);
+                if let Some(erasure) = missing.get(&subject) {
+                    found.insert((erasure.time, customer.clone(), from_brands.contains(&subject)));
                 }
                 last = Some(Key::Customer(customer));
             }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::event::{Channel, Contribution, Event, Key, Micros};
 use super::super::features::{Features, Known};
 use super::super::rows::{Audit, encode, everything, owner};
+use super::super::signals::SignalKind;
 use super::super::storage::Table;
 use super::super::storage::memory::Memory;
 use super::{Book, Command, Erasure, Held, Outcome, Terms};
@@ -770,6 +771,44 @@ fn an_erasure_of_a_report_prunes_nothing() {
     assert_eq!(restored.erase_again(&erasures).expect("written"), 1);
     let wanted = features(&live, &brand("b"), MINUTE);
     assert_eq!(features(&restored, &brand("b"), MINUTE).windows, wanted.windows);
+}
+
+/// A report may have several erasures of one customer: the brands lose what any of them took.
+#[test]
+fn a_report_takes_from_brands_what_any_erasure_took() {
+    let live = book();
+    at(&live, 0, scored(event("old", "c", &["b"], -MINUTE, -0.5)));
+    at(&live, 0, scored(event("kept", "d", &["b"], -MINUTE, 0.5)));
+    let restored = reopened(&live);
+    at(&live, 1, Command::Erase { customer: "c".to_owned(), from_brands: true });
+    at(&live, 2, erase("c"));
+    let erasures = live.erasures(None, None, 10).expect("readable");
+    assert_eq!((erasures.len(), restored.erase_again(&erasures).expect("written")), (2, 1));
+    let wanted = features(&live, &brand("b"), MINUTE);
+    assert_eq!(features(&restored, &brand("b"), MINUTE).windows, wanted.windows);
+}
+
+/// Who has no events any more has no mood that is low.
+#[test]
+fn a_signal_is_cleared_when_all_events_are_taken_back() {
+    let book = book();
+    let mut ids: Vec<String> = Vec::new();
+    for number in 0..20 {
+        ids.push(format!("glad{number}"));
+        at(&book, 0, scored(event(&format!("glad{number}"), "c", &[], -20 * DAY + number, 0.9)));
+    }
+    for number in 0..6 {
+        ids.push(format!("sad{number}"));
+        at(&book, 0, scored(event(&format!("sad{number}"), "c", &[], -MINUTE + number, -0.9)));
+    }
+    let raised = book.profile(&customer("c"), after(0)).expect("readable").expect("it is there").raised;
+    assert_eq!(raised.len(), 2, "a mood and a run");
+    let retract: Vec<Command> = ids.into_iter().map(Command::Retract).collect();
+    let change = book.apply(&retract, after(1)).expect("written").change.expect("something changed");
+    let mut cleared: Vec<_> =
+        change.signals.iter().flatten().map(|signal| (signal.kind, signal.raised)).collect();
+    cleared.sort_by_key(|(kind, _)| format!("{kind:?}"));
+    assert_eq!(cleared, [(SignalKind::MoodFell, false), (SignalKind::NegativeRun, false)]);
 }
 
 /// A customer may be erased again after the sweep saw that their tombstone is old.

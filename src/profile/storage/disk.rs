@@ -59,6 +59,9 @@ const MARK: &str = "high-water";
 
 const ROWS: &str = "rows";
 
+/// The folder in that of a store in which a backup becomes one.
+const RESTORING: &str = "restoring";
+
 /// A store in a folder of its own. One process has it open.
 pub struct Disk {
     folder: PathBuf,
@@ -211,6 +214,10 @@ impl Disk {
     }
 
     fn open_for_work(folder: &Path) -> Result<Self, StorageError> {
+        let unfinished = folder.join(RESTORING);
+        if Self::rows(&unfinished).exists() {
+            return Err(StorageError::Unfinished { path: unfinished });
+        }
         let newest = newest_file(folder);
         private::close_to_others(folder);
         let failed = |cause| refused(&UndoFile::path(folder), cause);
@@ -298,6 +305,11 @@ impl Disk {
     /// Whether a folder looks like that of a store.
     pub fn is_at(folder: &Path) -> bool {
         folder.join(MARK).is_file() && Self::rows(folder).is_dir()
+    }
+
+    /// Where a backup becomes a store, before it is moved into the folder.
+    pub fn restoring(folder: &Path) -> PathBuf {
+        folder.join(RESTORING)
     }
 
     /// The folder of a store's database.

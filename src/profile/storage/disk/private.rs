@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::recovery::PROBE;
 use super::undo::UNDO;
-use super::{MARK, ROWS};
+use super::{MARK, RESTORING, ROWS};
 use crate::files;
 
 /// What a store has in its folder. Somebody else's files may lie beside it.
 const OWN: [&str; 7] =
-    [ROWS, MARK, UNDO, PROBE, "restoring", "webhook-dead-letters.jsonl", "webhook-dead-letters.jsonl.lock"];
+    [ROWS, MARK, UNDO, PROBE, RESTORING, "webhook-dead-letters.jsonl", "webhook-dead-letters.jsonl.lock"];
 
 /// Takes the rights of others from a store that an older version made, or somebody loosened. The store opens also where
 /// only another user could do that, as with a volume that belongs to root: then the log says so.

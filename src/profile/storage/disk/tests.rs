@@ -504,6 +504,21 @@ fn a_table_without_a_byte_is_named() {
     assert!(said.contains("is damaged") && said.contains("keyspaces/3/tables/7 is empty"), "{said}");
 }
 
+/// Beside a restore that was cut off a new store would hide it, and nothing would erase what is in it.
+#[test]
+fn no_store_is_begun_beside_an_unfinished_restore() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let restoring = Disk::restoring(folder.path());
+    fs::create_dir_all(Disk::rows(&restoring)).expect("made");
+    let refused = Disk::open(folder.path()).expect_err("refused").to_string();
+    assert!(refused.contains("a restore did not end") && refused.contains("restoring"), "{refused}");
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).expect("readable").map(|entry| entry.expect("readable").path()).collect();
+    assert_eq!(left, std::slice::from_ref(&restoring));
+    fs::remove_dir_all(restoring).expect("there");
+    Disk::open(folder.path()).expect("it opens");
+}
+
 /// Whether any file of a store has these bytes.
 fn has_bytes(folder: &Path, bytes: &[u8]) -> bool {
     let mut folders = vec![folder.to_owned()];
