@@ -121,8 +121,9 @@ pub(crate) fn check_filter(value: &str) -> Result<(), String> {
 fn filter(config: &TelemetryConfig) -> Result<EnvFilter, String> {
     // ONNX Runtime tells every allocation at info; it is heard when the filter names it.
     let filter = &config.filter;
-    // What libraries say of their own work is for those who ask for it: the last word on a name counts.
-    let filter = format!("ort=warn,fjall=warn,lsm_tree=warn,opentelemetry=warn,{filter}");
+    // What libraries say of their own work is for those who ask for it: the last word on a name counts. h2 warns of each frame that a
+    // stranger sends out of turn.
+    let filter = format!("ort=warn,fjall=warn,lsm_tree=warn,opentelemetry=warn,h2=error,{filter}");
     EnvFilter::try_new(filter).map_err(|error| format!("--log, log.filter: {error}"))
 }
 

@@ -177,7 +177,7 @@ impl From<Failure> for Status {
             Failure::DeadlineExceeded => plain(
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
-                "the deadline passed before the text was scored",
+                "the deadline passed before there was an answer",
             ),
             Failure::Score(ScoreError::QueueFull { retry_after }) => later(
                 Code::ResourceExhausted,
@@ -322,7 +322,9 @@ pub(super) fn unread(status: &Status, limit: Limit) -> Option<Unread> {
         let message = "the message is not compressed as its grpc-encoding says".to_owned();
         ("UNREADABLE_MESSAGE", Code::InvalidArgument, message)
     } else if text.starts_with("Content is compressed") {
-        let message = format!("{text}; use one of grpc-accept-encoding, or none");
+        let message =
+            "the grpc-encoding of the message is not known; use one of grpc-accept-encoding, or none"
+                .to_owned();
         ("UNKNOWN_COMPRESSION", code, message)
     } else if code == Code::Internal {
         // gRPC's protocol asks for this code where the frames are broken.

@@ -12,12 +12,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEAD_BYTES: usize = 9;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 const ACK: u8 = 0x01;
+const END_STREAM: u8 = 0x01;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 
@@ -30,8 +32,18 @@ const NAME: &[u8] = b":authority";
 pub(super) struct Authority {
     frames: Frames,
     fields: Fields,
-    /// Frames that were about all streams of the connection.
-    of_all_streams: u32,
+    counts: FrameCounts,
+}
+
+/// The frames that began among some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FrameCounts {
+    /// All of them.
+    pub(super) all: u32,
+    /// SETTINGS and GOAWAY: the h2 crate goes through all streams of the connection for each.
+    pub(super) of_all_streams: u32,
+    /// Those that ask for nothing: windows, pings, priorities, resets, empty data, and frames that nobody knows.
+    pub(super) idle: u32,
 }
 
 /// Where the next byte is among the frames.
@@ -134,12 +146,11 @@ impl Integer {
 }
 
 impl Authority {
-    /// Looks at the next bytes and mends them in place. Says how many frames among them were about all streams of the connection: SETTINGS and
-    /// GOAWAY, for which the h2 crate goes through all streams.
-    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> u32 {
-        self.of_all_streams = 0;
+    /// Looks at the next bytes, mends them in place, and says which frames began among them.
+    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> FrameCounts {
+        self.counts = FrameCounts::default();
         self.read(bytes);
-        self.of_all_streams
+        self.counts
     }
 
     fn read(&mut self, mut bytes: &mut [u8]) {
@@ -209,11 +220,14 @@ impl Authority {
     fn begin(&mut self, head: [u8; HEAD_BYTES]) {
         let [a, b, c, kind, flags, ..] = head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        self.counts.all += 1;
         match kind {
             HEADERS => self.fields = Fields::Start,
-            SETTINGS if flags & ACK == 0 => self.of_all_streams += 1,
-            GOAWAY => self.of_all_streams += 1,
-            _ => {}
+            SETTINGS if flags & ACK == 0 => self.counts.of_all_streams += 1,
+            GOAWAY => self.counts.of_all_streams += 1,
+            DATA if length > 0 || flags & END_STREAM != 0 => {}
+            CONTINUATION => {}
+            _ => self.counts.idle += 1,
         }
         let priority = if kind == HEADERS && flags & PRIORITY != 0 { 5 } else { 0 };
         self.frames = match kind {

@@ -1,11 +1,12 @@
-//! The bytes of a connection on their way in: counted until the first have come, mended where gRPC's C core needs it, and refused after
-//! too many frames about all streams. On their way out: since when the client takes none.
+//! The bytes of a connection on their way in: counted until the first have come, mended where gRPC's C core needs it, read in turns with
+//! those of others, and refused after too many frames that ask for nothing. On their way out: since when the client takes none.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,7 +28,7 @@ impl Greeted {
     }
 }
 
-/// Whether the client sent too many frames about all of its streams.
+/// Whether the client sent too many frames that ask for nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flooded(Arc<AtomicBool>);
 
@@ -52,6 +53,15 @@ impl Blocked {
     }
 }
 
+/// How long a connection has the thread before others have their turn: each read is followed by work on what it brought.
+const TURN: Duration = Duration::from_micros(250);
+
+/// The most bytes of a read where frames are short, so that the work on them is, too.
+const SHORT_READ: usize = 4096;
+
+/// Frames are short that have fewer bytes than this.
+const SHORT_FRAME: usize = 64;
+
 /// A stream whose incoming bytes are looked at.
 #[derive(Debug)]
 pub(super) struct Inbound<I> {
@@ -62,12 +72,35 @@ pub(super) struct Inbound<I> {
     flooded: Flooded,
     ration: Ration,
     authority: Authority,
+    /// Since when the connection has had the thread.
+    turn: Option<Instant>,
+    has_short_frames: bool,
 }
 
 impl<I> Inbound<I> {
     pub(super) fn new(inner: I, greeted: Greeted, blocked: Blocked, flooded: Flooded) -> Self {
         let ration = Ration::new(Instant::now());
-        Self { inner, received: 0, greeted, blocked, flooded, ration, authority: Authority::default() }
+        let authority = Authority::default();
+        Self {
+            inner,
+            received: 0,
+            greeted,
+            blocked,
+            flooded,
+            ration,
+            authority,
+            turn: None,
+            has_short_frames: false,
+        }
+    }
+}
+
+impl<I> Inbound<I> {
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
+        self.blocked.saw(written);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.ration.sent(*bytes);
+        }
     }
 }
 
@@ -77,14 +110,32 @@ impl<I: AsyncRead + Unpin> AsyncRead for Inbound<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let now = Instant::now();
+        if now.duration_since(*self.turn.get_or_insert(now)) > TURN {
+            self.turn = None;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let read = if self.has_short_frames && buffer.remaining() > SHORT_READ {
+            let mut short = ReadBuf::new(buffer.initialize_unfilled_to(SHORT_READ));
+            let read = Pin::new(&mut self.inner).poll_read(context, &mut short);
+            let count = short.filled().len();
+            buffer.advance(count);
+            read
+        } else {
+            Pin::new(&mut self.inner).poll_read(context, buffer)
+        };
+        if read.is_pending() {
+            self.turn = None;
+        }
         let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
         let frames = self.authority.pass(came);
-        if frames > 0 && self.ration.is_used_up(frames, Instant::now()) {
+        self.has_short_frames = (frames.all as usize).saturating_mul(SHORT_FRAME) > came.len();
+        if frames.all > 0 && self.ration.is_used_up(frames, now) {
             self.flooded.0.store(true, Ordering::Relaxed);
             buffer.set_filled(before);
-            return Poll::Ready(Err(io::Error::other("too many SETTINGS or GOAWAY frames")));
+            return Poll::Ready(Err(io::Error::other("too many frames that ask for nothing")));
         }
         if self.received < GREETING_BYTES {
             self.received += came.len();
@@ -103,7 +154,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Inbound<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.blocked.saw(&written);
+        self.wrote(&written);
         written
     }
 
@@ -121,7 +172,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Inbound<I> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.blocked.saw(&written);
+        self.wrote(&written);
         written
     }
 

@@ -219,8 +219,8 @@ def message(bytes_: bytes) -> bytes:
 class Raw:
     """A client that sends what it likes and keeps what it reads as frames."""
 
-    def __init__(self, server: Server, settings: bytes = NO_SETTINGS, preface: bytes = PREFACE):
-        self.socket = socket.create_connection(("127.0.0.1", server.grpc))
+    def __init__(self, server: Server, settings: bytes = NO_SETTINGS, preface: bytes = PREFACE, source: str = "127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", server.grpc), source_address=(source, 0))
         self.frames, self.unread, self.closed = [], b"", False
         self.send(preface + settings)
 

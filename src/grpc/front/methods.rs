@@ -8,7 +8,7 @@ use prost_types::FileDescriptorSet;
 use crate::grpc::v1;
 
 /// What is shown of a name that a client sent.
-const SHOWN_CHARS: usize = 80;
+const SHOWN_CHARS: usize = 48;
 
 /// Every method of the gRPC port, by service.
 #[derive(Debug)]

@@ -64,8 +64,10 @@ impl Checked {
 fn name(faults: &mut Violations, field: &str, name: &str, in_key: bool) {
     if name.is_empty() || name.len() > MAX_ID_BYTES {
         faults.add(field, format!("is {} bytes long, 1 to {MAX_ID_BYTES} are taken", name.len()));
-    } else if name.chars().any(char::is_control) || (in_key && name.contains('/')) {
-        faults.add(field, "holds a control character or a slash");
+    } else if name.chars().any(char::is_control) {
+        faults.add(field, "holds a control character");
+    } else if in_key && name.contains('/') {
+        faults.add(field, "holds a slash, which parts the names of a key");
     }
 }
 

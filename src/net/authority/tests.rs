@@ -164,6 +164,6 @@ fn settings_and_goaway_are_counted_and_answers_to_settings_are_not() {
     let frames = [frame(4, 0, &[]), frame(4, 1, &[]), frame(7, 0, &[0; 8]), frame(6, 0, &[0; 8])];
     let mut bytes = connection(&frames);
     let mut authority = Authority::default();
-    let counted: u32 = bytes.chunks_mut(5).map(|piece| authority.pass(piece)).sum();
+    let counted: u32 = bytes.chunks_mut(5).map(|piece| authority.pass(piece).of_all_streams).sum();
     assert_eq!(counted, 2);
 }
