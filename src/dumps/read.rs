@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -340,12 +340,13 @@ fn object(line: &str, limits: Limits) -> Result<Cells, String> {
     }
 }
 
-/// Whether a cell has a whole number that was too large to be kept: two ids could become one.
+/// Whether a cell has a number that may be an id and was too large to be kept: two ids could become one.
 fn is_rounded(cell: &Value) -> bool {
-    /// 2⁶³.
-    const BITS_63: f64 = 9_223_372_036_854_775_808.0;
-    cell.as_number()
-        .is_some_and(|number| number.is_f64() && number.as_f64().is_some_and(|value| value.abs() >= BITS_63))
+    /// From 2⁶³ on, to more digits than ids have.
+    const IDS: Range<f64> = 9_223_372_036_854_775_808.0..1e40;
+    cell.as_number().is_some_and(|number| {
+        number.is_f64() && number.as_f64().is_some_and(|value| IDS.contains(&value.abs()))
+    })
 }
 
 /// The elements of one array, as they are read.
