@@ -175,7 +175,7 @@ fn exports() -> Vec<Figure> {
         let started = Instant::now();
         let transcript = read(text.as_bytes(), None).expect("a chat");
         let took = started.elapsed().as_secs_f64();
-        assert_eq!((transcript.message_count(), transcript.skipped.len()), (count, 0));
+        assert_eq!((transcript.messages.len(), transcript.skipped.len()), (count, 0));
         drop(transcript);
         let file = root().join("target/bench/export.txt");
         std::fs::create_dir_all(root().join("target/bench")).expect("the build made target");

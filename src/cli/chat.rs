@@ -20,8 +20,8 @@ use super::rows::file_name;
 use super::{open_scorer, wait};
 use crate::config::Config;
 use crate::conversation::{
-    Analysis, Charset, Conversation, Disguise, Format, Message, ReadError, Role, Roles, Skipped, Trajectory,
-    Transcript, analyze, is_signed, read,
+    Analysis, Disguise, Format, Message, ReadError, Role, Roles, Trajectory, Transcript, analyze, is_signed,
+    read,
 };
 use crate::files::{
     self as private, DANGLING, Identity, is_stdout, leads_nowhere, read_at_most, read_text_at_most, standard,
@@ -74,9 +74,6 @@ pub(super) struct ChatArgs {
     /// A file that says the same: customer = ["…"], agent = ["…"], bot = ["…"].
     #[arg(long, value_name = "FILE")]
     roles: Option<PathBuf>,
-    /// Of files with several conversations, only the one of this id: of a webhook the group or user, of a table its column.
-    #[arg(long, value_name = "ID")]
-    conversation: Option<String>,
     /// Show names as they are. Numbers and addresses stay hidden.
     #[arg(long)]
     keep_names: bool,
@@ -136,17 +133,7 @@ struct Names {
 /// A conversation that has been heard.
 struct Chat {
     name: String,
-    /// Which of the files it is from, of how many, from 1.
-    file: (usize, usize),
-    /// Which conversation of the file it is, of how many, from 1.
-    place: (usize, usize),
-    /// The file's own name for it.
-    id: Option<String>,
-    format: Format,
-    charset: Charset,
-    messages: Vec<Message>,
-    /// What was not understood of the file; told with its first conversation.
-    skipped: Vec<Skipped>,
+    transcript: Transcript,
     roles: Roles,
     analysis: Analysis,
     disguise: Disguise,
@@ -162,25 +149,8 @@ struct Row<'a> {
 
 impl Chat {
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        let parts = self.messages.iter().zip(&self.roles.of).zip(&self.analysis.heard);
+        let parts = self.transcript.messages.iter().zip(&self.roles.of).zip(&self.analysis.heard);
         parts.map(|((message, role), heard)| Row { message, role: *role, heard })
-    }
-
-    /// The name of its file as it may be shown. Where a person's name is hidden in it, its place among the files tells it from others.
-    fn shown_name(&self) -> String {
-        let shown = self.disguise.text(&self.name);
-        let (number, of) = self.file;
-        if shown == self.name || of == 1 { shown } else { format!("{shown} (file {number} of {of})") }
-    }
-
-    /// Which conversation of its file it is, as it may be shown; nothing if the file has one.
-    fn shown_id(&self) -> Option<String> {
-        let (number, of) = self.place;
-        if of == 1 {
-            return None;
-        }
-        let id = self.id.as_ref().filter(|id| self.disguise.text(id) == **id);
-        Some(id.map_or_else(|| format!("{number} of {of}"), Clone::clone))
     }
 
     fn trajectory(&self) -> &Trajectory {
@@ -198,9 +168,9 @@ impl Chat {
     /// What a reader should know of how the file was read; one sentence each.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let skipped = &self.skipped;
+        let skipped = &self.transcript.skipped;
         if !skipped.is_empty() {
-            notes.push(format!("{} lines were left out: {}", skipped.len(), named(skipped)));
+            notes.push(format!("{} lines were left out: {}", skipped.len(), named(&self.transcript)));
         }
         if !self.roles.guessed.is_empty() {
             let guessed = self.roles.guessed.len();
@@ -232,7 +202,8 @@ impl Chat {
 pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
     let known = known_roles(args)?;
     let files = found(&args.files)?;
-    if args.html.is_some() && files.len() > 1 {
+    let single = files.len() == 1;
+    if args.html.is_some() && !single {
         bail!("--html writes one conversation; {} files were given", files.len());
     }
     if let Some(page) = &args.html {
@@ -256,67 +227,35 @@ pub(super) fn run(args: &ChatArgs, config: &Config) -> Result<()> {
     };
     let progress = Progress::new(None);
     let (mut rows, mut failed) = (Vec::new(), 0);
-    for (at, file) in files.iter().enumerate() {
-        let transcript = match transcript(file, args) {
-            Ok(transcript) => transcript,
-            Err(error) if files.len() == 1 => return Err(error),
+    for file in &files {
+        let chat = match heard(file, args, &known, &scorer, &progress) {
+            Ok(chat) => chat,
+            Err(error) if single => return Err(error),
             Err(error) => {
                 failed += 1;
                 progress.suspend(|| tracing::error!("{error:#}"));
                 continue;
             }
         };
-        let Transcript { format, charset, conversations, mut skipped } = transcript;
-        let count = conversations.len();
-        let single = files.len() == 1 && count == 1;
-        if args.html.is_some() && count > 1 {
-            bail!(
-                "--html writes one conversation; {} has {count}: choose one with --conversation ID",
-                file.display()
-            );
+        if single {
+            unknown_names(&known, &chat);
         }
-        for (number, Conversation { id, messages }) in conversations.into_iter().enumerate() {
-            let name = file_name(file);
-            let roles = Roles::of(&messages, &known);
-            let analysis = wait(analyze(&scorer, &messages, &roles.of, || progress.advance(1)))?
-                .with_context(|| format!("{name} could not be scored"))?;
-            let disguise = Disguise::of(&messages, &roles.of, args.keep_names);
-            let (skipped, fingerprint) = (std::mem::take(&mut skipped), scorer.fingerprint().to_owned());
-            let (file, place) = ((at + 1, files.len()), (number + 1, count));
-            let chat = Chat {
-                name,
-                file,
-                place,
-                id,
-                format,
-                charset,
-                messages,
-                skipped,
-                roles,
-                analysis,
-                disguise,
-                fingerprint,
-            };
+        if let Some(page) = &args.html {
+            let text = html::page(&chat);
+            write_page(page, &text).with_context(|| format!("cannot write {}", page.display()))?;
+        }
+        let goes_on = progress.suspend(|| -> Result<bool> {
+            if args.json {
+                return written(json::line(&mut out, &chat));
+            }
             if single {
-                unknown_names(&known, &chat);
+                return written(table::conversation(&mut out, &chat));
             }
-            if let Some(page) = &args.html {
-                let text = html::page(&chat);
-                write_page(page, &text).with_context(|| format!("cannot write {}", page.display()))?;
-            }
-            let goes_on = progress.suspend(|| -> Result<bool> {
-                if args.json {
-                    return written(json::line(&mut out, &chat));
-                }
-                if single {
-                    return written(table::conversation(&mut out, &chat));
-                }
-                rows.push(table::Summary::of(&chat));
-                Ok(true)
-            })?;
-            if !goes_on {
-                return Ok(());
-            }
+            rows.push(table::Summary::of(&chat));
+            Ok(true)
+        })?;
+        if !goes_on {
+            return Ok(());
         }
     }
     progress.finish();
@@ -383,8 +322,14 @@ fn write_page(page: &Path, text: &str) -> io::Result<()> {
     write().inspect_err(|_| fs::remove_file(&next).unwrap_or_default())
 }
 
-/// Reads one file.
-fn transcript(file: &Path, args: &ChatArgs) -> Result<Transcript> {
+/// Reads and hears one file.
+fn heard(
+    file: &Path,
+    args: &ChatArgs,
+    known: &BTreeMap<String, Role>,
+    scorer: &Scorer,
+    progress: &Progress,
+) -> Result<Chat> {
     let name = file_name(file);
     let bytes = if file == Path::new("-") {
         if standard(io::stdin()).is_some_and(|stdin| is_stdout(&stdin)) {
@@ -409,41 +354,27 @@ fn transcript(file: &Path, args: &ChatArgs) -> Result<Transcript> {
             );
         }
     }
-    let mut transcript = read(&bytes, args.format.map(Format::from)).map_err(|error| match error {
+    let transcript = read(&bytes, args.format.map(Format::from)).map_err(|error| match error {
         ReadError::Json { .. } | ReadError::TimeZone { .. } => anyhow!("{name}, {error}"),
         ReadError::Unknown | ReadError::Columns { .. } => anyhow!("{name} {error}"),
     })?;
     drop(bytes);
     if args.strict && !transcript.skipped.is_empty() {
-        bail!(
-            "{name}: {} lines are not understood: {}",
-            transcript.skipped.len(),
-            named(&transcript.skipped)
-        );
+        bail!("{name}: {} lines are not understood: {}", transcript.skipped.len(), named(&transcript));
     }
-    if transcript.message_count() == 0 {
-        if transcript.skipped.is_empty() {
-            bail!("{name} holds no message");
-        }
-        bail!(
-            "{name} holds no message: {} lines are not understood: {}",
-            transcript.skipped.len(),
-            named(&transcript.skipped)
-        );
+    if transcript.messages.is_empty() {
+        bail!("{name} holds no message");
     }
-    if let Some(wanted) = &args.conversation {
-        let ids = transcript.conversations.iter().filter_map(|conversation| conversation.id.as_deref());
-        let ids = ids.take(NAMED).collect::<Vec<_>>().join(", ");
-        transcript.conversations.retain(|conversation| conversation.id.as_ref() == Some(wanted));
-        if transcript.conversations.is_empty() {
-            bail!("{name} has no conversation {wanted:?}; --conversation may be one of: {ids}");
-        }
-    }
-    Ok(transcript)
+    let roles = Roles::of(&transcript.messages, known);
+    let analysis = wait(analyze(scorer, &transcript.messages, &roles.of, || progress.advance(1)))?
+        .with_context(|| format!("{name} could not be scored"))?;
+    let disguise = Disguise::of(&transcript.messages, &roles.of, args.keep_names);
+    Ok(Chat { name, transcript, roles, analysis, disguise, fingerprint: scorer.fingerprint().to_owned() })
 }
 
 /// The first of the lines that were not understood.
-fn named(skipped: &[Skipped]) -> String {
+fn named(transcript: &Transcript) -> String {
+    let skipped = &transcript.skipped;
     let lines =
         skipped.iter().take(NAMED).map(|skipped| format!("line {}: {}", skipped.line, skipped.reason));
     let more = if skipped.len() > NAMED { "; …" } else { "" };
@@ -479,7 +410,8 @@ fn known_roles(args: &ChatArgs) -> Result<BTreeMap<String, Role>> {
 
 /// Says which of the names that were given nobody bears.
 fn unknown_names(known: &BTreeMap<String, Role>, chat: &Chat) {
-    let mut senders: Vec<&str> = chat.messages.iter().filter_map(|message| message.sender.name()).collect();
+    let mut senders: Vec<&str> =
+        chat.transcript.messages.iter().filter_map(|message| message.sender.name()).collect();
     senders.sort_unstable();
     senders.dedup();
     for name in known.keys().filter(|name| !senders.contains(&name.as_str())) {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use crate::dumps::{ROW_VALUES, json_values, table_in};
+use crate::dumps::{ROW_VALUES, json_values};
 use crate::files::{is_stdout, standard};
 
 /// Lines of a named source, with their numbers.
@@ -23,9 +23,6 @@ pub(super) struct Lines {
 
 /// Enough for several chunks of usual texts.
 const READ_AHEAD: usize = 1 << 18;
-
-/// Endings of files that are tables.
-const TABLES: [&str; 6] = ["csv", "tsv", "json", "parquet", "gz", "zst"];
 
 /// A line that is longer is none.
 const LINE_BYTES: u64 = 64 << 20;
@@ -98,19 +95,6 @@ impl Lines {
         Ok(Self { most: WHOLE_BYTES, ..Self::open(Some(path))? })
     }
 
-    /// Refuses what is a table, or JSON, before its lines are taken for texts.
-    pub(super) fn refuse_table(&mut self) -> Result<()> {
-        let name = self.name.clone();
-        let head = self.reader.fill_buf().with_context(|| format!("cannot read {name}"))?;
-        let ending = Path::new(&name).extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        let by_ending = TABLES.iter().any(|known| ending.eq_ignore_ascii_case(known)).then_some("a table");
-        let Some(found) = table_in(head).or(by_ending) else { return Ok(()) };
-        bail!(
-            "{name} is {found}, and would be scored line by line: `arom batch {name}` scores its rows; --format jsonl reads JSON Lines with \
-             a field `text`, and --format text takes each line as a text"
-        )
-    }
-
     /// Whether the next row is here already, so that asking for it will not wait for a slow writer.
     pub(super) fn has_next(&self) -> bool {
         self.reader.buffer().contains(&b'\n')
@@ -121,6 +105,12 @@ impl Lines {
         match format {
             Format::Text => {
                 let Some(line) = self.line()? else { return Ok(None) };
+                if self.number == 1 && line.starts_with("{\"") {
+                    tracing::warn!(
+                        "{} looks like JSON and is read as plain text; --format jsonl reads its field `text`",
+                        self.name
+                    );
+                }
                 Ok(Some(Row { text: line, object: None }))
             }
             Format::Json => {

@@ -71,11 +71,7 @@ pub(super) fn run(args: &ScoreArgs, config: &Config) -> Result<()> {
         if args.input.is_none() && io::stdin().is_terminal() {
             bail!("no text to score; give texts as arguments, --input FILE, or lines on stdin");
         }
-        let mut lines = Lines::open(args.input.as_deref())?;
-        if args.format.is_none() && format_of(args.input.as_ref()) == Format::Text {
-            lines.refuse_table()?;
-        }
-        Source::Lines(lines)
+        Source::Lines(Lines::open(args.input.as_deref())?)
     } else {
         Source::Given(args.texts.clone().into_iter())
     };

@@ -5,7 +5,6 @@
 //! | --- | --- |
 //! | words | what the model says of them |
 //! | a customer's reply of at most [`SHORT_REPLY`] letters, by itself within ±[`CLEAR`], to words of another | what the model says of those words and the reply together |
-//! | the same, with a sign of escalation, or with words of its own, where that would move it towards the mood of what it answers | what the model says of its words alone |
 //! | sticker | what its keywords say; else neutral, and it does not count |
 //! | anything else, and words without language | none |
 //!
@@ -23,8 +22,7 @@ use super::cues::{Cue, cues};
 use super::message::{Body, Message};
 use super::stickers::sticker;
 use super::trajectory::{Felt, Role, Trajectory};
-use crate::scoring::{Caller, Content, Features, ScoreError, Scored, Scorer, Sentiment};
-use crate::text::{is_small_word, words};
+use crate::scoring::{Caller, Content, Features, ScoreError, Scorer, Sentiment};
 
 /// A reply of at most so many letters, white space aside, may be heard with what it answers.
 pub const SHORT_REPLY: usize = 12;
@@ -37,15 +35,6 @@ const LONG: usize = 256;
 
 /// Messages of a conversation that are scored at once.
 const AT_ONCE: usize = 1024;
-
-/// Words that answer, greet or wonder, and mean what they answer.
-#[rustfmt::skip]
-const ANSWERS: &[&str] = &[
-    "โอเค", "โอ", "เค", "ok", "okay", "k", "อืม", "อือ", "อื้อ", "อื้ม", "เออ", "เอ่อ", "อ๋อ", "อ้อ", "ออ", "อ้าว", "อ่าว", "เอ้า", "เฮ้อ", "เห้อ", "เฮ้ย", "โห",
-    "เหรอ", "หรอ", "หรือ", "จริง", "ได้", "ไม่ได้", "ใช่", "ไม่ใช่", "ไม่", "ไม่มี", "มี", "ไม่เป็นไร", "ดี", "เย้", "ว้าว", "ว้า", "หา", "ห๊ะ", "ฮะ", "ห้ะ", "รับทราบ", "ทราบ", "แล้ว",
-    "สักครู่", "แป๊บ", "แปบ", "ขอบคุณ", "ขอบใจ", "yes", "no", "yep", "nope", "oh", "wow", "thanks", "thank", "you", "thx", "ไง", "ตกลง", "เอา", "อย่าง", "นั้น", "งั้น", "นี้",
-    "สวัสดี", "ยัง",
-];
 
 /// What the sentiment of a message is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -297,41 +286,13 @@ impl Asked {
             Role::Customer => caller.work_on(text.len(), move || (cues(&text), text)).await?,
             Role::Agent | Role::Bot | Role::System => (Vec::new(), text),
         };
-        let answered = answered.filter(|_| cues.is_empty() && alone.sentiment.score.abs() < CLEAR);
-        let in_context = match answered {
-            Some(words) => in_context(caller, &words, &text, &alone).await?,
-            None => None,
+        let (basis, scored) = match answered.filter(|_| alone.sentiment.score.abs() < CLEAR) {
+            Some(words) => {
+                let together = caller.score(&format!("{words}\n{text}"), Features::default()).await?;
+                (Basis::TextInContext, together)
+            }
+            None => (Basis::Text, alone),
         };
-        let (basis, scored) =
-            in_context.map_or((Basis::Text, alone), |together| (Basis::TextInContext, together));
         Ok(Heard { basis, sentiment: Some(scored.sentiment), cues })
     }
-}
-
-/// A reply heard with the words that it answers; nothing if it has words of its own and would take over the mood of those.
-async fn in_context(
-    caller: &Caller,
-    words: &str,
-    reply: &str,
-    alone: &Scored,
-) -> Result<Option<Scored>, ScoreError> {
-    let together = caller.score(&format!("{words}\n{reply}"), Features::default()).await?;
-    if only_answers(reply) {
-        return Ok(Some(together));
-    }
-    // Scored a moment ago: it is in the cache.
-    let answered = caller.score(words, Features::default()).await?;
-    let moved = together.sentiment.score - alone.sentiment.score;
-    let apart = answered.sentiment.score - alone.sentiment.score;
-    Ok((moved * apart <= 0.0).then_some(together))
-}
-
-/// Whether a reply has no words but those that answer, greet or wonder.
-fn only_answers(reply: &str) -> bool {
-    let reply = reply.to_lowercase();
-    let words = words(&reply);
-    let mut words = words.iter().filter_map(|range| reply.get(range.clone()));
-    words.all(|word| {
-        is_small_word(word) || ANSWERS.contains(&word) || !word.chars().any(char::is_alphanumeric)
-    })
 }

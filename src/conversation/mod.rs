@@ -19,7 +19,7 @@ pub use cues::{Cue, cues};
 pub use levels::change_points;
 pub use message::{Body, Media, Message, Sender};
 pub use privacy::{Disguise, hide};
-pub use read::{Charset, Conversation, Format, ReadError, Skipped, Transcript, read};
+pub use read::{Charset, Format, ReadError, Skipped, Transcript, read};
 pub use roles::Roles;
 pub use signature::is_signed;
 pub use stickers::sticker;

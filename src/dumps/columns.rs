@@ -50,15 +50,9 @@ impl Role {
                 "reviewtext",
                 "reviewbody",
                 "reviewcontent",
-                "reviewdescription",
-                "reviewdetail",
                 "review",
                 "reviews",
                 "commenttext",
-                "commentcontent",
-                "commentbody",
-                "textoriginal",
-                "textdisplay",
                 "comment",
                 "comments",
                 "content",
@@ -68,11 +62,6 @@ impl Role {
                 "body",
                 "caption",
                 "post",
-                "snippet",
-                "feedback",
-                "opinion",
-                "verbatim",
-                "selftext",
                 "description",
                 "ข้อความ",
                 "รีวิว",
@@ -97,19 +86,7 @@ impl Role {
                 "user",
                 "screenname",
                 "fromname",
-                "customername",
-                "buyer",
-                "buyername",
-                "buyerusername",
-                "authordisplayname",
-                "profilename",
-                "nickname",
-                "displayname",
                 "ลูกค้า",
-                "ชื่อลูกค้า",
-                "ชื่อผู้รีวิว",
-                "ผู้ซื้อ",
-                "ชื่อผู้ซื้อ",
                 "ผู้ใช้",
                 "ชื่อผู้ใช้",
                 "ชื่อเล่น",
@@ -132,17 +109,6 @@ impl Role {
                 "storeid",
                 "placeid",
                 "productid",
-                "branch",
-                "branchname",
-                "store",
-                "outlet",
-                "restaurant",
-                "hotelname",
-                "appname",
-                "appid",
-                "สาขา",
-                "ชื่อสาขา",
-                "ชื่อร้านค้า",
                 "แบรนด์",
                 "ร้าน",
                 "ชื่อร้าน",
@@ -156,22 +122,6 @@ impl Role {
                 "createdat",
                 "createdtime",
                 "publishedat",
-                "publishedatdate",
-                "publishat",
-                "publishedtime",
-                "publisheddate",
-                "createtimeiso",
-                "createtime",
-                "createddate",
-                "submittedat",
-                "submissiondate",
-                "reviewedat",
-                "postdate",
-                "dateposted",
-                "timestampms",
-                "unixreviewtime",
-                "ctime",
-                "at",
                 "postedat",
                 "reviewdate",
                 "reviewtime",
@@ -194,14 +144,6 @@ impl Role {
                 "reviewrating",
                 "ratingstar",
                 "rate",
-                "score",
-                "overall",
-                "ratingvalue",
-                "reviewscore",
-                "reviewstars",
-                "ระดับความพึงพอใจ",
-                "ความพึงพอใจ",
-                "คะแนนความพึงพอใจ",
                 "คะแนน",
                 "คะแนนรีวิว",
                 "ดาว",
@@ -279,7 +221,6 @@ impl Columns {
                 // A name without anything below it is better than none.
                 None => named(role, names, rows)
                     .or_else(|| asked(role, names, rows))
-                    .or_else(|| hinted(role, names, rows))
                     .or_else(|| seen(role, names, rows))
                     .or_else(|| candidates(role, names, rows).next().cloned()),
             };
@@ -366,43 +307,8 @@ fn candidates<'a>(role: Role, names: &'a [String], rows: &'a [Cells]) -> impl It
         .filter(move |name| fits(role, name, rows))
 }
 
-/// Parts of the names of columns that hold what the business answers, or what the text is about, and never the customer's text.
-const NOT_THE_CUSTOMER: &[&str] = &[
-    "reply",
-    "replies",
-    "replied",
-    "response",
-    "owner",
-    "developer",
-    "merchant",
-    "seller",
-    "vendor",
-    "answer",
-    "title",
-    "headline",
-    "subject",
-    "translated",
-    "translation",
-    "ตอบกลับ",
-    "การตอบ",
-    "คำตอบ",
-    "หัวข้อ",
-    "ชื่อวิดีโอ",
-    "ชื่อคลิป",
-    "ชื่อเรื่อง",
-];
-
-/// Whether a column may hold what customers say or when they said it: its name does not say that it is the business's.
-fn is_the_customers(name: &str) -> bool {
-    let name = plain(name);
-    !NOT_THE_CUSTOMER.iter().any(|part| name.contains(part))
-}
-
 /// Whether at least half of what stands there, if anything does, can be such.
 fn fits(role: Role, name: &str, rows: &[Cells]) -> bool {
-    if matches!(role, Role::Text | Role::Time | Role::Rating) && !is_the_customers(name) {
-        return false;
-    }
     let (mut fitting, mut all) = (0, 0);
     for cell in filled(name, rows) {
         all += 1;
@@ -439,43 +345,15 @@ fn asked(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
     };
     names
         .iter()
-        .filter(|name| !is_known_name(name) && is_the_customers(name))
-        .filter(|name| ASKED.iter().any(|asked| plain(name).contains(asked)))
+        .filter(|name| !is_known_name(name) && ASKED.iter().any(|asked| plain(name).contains(asked)))
         .map(|name| (answers(name), name))
         .filter(|(letters, _)| *letters > 0)
         .max_by_key(|(letters, _)| *letters)
         .map(|(_, name)| name.clone())
 }
 
-/// The first column whose name has a part that tells, and of which everything fits.
-fn hinted(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
-    let parts: &[&str] = match role {
-        Role::Time => &["date", "time", "วันที่", "เวลา"],
-        Role::Rating => &["rating", "star", "score", "คะแนน", "พึงพอใจ", "ดาว"],
-        Role::Customer => &["customer", "reviewer", "username", "ลูกค้า", "ผู้ใช้", "ผู้รีวิว"],
-        Role::Text | Role::Brand | Role::Id => &[],
-    };
-    let tells = |name: &&String| {
-        let name = plain(name);
-        parts.iter().any(|part| name.contains(part))
-    };
-    let all_fit = |name: &&String| {
-        let mut cells = filled(name, rows).peekable();
-        cells.peek().is_some() && cells.all(|cell| role.fits(cell))
-    };
-    let free = |name: &&String| !is_known_name(name) && is_the_customers(name);
-    names.iter().filter(tells).filter(free).find(all_fit).cloned()
-}
-
 fn is_thai(ch: char) -> bool {
     ('\u{E01}'..='\u{E5B}').contains(&ch)
-}
-
-/// Whether not every row has the same there, as the name of a shop or a film.
-fn varies(name: &str, rows: &[Cells]) -> bool {
-    let mut cells = filled(name, rows);
-    let Some(first) = cells.next() else { return false };
-    rows.len() < 3 || cells.any(|cell| cell != first)
 }
 
 /// A column without a telling name, by what is in it.
@@ -486,8 +364,7 @@ fn seen(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
                 let cells = rows.iter().filter_map(|row| row.get(name)).filter_map(spelling);
                 cells.map(|cell| cell.chars().filter(|ch| is_thai(*ch)).count()).sum::<usize>()
             };
-            let may_be = |name: &&String| is_the_customers(name) && varies(name, rows);
-            let most = names.iter().filter(may_be).max_by_key(|name| letters(name))?;
+            let most = names.iter().max_by_key(|name| letters(name))?;
             (letters(most) >= THAI_LETTERS * rows.len().max(1)).then(|| most.clone())
         }
         // Of a dump without a head such as Wongnai's, whose columns have only numbers for names.
@@ -510,36 +387,10 @@ fn seen(role: Role, names: &[String], rows: &[Cells]) -> Option<String> {
 /// How columns without a name are called, before their number.
 pub(super) const UNNAMED: &str = "column_";
 
-/// What programs and people write where there is nothing.
-const NOTHING: [&str; 16] = [
-    "\\N",
-    "NULL",
-    "null",
-    "Null",
-    "NaN",
-    "nan",
-    "None",
-    "none",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "<NA>",
-    "<null>",
-    "(null)",
-    "(blank)",
-    "undefined",
-];
-
-/// Whether a text stands for none: a word of a program, or points and dashes alone, as of buyers who only want the coins.
-pub fn is_nothing(text: &str) -> bool {
-    let text = text.trim();
-    NOTHING.contains(&text) || text.chars().all(|ch| ".-–—_…*".contains(ch))
-}
-
 /// A cell as words; none if it is nothing, a list or an object.
 fn spelling(cell: &Value) -> Option<String> {
     match cell {
-        Value::String(text) => Some(text.clone()).filter(|text| !is_nothing(text)),
+        Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
     }

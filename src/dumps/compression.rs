@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 /// How the bytes of a file are compressed.
@@ -14,42 +14,6 @@ pub enum Compression {
     Gzip,
     /// RFC 8878, one frame or many.
     Zstd,
-}
-
-/// The members of a gzip file, one after the other. Zeros after the last fill a block of a tape or an object store, and are nothing.
-struct Members<R> {
-    /// Nothing at the end of the file.
-    member: Option<GzDecoder<R>>,
-}
-
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let count = member.read(buffer)?;
-            if count > 0 || buffer.is_empty() {
-                return Ok(count);
-            }
-            let Some(mut file) = self.member.take().map(GzDecoder::into_inner) else { break };
-            self.member = has_more(&mut file)?.then(|| GzDecoder::new(file));
-        }
-        Ok(0)
-    }
-}
-
-/// Whether anything but zeros follows; the zeros are taken.
-fn has_more(file: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        let bytes = file.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(false);
-        }
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        let is_all = zeros == bytes.len();
-        file.consume(zeros);
-        if !is_all {
-            return Ok(true);
-        }
-    }
 }
 
 impl Compression {
@@ -75,7 +39,7 @@ impl Compression {
     pub(super) fn reader(self, file: impl BufRead + 'static) -> io::Result<Box<dyn Read>> {
         Ok(match self {
             Self::None => Box::new(file),
-            Self::Gzip => Box::new(Members { member: Some(GzDecoder::new(file)) }),
+            Self::Gzip => Box::new(MultiGzDecoder::new(file)),
             Self::Zstd => Box::new(zstd::Decoder::with_buffer(file)?),
         })
     }

@@ -67,13 +67,12 @@ const TABBED: f64 = 0.9;
 const NAMED: f64 = 2.0;
 
 /// So many rows are looked through for the head.
-const TITLES: usize = 40;
+const TITLES: usize = 8;
 
 /// Longest name of a column that is taken for one.
 const NAME_CHARS: usize = 40;
 
-/// The last is that of Hive.
-const DELIMITERS: [u8; 5] = [b',', b';', b'\t', b'|', 1];
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 impl Dialect {
     /// Its name for people.
@@ -85,7 +84,6 @@ impl Dialect {
                     b',' => "comma".to_owned(),
                     b';' => "semicolon".to_owned(),
                     b'\t' => "tab".to_owned(),
-                    1 => "U+0001".to_owned(),
                     other => format!("{:?}", char::from(other)),
                 };
                 let head = if header { "with a header" } else { "without a header" };
@@ -134,19 +132,6 @@ impl Dialect {
         };
         Ok(Self { format, charset })
     }
-}
-
-/// What a file is that begins so, where each line of it is no text: JSON, or a table whose head has a name that is known.
-pub fn table_in(head: &[u8]) -> Option<&'static str> {
-    let charset = Charset::detect(head, true);
-    let (text, _, _) = charset.encoding().decode(head);
-    let start = text.trim_start();
-    if start.starts_with('{') || (start.starts_with('[') && looks_like_array(start)) {
-        return Some("JSON");
-    }
-    let (_, rows) = best(&text);
-    let head = rows.get(titles(&rows))?;
-    (head.len() > 1 && head.iter().any(is_known_name)).then_some("a table")
 }
 
 const ONE_OBJECT: &str = "is one JSON object; give the array in it, e.g. jq '.reviews' FILE";
@@ -216,18 +201,12 @@ fn csv(text: &str, given: Given) -> Format {
     Format::Csv { delimiter, header: given.header.unwrap_or_else(|| has_header(rows)), titles }
 }
 
-/// Rows with a title, a name and its value, or nothing, before a row with a name that is known: none of them has as many cells.
+/// Rows with a title or nothing, before a row with a name that is known.
 fn titles(rows: &[StringRecord]) -> usize {
     let filled = |row: &StringRecord| row.iter().filter(|cell| !cell.trim().is_empty()).count();
-    let mut most = 1;
-    for (at, row) in rows.iter().take(TITLES).enumerate() {
-        let cells = filled(row);
-        if cells > most && row.iter().any(is_known_name) {
-            return at;
-        }
-        most = most.max(cells);
-    }
-    0
+    let first = rows.iter().take(TITLES).position(|row| filled(row) > 1);
+    let is_head = |at: &usize| rows.get(*at).is_some_and(|row| row.iter().any(is_known_name));
+    first.filter(is_head).unwrap_or(0)
 }
 
 fn records(text: &str, delimiter: u8) -> Vec<StringRecord> {

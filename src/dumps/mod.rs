@@ -7,7 +7,6 @@ mod columns;
 mod compression;
 mod dialect;
 mod inputs;
-mod json_mended;
 mod limits;
 mod parquet;
 mod parquet_sizes;
@@ -20,9 +19,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-pub use columns::{Columns, Role, customary_rating, is_nothing};
+pub use columns::{Columns, Role, customary_rating};
 pub use compression::Compression;
-pub use dialect::{Dialect, Format, Given, table_in};
+pub use dialect::{Dialect, Format, Given};
 pub use inputs::{Source, find};
 pub use limits::{Limits, ROW_VALUES, json_values};
 pub use parquet::{Moment, Moments, from_json_lines};

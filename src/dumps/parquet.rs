@@ -1,7 +1,6 @@
 //! Parquet, row by row: the only file that names the library. Its own record interface serves; Arrow beside it would
 //! make the build half as long again.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
@@ -86,23 +85,11 @@ struct Shape {
     moment: Option<Moment>,
     /// Of its moments in a second, where the record interface leaves them as numbers.
     nanoseconds: bool,
-    /// Whether its 16 bytes are a UUID.
-    uuid: bool,
 }
 
-/// Whether the library can read a column: it panics at an interval.
-fn is_readable(field: &TypePtr) -> bool {
-    if field.is_group() {
-        return field.get_fields().iter().all(is_readable);
-    }
-    field.get_basic_info().converted_type() != ConvertedType::INTERVAL
-}
-
-/// The columns that can be read, each with a name of its own.
 fn shapes(reader: &SerializedFileReader<File>) -> Vec<(String, Shape)> {
     let fields = reader.metadata().file_metadata().schema().get_fields();
-    let mut taken = HashSet::new();
-    let mut shape = |(field, number): (&TypePtr, usize)| {
+    let shape = |field: &TypePtr| {
         let info = field.get_basic_info();
         let (moment, nanoseconds) = match info.logical_type_ref() {
             Some(LogicalType::Date) => (Some(Moment::Date), false),
@@ -119,37 +106,14 @@ fn shapes(reader: &SerializedFileReader<File>) -> Vec<(String, Shape)> {
             }
             _ => (None, false),
         };
-        let uuid = matches!(info.logical_type_ref(), Some(LogicalType::Uuid));
-        let name = info.name();
-        let name = if taken.contains(name) { format!("{name}_{number}") } else { name.to_owned() };
-        taken.insert(name.clone());
-        (name, Shape { moment, nanoseconds, uuid })
+        (info.name().to_owned(), Shape { moment, nanoseconds })
     };
-    fields.iter().zip(1..).filter(|(field, _)| is_readable(field)).map(&mut shape).collect()
-}
-
-/// What the library is to read: nothing if it can read all of it.
-fn projection(reader: &SerializedFileReader<File>) -> Result<Option<Type>, ParquetError> {
-    let schema = reader.metadata().file_metadata().schema();
-    let readable: Vec<TypePtr> =
-        schema.get_fields().iter().filter(|field| is_readable(field)).cloned().collect();
-    if readable.len() == schema.get_fields().len() {
-        return Ok(None);
-    }
-    Type::group_type_builder(schema.name()).with_fields(readable).build().map(Some)
+    fields.iter().map(shape).collect()
 }
 
 /// The names of the columns, and those that hold moments.
 pub(super) fn columns(path: &Path) -> Result<(Vec<String>, Moments), DumpError> {
-    let shapes = guarded(path, || {
-        let reader = open(path)?;
-        let fields = reader.metadata().file_metadata().schema().get_fields();
-        for field in fields.iter().filter(|field| !is_readable(field)) {
-            let (path, column) = (path.display(), field.name());
-            tracing::warn!(%path, column, "an INTERVAL, which cannot be read: the column is left out");
-        }
-        Ok(shapes(&reader))
-    })?;
+    let shapes = guarded(path, || Ok(shapes(&open(path)?)))?;
     let moments = shapes.iter().filter_map(|(name, shape)| Some((name.clone(), shape.moment?)));
     Ok((shapes.iter().map(|(name, _)| name.clone()).collect(), moments.collect()))
 }
@@ -199,12 +163,11 @@ fn rows(
     let rows = usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
     let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
     let row_bytes = bytes / (rows.max(1) as u64);
-    let wanted = projection(&reader).map_err(failed(path))?;
-    for (row, line) in reader.get_row_iter(wanted).map_err(failed(path))?.zip(1..) {
+    for (row, line) in reader.get_row_iter(None).map_err(failed(path))?.zip(1..) {
         let row = row.map_err(failed(path))?;
         reading.bytes.fetch_add(row_bytes, Ordering::Relaxed);
         let cells = row.into_columns().into_iter().zip(&shapes);
-        let cells = cells.map(|((_, field), (name, shape))| (name.clone(), value(&field, *shape)));
+        let cells = cells.map(|((name, field), (_, shape))| (name, value(&field, *shape)));
         let item = Item::Row(Row { line, cells: cells.collect() });
         if each(item).is_break() {
             break;
@@ -214,7 +177,7 @@ fn rows(
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library knows what a kind of field is as JSON")]
-fn value(field: &Field, Shape { moment, nanoseconds, uuid }: Shape) -> Value {
+fn value(field: &Field, Shape { moment, nanoseconds }: Shape) -> Value {
     // What no calendar has stays a number.
     let stamp = |time: Result<Timestamp, jiff::Error>, number: i64| {
         let Ok(time) = time else { return number.into() };
@@ -231,7 +194,6 @@ fn value(field: &Field, Shape { moment, nanoseconds, uuid }: Shape) -> Value {
             let day = Span::new().try_days(*days).and_then(|span| DAY.checked_add(span));
             day.map_or((*days).into(), |day| day.to_string().into())
         }
-        Field::Bytes(bytes) if uuid && bytes.len() == 16 => uuid_text(bytes.data()).into(),
         // Text whose writer did not say that it is.
         Field::Bytes(bytes) if std::str::from_utf8(bytes.data()).is_ok() => {
             String::from_utf8_lossy(bytes.data()).into()
@@ -240,18 +202,6 @@ fn value(field: &Field, Shape { moment, nanoseconds, uuid }: Shape) -> Value {
         Field::Float(number) => number.to_string().parse::<f64>().map_or(Value::Null, Value::from),
         other => other.to_json_value(),
     }
-}
-
-/// A UUID as RFC 9562 writes it.
-fn uuid_text(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
 }
 
 /// What a column of a table to be written holds.

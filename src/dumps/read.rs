@@ -17,7 +17,6 @@ use serde_json::value::RawValue;
 
 use super::columns::UNNAMED;
 use super::dialect::Format;
-use super::json_mended::Mended;
 use super::limits::{Exceeded, Limits, ROW_SEPARATORS, ROW_VALUES, json_values};
 use super::{Bad, Cells, Item, Row};
 use crate::text::Charset;
@@ -129,10 +128,10 @@ pub(super) fn read(
             lines(reader, &since, each, row)
         }
         // Blank lines are none.
-        Format::JsonLines => lines(Mended::new(reader), &since, each, |line| {
-            (!line.trim().is_empty()).then(|| object(line, limits))
-        }),
-        Format::JsonArray => array(Mended::new(reader), limits, each),
+        Format::JsonLines => {
+            lines(reader, &since, each, |line| (!line.trim().is_empty()).then(|| object(line, limits)))
+        }
+        Format::JsonArray => array(reader, limits, each),
         Format::Parquet => Ok(()),
     }
 }

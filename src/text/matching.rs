@@ -81,11 +81,6 @@ impl Dictionary {
         ends.flatten()
     }
 
-    /// Whether it has a word.
-    pub(super) fn has(&self, word: &str) -> bool {
-        self.prefixes(word).any(|length| length == word.len())
-    }
-
     /// Where the words of a text end, in bytes.
     pub(super) fn word_ends(&self, text: &str) -> Vec<usize> {
         Matching::of(self, text).run()

@@ -4,13 +4,11 @@
 mod charset;
 mod clauses;
 mod clusters;
-mod laughter;
 mod lexicon;
 mod marks;
 mod masks;
 mod matching;
 mod modifiers;
-mod mojibake;
 mod moment;
 mod normalize;
 mod offsets;
@@ -24,15 +22,14 @@ pub use charset::Charset;
 pub use clauses::Reading;
 pub use masks::{Mask, is_linguistic};
 pub use modifiers::Modifiers;
-pub use mojibake::repaired;
 pub(crate) use moment::western;
 pub use moment::{DayOrder, day_order, moment};
 pub use normalize::{Normalized, normalize};
 pub use offsets::{Encoding, GraphemeEdges, Offsets, snap_to_graphemes};
 pub use phrases::Phrases;
-pub use questions::{asks, is_small_word};
+pub use questions::asks;
 pub use script::Script;
-pub use words::{is_word, words};
+pub use words::words;
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::Serialize;
 
-use super::normalize::Normalized;
+use super::lexicon;
+use super::normalize::{Normalized, beside_digit};
 use super::offsets::graphemes;
 use super::words::Squeezed;
-use super::{laughter, lexicon};
 
 /// How often each is seen in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,10 +57,9 @@ impl Modifiers {
 fn laughs(text: &str) -> usize {
     let alone = |found: &regex::Match<'_>| {
         let (before, after) = (text.get(..found.start()), text.get(found.end()..));
-        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-        let from = before.char_indices().rev().take(laughter::REACH).last().map_or(0, |(at, _)| at);
-        let to = after.char_indices().nth(laughter::REACH).map_or(after.len(), |(at, _)| at);
-        laughter::laughs(before.get(from..).unwrap_or_default(), after.get(..to).unwrap_or_default())
+        let mut before = before.unwrap_or_default().chars().rev();
+        let mut after = after.unwrap_or_default().chars();
+        !beside_digit(before.next(), before.next()) && !beside_digit(after.next(), after.next())
     };
     FIVES.find_iter(text).filter(alone).count() + LAUGHTER.find_iter(text).count()
 }

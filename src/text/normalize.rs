@@ -10,7 +10,6 @@
 //! | --- | --- |
 //! | invisible characters out | `ดี<U+200B>มาก` → `ดีมาก` |
 //! | HTML entities decoded | `A&amp;W` → `A&W` |
-//! | Thai marks put to their letter | `ชา้` → `ช้า`, `แย ่` → `แย่`, marks of old Windows and Mac fonts (`U+F70A`) → those of Unicode |
 //! | Thai marks repaired | `เเพง` → `แพง`, `นํ้า` → `น้ำ`, `ก่ี` → `กี่`, `ดี่่` → `ดี่` |
 //! | white space runs to one | `ดี   มาก` → `ดี มาก`; a run with a line break to one `\n` |
 //! | masks | URL `<url>`, e-mail `<email>`, telephone `<phone>`, @mention `<user>` |
@@ -20,7 +19,7 @@
 
 use std::ops::Range;
 
-use super::{laughter, marks, masks};
+use super::{marks, masks};
 
 /// A run longer than this says no more than this many.
 const ELONGATION_CAP: usize = 3;
@@ -35,10 +34,9 @@ pub(super) struct Glyph {
 
 type Rule = fn(Vec<Glyph>) -> Vec<Glyph>;
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 7] = [
     drop_invisible,
     decode_entities,
-    marks::attach,
     marks::repair,
     collapse_white_space, // before the masks, so that one space is all a telephone number can hold
     masks::apply,
@@ -140,11 +138,11 @@ fn drop_invisible(glyphs: Vec<Glyph>) -> Vec<Glyph> {
 }
 
 /// Characters that show nothing and say nothing about feeling: controls, zero-width and direction marks,
-/// variation selectors, tags; and the strokes that strike letters through.
+/// variation selectors, tags.
 fn is_invisible(ch: char) -> bool {
     (ch.is_control() && !ch.is_whitespace())
         || matches!(ch,
-            '\u{AD}' | '\u{335}'..='\u{338}' | '\u{34F}' | '\u{61C}' | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}'
+            '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}'
             | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
             | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
 }
@@ -262,14 +260,16 @@ fn is_elongation(glyphs: &[Glyph], start: usize, end: usize) -> bool {
     let at = |index: usize| glyphs.get(index).map(|glyph| glyph.ch);
     match at(start) {
         Some('5' | '๕') => {
-            let text = |glyphs: Option<&[Glyph]>| -> String {
-                glyphs.unwrap_or_default().iter().map(|glyph| glyph.ch).collect()
-            };
-            let before = text(glyphs.get(start.saturating_sub(laughter::REACH)..start));
-            let after = text(glyphs.get(end..glyphs.len().min(end + laughter::REACH)));
-            laughter::laughs(&before, &after)
+            let before = |back: usize| start.checked_sub(back).and_then(at);
+            !beside_digit(before(1), before(2)) && !beside_digit(at(end), at(end + 1))
         }
         Some(ch) => !ch.is_numeric(),
         None => false,
     }
+}
+
+/// Whether a neighbour is a digit, touching or across one separator ("1,5555", "081 5555").
+pub(super) fn beside_digit(near: Option<char>, far: Option<char>) -> bool {
+    let digit = |ch: Option<char>| ch.is_some_and(char::is_numeric);
+    digit(near) || (near.is_some_and(|ch| "-.,:/ ".contains(ch)) && digit(far))
 }

@@ -41,10 +41,9 @@ fn inquires(words: &[String], at: usize) -> bool {
 }
 
 fn says_something(word: &str) -> bool {
-    word.chars().any(char::is_alphanumeric) && !is_small_word(word) && word != "เอ่ย"
-}
-
-/// Whether a word only makes others polite or softer.
-pub fn is_small_word(word: &str) -> bool {
-    lexicon::POLITE.contains(&word) || lexicon::PARTICLES.contains(&word)
+    let tail = |table: &[&str]| table.contains(&word);
+    word.chars().any(char::is_alphanumeric)
+        && !tail(lexicon::POLITE)
+        && !tail(lexicon::PARTICLES)
+        && word != "เอ่ย"
 }

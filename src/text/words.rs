@@ -46,11 +46,6 @@ pub(super) fn dictionary_words() -> impl Iterator<Item = &'static str> {
     listed.filter(|word| !word.is_empty() && !LEFT_OUT.contains(word)).chain(ADDED.iter().copied())
 }
 
-/// Whether the dictionary has a word.
-pub fn is_word(word: &str) -> bool {
-    WORDS.has(word)
-}
-
 /// Byte ranges of the words of a text, in order. They cover all of it: white space, marks and emoji are words, too.
 ///
 /// ```

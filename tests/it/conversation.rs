@@ -39,9 +39,8 @@ fn text(message: &Message) -> &str {
 }
 
 async fn heard(scorer: &Scorer, transcript: &Transcript) -> (Roles, Analysis) {
-    let roles = Roles::of(&transcript.conversations[0].messages, &Default::default());
-    let analysis =
-        analyze(scorer, &transcript.conversations[0].messages, &roles.of, || {}).await.expect("scored");
+    let roles = Roles::of(&transcript.messages, &Default::default());
+    let analysis = analyze(scorer, &transcript.messages, &roles.of, || {}).await.expect("scored");
     (roles, analysis)
 }
 
@@ -49,7 +48,7 @@ async fn heard(scorer: &Scorer, transcript: &Transcript) -> (Roles, Analysis) {
 async fn a_chat_that_goes_wrong_and_is_rescued_is_seen_to() {
     let transcript = read(&parcel(), None).expect("a chat");
     assert_eq!((transcript.format, transcript.skipped.len()), (Format::LineTabs, 0));
-    let messages = &transcript.conversations[0].messages;
+    let messages = &transcript.messages;
     assert!(messages.len() >= 40);
     let (roles, analysis) = heard(&scorer(), &transcript).await;
     assert_eq!(roles.guessed, Vec::<String>::new());
@@ -90,9 +89,7 @@ async fn a_message_has_the_score_of_its_text_unless_it_is_heard_in_context() {
     let scorer = scorer();
     let (roles, analysis) = heard(&scorer, &transcript).await;
     let mut bases = Vec::new();
-    for ((message, role), heard) in
-        transcript.conversations[0].messages.iter().zip(&roles.of).zip(&analysis.heard)
-    {
+    for ((message, role), heard) in transcript.messages.iter().zip(&roles.of).zip(&analysis.heard) {
         bases.push(heard.basis);
         match heard.basis {
             Basis::Text => {

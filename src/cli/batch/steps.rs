@@ -11,9 +11,8 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answer::Answer;
-use crate::dumps::{Bad, Cells, Columns, DumpError, Item, Reading, Role, Row, Source, is_nothing};
+use crate::dumps::{Bad, Cells, Columns, DumpError, Item, Reading, Role, Row, Source};
 use crate::scoring::{Features, ScoreError, Scorer};
-use crate::text::repaired;
 
 /// Rows that are read together, and bytes of them.
 pub(super) const CHUNK: usize = 128;
@@ -196,8 +195,7 @@ fn text(cells: &Cells, columns: &Columns, max_text_bytes: usize) -> Result<Strin
     let text = match cells.get(column) {
         None => return Err(format!("has no {column:?}")),
         Some(Value::Null) => String::new(),
-        Some(Value::String(text)) if is_nothing(text) => String::new(),
-        Some(Value::String(text)) => repaired(text).unwrap_or_else(|| text.clone()),
+        Some(Value::String(text)) => text.clone(),
         Some(other @ (Value::Bool(_) | Value::Number(_))) => other.to_string(),
         Some(Value::Array(_) | Value::Object(_)) => return Err(format!("{column:?} is no text")),
     };

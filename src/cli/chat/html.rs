@@ -30,6 +30,7 @@ pub(super) const HEAD: &str = "<!DOCTYPE html><!-- arom chat -->";
 pub(super) fn page(chat: &Chat) -> String {
     let trajectory = chat.trajectory();
     let times: Vec<DateTime> = chat
+        .transcript
         .messages
         .iter()
         .filter_map(|message| message.time)
@@ -49,7 +50,7 @@ pub(super) fn page(chat: &Chat) -> String {
                 header {
                     h1 { "A conversation and where it turned" }
                     p.faint {
-                        (chat.messages.len()) " messages"
+                        (chat.transcript.messages.len()) " messages"
                         @if let (Some(first), Some(last)) = (times.first(), times.last()) {
                             ", " (first.strftime("%-d %b %Y %H:%M").to_string()) " to " (last.strftime("%-d %b %Y %H:%M").to_string()) " (Thai time)"
                         }
@@ -75,7 +76,7 @@ pub(super) fn page(chat: &Chat) -> String {
                     }
                     @for note in chat.notes() { p.faint { (note) "." } }
                     p.faint {
-                        "Read as " (chat.format.name()) ", " (chat.charset.name()) "; scored by "
+                        "Read as " (chat.transcript.format.name()) ", " (chat.transcript.charset.name()) "; scored by "
                         (chat.fingerprint) " with Arom " (env!("CARGO_PKG_VERSION")) "."
                     }
                 }
@@ -148,7 +149,7 @@ fn place(at: usize, score: f64, count: usize) -> (f64, f64) {
 }
 
 fn chart(chat: &Chat) -> Markup {
-    let count = chat.messages.len();
+    let count = chat.transcript.messages.len();
     let roles = &chat.trajectory().roles;
     let level = |score: f64| place(0, score, count).1;
     let end = WIDTH - RIGHT;
@@ -212,7 +213,7 @@ fn days(chat: &Chat) -> Vec<(usize, String)> {
     const MOST: usize = 10;
     let mut days = Vec::new();
     let mut last = None;
-    for (at, message) in chat.messages.iter().enumerate() {
+    for (at, message) in chat.transcript.messages.iter().enumerate() {
         let day = message.time.map(|time| BANGKOK.to_datetime(time).date());
         if let Some(day) = day.filter(|day| last != Some(*day)) {
             last = Some(day);

@@ -13,8 +13,6 @@ use crate::visible::visible_json;
 #[derive(Serialize)]
 struct Line<'a> {
     file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation: Option<String>,
     format: &'static str,
     charset: &'static str,
     summary: String,
@@ -95,7 +93,8 @@ struct Said<'a> {
 
 pub(super) fn line(out: &mut impl Write, chat: &Chat) -> io::Result<()> {
     let trajectory = chat.trajectory();
-    let smoothed = trajectory.all_smoothed(chat.messages.len());
+    let transcript = &chat.transcript;
+    let smoothed = trajectory.all_smoothed(transcript.messages.len());
     let waits = trajectory.waits.as_ref().map(|waits| Waiting {
         count: waits.count,
         median_seconds: waits.median.as_secs(),
@@ -106,16 +105,19 @@ pub(super) fn line(out: &mut impl Write, chat: &Chat) -> io::Result<()> {
         score_after_others: waits.after_others,
     });
     let line = Line {
-        file: chat.shown_name(),
-        conversation: chat.shown_id(),
-        format: chat.format.name(),
-        charset: chat.charset.name(),
+        file: chat.disguise.text(&chat.name),
+        format: transcript.format.name(),
+        charset: transcript.charset.name(),
         summary: trajectory.summary(),
         unresolved_negative: trajectory.unresolved_negative,
         roles: trajectory.roles.iter().map(side).collect(),
         waits,
         guessed: chat.roles.guessed.iter().map(|name| chat.disguise.name(name)).collect(),
-        skipped: chat.skipped.iter().map(|left| Left { line: left.line, reason: left.reason }).collect(),
+        skipped: transcript
+            .skipped
+            .iter()
+            .map(|left| Left { line: left.line, reason: left.reason })
+            .collect(),
         messages: chat.rows().zip(smoothed).map(|(row, smoothed)| said(chat, &row, smoothed)).collect(),
         model_fingerprint: &chat.fingerprint,
     };

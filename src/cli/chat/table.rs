@@ -84,7 +84,8 @@ pub(super) fn conversation(out: &mut impl Write, chat: &Chat) -> io::Result<()> 
             said(waits.after_others)
         )?;
     }
-    writeln!(out, "{faint}read as {}, {}{faint:#}", chat.format.name(), chat.charset.name())?;
+    let transcript = &chat.transcript;
+    writeln!(out, "{faint}read as {}, {}{faint:#}", transcript.format.name(), transcript.charset.name())?;
     for note in chat.notes() {
         writeln!(out, "{faint}{}{faint:#}", visible(&note))?;
     }
@@ -157,11 +158,8 @@ impl Summary {
     pub(super) fn of(chat: &Chat) -> Self {
         let customer = chat.trajectory().customer();
         Self {
-            name: match chat.shown_id() {
-                Some(id) => format!("{} (conversation {id})", chat.shown_name()),
-                None => chat.shown_name(),
-            },
-            messages: chat.messages.len(),
+            name: chat.disguise.text(&chat.name),
+            messages: chat.transcript.messages.len(),
             unresolved: chat.trajectory().unresolved_negative,
             opening: customer.map(|customer| customer.opening),
             closing: customer.map(|customer| customer.closing),
@@ -169,7 +167,7 @@ impl Summary {
             run: customer.map_or(0, |customer| customer.longest_negative_run.0),
             longest: chat.trajectory().waits.as_ref().map(|waits| waits.longest),
             cues: chat.analysis.heard.iter().map(|heard| heard.cues.len()).sum(),
-            skipped: chat.skipped.len(),
+            skipped: chat.transcript.skipped.len(),
         }
     }
 }

@@ -15,19 +15,13 @@ use super::{Charset, Format, ReadError, Skipped, Transcript};
 use crate::conversation::message::{Body, Message, Sender};
 
 /// Where the chats are from.
-pub(super) const BANGKOK: Offset = offset(7);
+const BANGKOK: Offset = offset(7);
 
 /// The first year that must be of the Buddhist era, which is so many years ahead.
-pub(super) const BUDDHIST: (i16, i16) = (2400, 543);
+const BUDDHIST: (i16, i16) = (2400, 543);
 
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(\D{0,24}?)(\d{1,4})[/.-](\d{1,2})[/.-](\d{1,4})(\D{0,24})$").expect("a constant pattern")
-});
-
-/// What looks like a time and is none, with a name and a text after it. Where spaces part them, the name must be known.
-static BAD_TIME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^\d{1,2}[:.;]\d{1,2}(?:[:.;]\d{2})?(?: ?[AaPp]\.?[Mm]\.?| น\.)?([\t ])")
-        .expect("a constant pattern")
 });
 
 static TIME: LazyLock<Regex> = LazyLock::new(|| {
@@ -82,21 +76,14 @@ pub(super) fn read(text: &str, charset: Charset) -> Result<Transcript, ReadError
     let lines: Vec<Line<'_>> = lines.iter().map(|text| Line { text, shape: shape(text, order) }).collect();
     let format = format(&lines).ok_or(ReadError::Unknown)?;
     let names = if format == Format::LineSpaces { names(&lines) } else { Vec::new() };
-    let mut reader = Reader {
-        format,
-        names,
-        date: None,
-        messages: Vec::new(),
-        skipped: Vec::new(),
-        blank: 0,
-        left_out: false,
-    };
+    let mut reader =
+        Reader { format, names, date: None, messages: Vec::new(), skipped: Vec::new(), blank: 0 };
     let mut at = 0;
     while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {
         at += reader.take(rest, at + 1);
     }
     let Reader { messages, skipped, .. } = reader;
-    Ok(Transcript::of_one(format, charset, messages, skipped))
+    Ok(Transcript { format, charset, messages, skipped })
 }
 
 fn shape(line: &str, order: Order) -> Shape<'_> {
@@ -234,8 +221,6 @@ struct Reader {
     skipped: Vec<Skipped>,
     /// Blank lines since the last message, which are part of it only if more of it follows.
     blank: usize,
-    /// Whether the message that began last was left out, and the rest of it with it.
-    left_out: bool,
 }
 
 impl Reader {
@@ -246,11 +231,9 @@ impl Reader {
             Shape::Date(date) => {
                 self.date = Some(date);
                 self.blank = 0;
-                self.left_out = false;
             }
             Shape::Timed(time, end, rest) if self.begins(end) => {
                 self.blank = 0;
-                self.left_out = true;
                 let Some(date) = self.date else {
                     self.skip(number, "a message before the first date");
                     return 1;
@@ -264,14 +247,9 @@ impl Reader {
                     self.skip(number, "who sent it cannot be told from what was sent");
                     return 1;
                 };
-                self.left_out = false;
                 let body = if sender == Sender::System { notice(&text) } else { body(&text) };
                 self.messages.push(Message { line: number, id: None, time, sender, body });
                 return used;
-            }
-            Shape::Timed(..) | Shape::Other if self.has_bad_time(line.text) => {
-                (self.blank, self.left_out) = (0, true);
-                self.skip(number, "a message with a time that is none");
             }
             Shape::Timed(..) | Shape::Other => self.go_on(line.text, number),
         }
@@ -282,32 +260,10 @@ impl Reader {
         (self.format == Format::LineTabs) == (end == '\t')
     }
 
-    /// Whether a line begins a message whose time is damaged: as it would be, but for the time.
-    fn has_bad_time(&self, line: &str) -> bool {
-        let Some((end, rest)) = BAD_TIME.captures(line).and_then(|found| {
-            let end = found.get(1)?;
-            Some((end.as_str().chars().next()?, line.get(end.end()..)?))
-        }) else {
-            return false;
-        };
-        self.begins(end)
-            && match end {
-                '\t' => rest.split_once('\t').is_some_and(|(name, _)| !name.is_empty()),
-                _ => self
-                    .names
-                    .iter()
-                    .any(|name| rest.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(' '))),
-            }
-    }
-
     /// A line that is neither a date nor the beginning of a message: more of the one before.
     fn go_on(&mut self, line: &str, number: usize) {
         if line.trim().is_empty() {
             self.blank += 1;
-            return;
-        }
-        if self.left_out {
-            self.skip(number, "more of a message that is left out");
             return;
         }
         let blank = std::mem::take(&mut self.blank);
@@ -355,18 +311,10 @@ fn tabbed(rest: &str, lines: &[Line<'_>]) -> (Sender, String, usize) {
     }
     let sender = Sender::Named(name.to_owned());
     let Some(open) = text.strip_prefix('"') else { return (sender, text.to_owned(), 1) };
-    // A text of several lines stands between quotes, and the next message or day begins after the last of them. A text of one line
-    // may have quotes of its own. Lines inside may look like messages: then the last of them must close a quote that it does not open.
+    // A text of several lines stands between quotes; one that only begins with a quote does not. Lines inside may look
+    // like messages: then the last of them must close a quote that it does not open.
     let looks = |line: &Line<'_>| matches!(line.shape, Shape::Timed(_, '\t', _) | Shape::Date(_));
     let odd = |line: &str| line.matches('"').count() % 2 == 1;
-    let ends_before = |at: usize| {
-        let rest = lines.get(at..).unwrap_or_default();
-        let blank = rest.iter().take_while(|line| line.text.trim().is_empty()).count();
-        rest.get(blank).is_none_or(|line| matches!(line.shape, Shape::Date(_)) || (blank == 0 && looks(line)))
-    };
-    if !open.is_empty() && open.ends_with('"') && ends_before(1) {
-        return (sender, text.to_owned(), 1);
-    }
     let mut inside = vec![open];
     let mut pasted = false;
     for line in lines.iter().skip(1).take(LONGEST) {
@@ -376,7 +324,7 @@ fn tabbed(rest: &str, lines: &[Line<'_>]) -> (Sender, String, usize) {
             break;
         }
         inside.push(line.text);
-        if ends && ends_before(inside.len()) && (!pasted || odd(line.text)) {
+        if ends && (!pasted || odd(line.text)) {
             let used = inside.len();
             let text = inside.join("\n");
             return (sender, text.strip_suffix('"').unwrap_or(&text).to_owned(), used);

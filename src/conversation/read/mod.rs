@@ -6,9 +6,6 @@ mod placeholders;
 mod table;
 mod webhook;
 
-use std::collections::HashMap;
-
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::message::Message;
@@ -52,77 +49,10 @@ pub struct Transcript {
     pub format: Format,
     /// Its letters.
     pub charset: Charset,
-    /// Its conversations in the order in which the file begins them; at least one.
-    pub conversations: Vec<Conversation>,
+    /// The messages in the order of the file.
+    pub messages: Vec<Message>,
     /// What was not understood.
     pub skipped: Vec<Skipped>,
-}
-
-/// One conversation of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conversation {
-    /// The file's own name for it: of a webhook the group or the user, of a table its column of conversations.
-    pub id: Option<String>,
-    /// Its messages in the order of their times, and where a file has none in the order of the file.
-    pub messages: Vec<Message>,
-}
-
-impl Transcript {
-    /// A file that holds one conversation, in the order of the file.
-    fn of_one(format: Format, charset: Charset, messages: Vec<Message>, skipped: Vec<Skipped>) -> Self {
-        Self { format, charset, conversations: vec![Conversation { id: None, messages }], skipped }
-    }
-
-    /// A file whose messages say to which conversation they belong, and when they were sent.
-    fn of_many(
-        format: Format,
-        charset: Charset,
-        found: Vec<(Option<String>, Message)>,
-        skipped: Vec<Skipped>,
-    ) -> Self {
-        let mut conversations: Vec<Conversation> = Vec::new();
-        let mut places: HashMap<Option<String>, usize> = HashMap::new();
-        for (id, message) in found {
-            let place = *places.entry(id.clone()).or_insert_with(|| {
-                conversations.push(Conversation { id, messages: Vec::new() });
-                conversations.len() - 1
-            });
-            if let Some(conversation) = conversations.get_mut(place) {
-                conversation.messages.push(message);
-            }
-        }
-        for conversation in &mut conversations {
-            order_by_time(&mut conversation.messages);
-        }
-        if conversations.is_empty() {
-            conversations.push(Conversation::default());
-        }
-        Self { format, charset, conversations, skipped }
-    }
-
-    /// How many messages it has.
-    pub fn message_count(&self) -> usize {
-        self.conversations.iter().map(|conversation| conversation.messages.len()).sum()
-    }
-}
-
-/// Puts messages in the order of their times. One without a time stays behind the one before it. Of messages of the same time the
-/// file's order counts, which is turned round in a file that has the newest first.
-fn order_by_time(messages: &mut Vec<Message>) {
-    let times: Vec<Timestamp> = messages.iter().filter_map(|message| message.time).collect();
-    let falls = times.windows(2).filter(|pair| pair.first() > pair.last()).count();
-    let rises = times.windows(2).filter(|pair| pair.first() < pair.last()).count();
-    if falls > rises {
-        messages.reverse();
-    }
-    let mut latest = None;
-    let mut timed: Vec<(Option<Timestamp>, Message)> = Vec::with_capacity(messages.len());
-    for message in messages.drain(..) {
-        latest = message.time.or(latest);
-        timed.push((latest, message));
-    }
-    timed.sort_by_key(|(time, _)| *time);
-    messages.extend(timed.into_iter().map(|(_, message)| message));
 }
 
 /// A line that was not understood.
@@ -177,17 +107,14 @@ pub fn read(bytes: &[u8], format: Option<Format>) -> Result<Transcript, ReadErro
         Format::LineTabs | Format::LineSpaces => line_text::read(text, charset),
         Format::OfficialAccount => official_account::read(text, charset),
         Format::Csv => table::read_csv(text, charset),
-        given @ (Format::Webhook | Format::Json) => {
-            let Values { values, skipped } = values(text)?;
-            let is_webhook =
-                given == Format::Webhook || (format.is_none() && values.iter().any(webhook::is_one));
-            let mut transcript = if is_webhook {
-                webhook::read(values, charset)?
+        Format::Webhook => webhook::read(values(text)?, charset),
+        Format::Json => {
+            let values = values(text)?;
+            if format.is_none() && values.iter().any(webhook::is_one) {
+                webhook::read(values, charset)
             } else {
-                table::read_json(&values, charset)?
-            };
-            transcript.skipped.extend(skipped);
-            Ok(transcript)
+                table::read_json(&values, charset)
+            }
         }
     }
 }
@@ -217,43 +144,13 @@ fn detect(text: &str) -> Format {
     }
 }
 
-/// What a file of JSON holds.
-#[derive(Default)]
-struct Values {
-    values: Vec<Value>,
-    /// Lines of JSON Lines that are no JSON, as the last of a log that is being written.
-    skipped: Vec<Skipped>,
-}
-
 /// The values of JSON Lines, or of one array.
-fn values(text: &str) -> Result<Values, ReadError> {
-    let mut found = Values::default();
-    let (mut rest, mut lines) = (text, 0);
-    loop {
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        let failed = loop {
-            match stream.next() {
-                None => return Ok(found),
-                Some(Ok(Value::Array(several))) => found.values.extend(several),
-                Some(Ok(value)) => found.values.push(value),
-                Some(Err(error)) => break error,
-            }
-        };
-        // Where the value that failed begins; a line that it is alone on is left out.
-        let begin = stream.byte_offset();
-        let (read, left) = rest.split_at_checked(begin).unwrap_or((rest, ""));
-        let blank = left.len() - left.trim_start().len();
-        let line = lines
-            + read.matches('\n').count()
-            + left.get(..blank).unwrap_or_default().matches('\n').count()
-            + 1;
-        let (_, after) = left.trim_start().split_once('\n').unwrap_or_default();
-        let is_lines = !found.values.is_empty() || after.trim_start().starts_with('{');
-        if !is_lines || left.trim_start().starts_with('[') {
-            let line = lines + failed.line();
-            return Err(ReadError::Json { line, reason: failed.to_string() });
-        }
-        found.skipped.push(Skipped { line, reason: "a line that is no JSON" });
-        (rest, lines) = (after, line);
+fn values(text: &str) -> Result<Vec<Value>, ReadError> {
+    let mut values = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter() {
+        let value =
+            value.map_err(|error| ReadError::Json { line: error.line(), reason: error.to_string() })?;
+        if let Value::Array(several) = value { values.extend(several) } else { values.push(value) }
     }
+    Ok(values)
 }

@@ -33,7 +33,7 @@ const UNSENT: &[&str] = &["ยกเลิกข้อความแล้ว",
 static NOTICES: LazyLock<[Regex; 4]> = LazyLock::new(|| {
     [
         r"^(\S.*?) ?เพิ่ม ?(\S.*?) ?เข้ากลุ่ม(?:แล้ว)?$",
-        r#"^(\S.*?) ?(?:เข้าร่วมกลุ่ม|ออกจากกลุ่ม|เขียนโน้ตใหม่|เพิ่ม(?:<u>)?ประกาศ(?:</u>)?)(?:แล้ว)?(?: ?["“].*["”])?$"#,
+        r"^(\S.*?) ?(?:เข้าร่วมกลุ่ม|ออกจากกลุ่ม|เขียนโน้ตใหม่|เพิ่มประกาศ)(?:แล้ว)?$",
         r"^(\S.*?) added (\S.*?) to the (?:group|chat)\.?$",
         r"^(\S.*?) (?:joined|left) the (?:chat|group)\.?$|^(\S.*?) (?:made an announcement|created a new note|changed the (?:chat|group)\b.*)$",
     ]

@@ -183,19 +183,13 @@ fn exported(
             return none;
         }
     };
-    let Transcript { format, charset, conversations, skipped } = match read(&export.content, format) {
+    let Transcript { format, charset, messages, skipped } = match read(&export.content, format) {
         Ok(transcript) => transcript,
         Err(error) => {
             faults.add("export.content", error.to_string());
             return none;
         }
     };
-    let several = conversations.len();
-    if several > 1 {
-        faults.add("export.content", format!("holds {several} conversations; send them one by one"));
-        return none;
-    }
-    let messages = conversations.into_iter().next().unwrap_or_default().messages;
     if messages.is_empty() {
         faults.add("export.content", "holds no message");
     }
